@@ -1,0 +1,37 @@
+// DirectoryStore: objects as files below one directory, on a local disk or an EFS/NFS mount.
+//
+// PutIfAbsent writes a temporary file in DIR/+tmp ('+' is in no key), fsyncs it, links it to its
+// final name with link(2) (which fails with EEXIST, so nothing is ever replaced) or
+// renameat2(RENAME_NOREPLACE) where links are refused, and fsyncs the folder before it returns.
+// Temporary files that a crash left are removed when they are older than a day, by the first put of
+// a process.
+//
+// Files are read-only (0444 less the umask) since objects never change. A key whose component
+// begins with ".nfs" is InvalidArgument: NFS clients give such names to deleted files. An object
+// and a folder cannot share a name: Conflict for the second.
+//
+// The directory is held open. When its path leads elsewhere later (unmounted, removed, renamed),
+// nothing is NotFound any more; Io says so.
+//
+// Thread safety: all calls may run concurrently; other processes may share the directory.
+#ifndef SNAPSTORE_UPLOADER_DIRECTORY_STORE_H_
+#define SNAPSTORE_UPLOADER_DIRECTORY_STORE_H_
+
+#include <memory>
+#include <string>
+
+#include "uploader/object_store.h"
+
+namespace snapstore {
+
+struct DirectoryStoreOptions {
+  bool create = false;  // make the directory (and its parents) when missing
+};
+
+// NotFound when `path` does not exist and `create` is off.
+Result<std::unique_ptr<ObjectStore>> OpenDirectoryStore(const std::string& path,
+                                                        const DirectoryStoreOptions& options = {});
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_UPLOADER_DIRECTORY_STORE_H_

@@ -1,0 +1,107 @@
+#include "uploader/internal/directory_walk.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status_macros.h"
+
+namespace snapstore::internal {
+namespace {
+
+class Walk {
+ public:
+  Walk(const StoreRoot& root, std::string_view prefix,
+       const std::function<Status(const ObjectInfo&)>& visit)
+      : root_(root), prefix_(prefix), visit_(visit) {}
+
+  // `folder` is empty or a key; what it holds is called "folder/name".
+  Status Folder(int parent_fd, const std::string& name, const std::string& folder) {
+    UniqueFd fd(::openat(parent_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd.valid()) {
+      // Gone since it was seen, never there, or an object: it holds no objects. Whether the root is
+      // in place is asked at the end.
+      if (errno == ENOENT || errno == ENOTDIR) return Status::Ok();
+      return root_.WriteError(errno, "open folder", folder);
+    }
+    // Names first: the visitor may delete, and readdir may repeat names when a folder changes.
+    std::vector<std::string> names;
+    SNAP_RETURN_IF_ERROR(ReadNames(fd.get(), folder, &names));
+    for (const std::string& entry : names) {
+      SNAP_RETURN_IF_ERROR(Entry(fd.get(), entry, folder.empty() ? entry : folder + "/" + entry));
+    }
+    return Status::Ok();
+  }
+
+ private:
+  Status ReadNames(int fd, const std::string& folder, std::vector<std::string>* names) {
+    UniqueFd copy(::openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!copy.valid()) return root_.WriteError(errno, "open folder", folder);
+    const std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(copy.get()), ::closedir);
+    if (entries == nullptr) return root_.WriteError(errno, "read folder", folder);
+    copy.Release();
+    for (;;) {
+      errno = 0;
+      const dirent* const entry = ::readdir(entries.get());
+      if (entry == nullptr) break;
+      const std::string_view name(entry->d_name);
+      if (name.substr(0, kNfsPrefix.size()) == kNfsPrefix) continue;
+      if (Leads(folder, name)) names->emplace_back(name);
+    }
+    if (errno != 0) return root_.WriteError(errno, "read folder", folder);
+    std::sort(names->begin(), names->end());
+    names->erase(std::unique(names->begin(), names->end()), names->end());
+    return Status::Ok();
+  }
+
+  // Whether the entry, or something below it, can match the prefix.
+  bool Leads(const std::string& folder, std::string_view name) const {
+    std::string key = folder.empty() ? std::string(name) : fmt::format("{}/{}", folder, name);
+    const Result<ObjectKey> parsed = ObjectKey::Parse(key);
+    if (!parsed.ok()) return false;
+    if (key.size() >= prefix_.size()) return key.compare(0, prefix_.size(), prefix_) == 0;
+    key += '/';
+    return prefix_.compare(0, key.size(), key) == 0;
+  }
+
+  Status Entry(int fd, const std::string& name, const std::string& key) {
+    struct stat info {};
+    if (::fstatat(fd, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT) return Status::Ok();  // deleted meanwhile
+      return root_.WriteError(errno, "stat", key);
+    }
+    if (S_ISDIR(info.st_mode)) return Folder(fd, name, key);
+    if (!S_ISREG(info.st_mode) || key.size() < prefix_.size()) return Status::Ok();
+    return visit_({key, static_cast<uint64_t>(info.st_size)});
+  }
+
+  const StoreRoot& root_;
+  const std::string prefix_;
+  const std::function<Status(const ObjectInfo&)>& visit_;
+};
+
+}  // namespace
+
+Status WalkObjects(const StoreRoot& root, std::string_view prefix,
+                   const std::function<Status(const ObjectInfo&)>& visit) {
+  const size_t slash = prefix.find_last_of('/');
+  std::string folder;
+  if (slash != std::string_view::npos) {
+    const Result<ObjectKey> parsed = ObjectKey::Parse(std::string(prefix.substr(0, slash)));
+    if (!parsed.ok()) return root.CheckPresent();  // no key begins like this
+    folder = parsed->text();
+  }
+  Walk walk(root, prefix, visit);
+  SNAP_RETURN_IF_ERROR(walk.Folder(root.fd(), folder.empty() ? "." : folder, folder));
+  // What was not seen is only absent if the root is still the one that was asked for.
+  return root.CheckPresent();
+}
+
+}  // namespace snapstore::internal

@@ -1,0 +1,87 @@
+// ObjectStore: the few operations snapstore needs of a place that keeps immutable objects.
+//
+// Implementations: DirectoryStore (local disk, EFS/NFS mount), MemoryStore (tests), and wrappers
+// that add behaviour without changing the interface (FaultStore). tests/conformance holds the suite
+// that every implementation passes.
+//
+// Rules for every implementation:
+// - An object is immutable: it is created whole by PutIfAbsent or it does not exist. A crash at any
+//   instant leaves either nothing under the key or the whole object, durable.
+// - NotFound means the store is certain. Anything else that went wrong is another code: "could not
+//   tell" is never "absent".
+// - Calls block; any number of threads may call at once.
+#ifndef SNAPSTORE_UPLOADER_OBJECT_STORE_H_
+#define SNAPSTORE_UPLOADER_OBJECT_STORE_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "snapstore/status.h"
+
+namespace snapstore {
+
+// A key: one to kLengthMax bytes of [a-z0-9._-] in non-empty components joined by '/', none of them
+// "." or "..". Narrow on purpose: valid as a path, an S3 key and a URL without quoting.
+class ObjectKey {
+ public:
+  static constexpr size_t kLengthMax = 255;
+
+  // InvalidArgument when `text` breaks the rule above.
+  static Result<ObjectKey> Parse(std::string text);
+  // For keys made by the program itself; REQUIRES a valid key.
+  explicit ObjectKey(std::string text);
+
+  const std::string& text() const { return text_; }
+  auto operator<=>(const ObjectKey&) const = default;
+
+ private:
+  std::string text_;
+};
+
+struct ObjectInfo {
+  std::string key;
+  uint64_t size = 0;  // bytes
+};
+
+enum class PutOutcome {
+  kCreated,  // this call made the object
+  kExisted,  // an object with the key was there; it is untouched
+};
+
+class ObjectStore {
+ public:
+  virtual ~ObjectStore() = default;
+
+  // Stores the concatenation of `parts` under `key` unless the key exists. When it returns, the
+  // object is durable whatever the outcome. After an error the object may or may not exist.
+  virtual Result<PutOutcome> PutIfAbsent(const ObjectKey& key, std::span<const ByteSpan> parts) = 0;
+
+  // Fills `out` from `offset`. Corruption when the object ends before that.
+  virtual Status GetRange(const ObjectKey& key, uint64_t offset, MutableByteSpan out) = 0;
+
+  // The whole object. InvalidArgument when it is larger than `bytes_max`.
+  virtual Result<Bytes> Get(const ObjectKey& key, size_t bytes_max) = 0;
+
+  virtual Result<ObjectInfo> Stat(const ObjectKey& key) = 0;
+
+  // Calls `visit` for each object whose key begins with `prefix` (empty: all), in any order, each
+  // once. Stops with the first error, `visit`'s included. Objects put or deleted meanwhile may or
+  // may not be seen. Foreign names that are not keys are passed over.
+  virtual Status List(std::string_view prefix,
+                      const std::function<Status(const ObjectInfo&)>& visit) = 0;
+
+  // NotFound when there is no such object.
+  virtual Status Delete(const ObjectKey& key) = 0;
+
+  // For people: "/backup/repo", "s3://bucket/prefix".
+  virtual std::string Describe() const = 0;
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_UPLOADER_OBJECT_STORE_H_
