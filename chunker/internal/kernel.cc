@@ -1,0 +1,20 @@
+#include "chunker/internal/kernel.h"
+
+#include <vector>
+
+namespace snapstore::internal {
+
+std::span<const CdcKernel* const> CdcKernels() {
+  static const std::vector<const CdcKernel*> kernels = [] {
+    std::vector<const CdcKernel*> usable = {&kReferenceKernel, &kPortableKernel};
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") != 0) usable.push_back(&kAvx2Kernel);
+#endif
+    return usable;
+  }();
+  return kernels;
+}
+
+const CdcKernel& BestCdcKernel() { return *CdcKernels().back(); }
+
+}  // namespace snapstore::internal
