@@ -1,0 +1,94 @@
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "base/unique_fd.h"
+#include "tests/index/index_testlib.h"
+
+namespace snapstore {
+namespace {
+
+constexpr size_t kChunks = 3000;
+
+// Starts the writer, kills it `delay` after its first pack and returns how many packs it reported.
+size_t RunWriterAndKill(const std::string& folder, std::chrono::microseconds delay) {
+  int ends[2];
+  EXPECT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, writer.get(), STDOUT_FILENO);
+  std::string program = INDEX_CRASH_WRITER, path = folder, count = std::to_string(kChunks);
+  char* arguments[] = {program.data(), path.data(), count.data(), nullptr};
+  pid_t child = -1;
+  const int spawned = posix_spawn(&child, program.c_str(), &actions, nullptr, arguments, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  EXPECT_EQ(spawned, 0);
+  if (spawned != 0) return 0;
+  writer.Reset();
+
+  char byte;
+  size_t reported = read(reader.get(), &byte, 1) == 1 ? 1 : 0;
+  std::this_thread::sleep_for(delay);
+  kill(child, SIGKILL);
+  int wait_status = 0;
+  waitpid(child, &wait_status, 0);
+  EXPECT_TRUE(WIFSIGNALED(wait_status)) << "the writer ended by itself";
+  while (read(reader.get(), &byte, 1) == 1) ++reported;
+  return reported;
+}
+
+TEST(ChunkIndexCrash, KillDuringAddPackLeavesWholePacksInOrder) {
+  uint64_t seed_bytes = 0;
+  SecureRandom({reinterpret_cast<uint8_t*>(&seed_bytes), sizeof(seed_bytes)});
+  SplitMix64 random(seed_bytes);
+  for (int round = 0; round < 8; ++round) {
+    const test::TemporaryFolder folder;
+    const std::chrono::microseconds delay(random.Below(300'000));
+    SCOPED_TRACE("seed " + std::to_string(seed_bytes) + ", killed after " +
+                 std::to_string(delay.count()) + " us");
+    const size_t reported = RunWriterAndKill(folder.path(), delay);
+    ASSERT_GT(reported, 0u);
+
+    auto index = ChunkIndex::Open({folder.path(), 8 << 20});
+    ASSERT_TRUE(index.ok()) << index.status().ToString();
+    size_t packs = 0;
+    ASSERT_TRUE((*index)
+                    ->ForEachPack([&packs](const PackId&, bool) {
+                      ++packs;
+                      return Status::Ok();
+                    })
+                    .ok());
+    // The kernel has all that was written; one pack may be in but not yet reported.
+    ASSERT_GE(packs, reported);
+    ASSERT_LE(packs, reported + 1);
+    for (uint64_t pack = 0; pack <= packs; ++pack) {
+      const bool expected = pack < packs;
+      const auto has = (*index)->HasPack(test::NumberedDigest(pack));
+      ASSERT_TRUE(has.ok() && *has == expected) << pack;
+      const auto chunks = test::NumberedChunks(pack, kChunks);
+      std::vector<ChunkId> ids;
+      for (const PackChunk& chunk : chunks) ids.push_back(chunk.id);
+      std::vector<std::optional<ChunkLocation>> found;
+      ASSERT_TRUE((*index)->FindMany(ids, &found).ok());
+      for (size_t n = 0; n < chunks.size(); ++n) {
+        ASSERT_EQ(found[n].has_value(), expected) << pack << ", " << n;
+        if (expected) {
+          ASSERT_TRUE(*found[n] == test::LocationOf(pack, chunks[n]));
+        }
+      }
+    }
+    // And it goes on from there.
+    ASSERT_TRUE(
+        (*index)->AddPack(test::NumberedDigest(packs), test::NumberedChunks(packs, 10), true).ok());
+  }
+}
+
+}  // namespace
+}  // namespace snapstore

@@ -1,0 +1,63 @@
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/index/index_testlib.h"
+
+namespace snapstore {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;  // shadow memory dwarfs what is measured
+#else
+constexpr bool kSanitized = false;
+#endif
+
+size_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  size_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return resident * 4096;
+}
+
+TEST(ChunkIndexMemory, StaysNearTheBudgetWithMillionsOfChunks) {
+  constexpr size_t kBudget = 32 << 20;
+  // Beside the budget: allocator slack, threads, file metadata, the batch at hand.
+  constexpr size_t kSlack = 24 << 20;
+  constexpr size_t kChunksPerPack = 10'000;
+  constexpr uint64_t kPacks = kSanitized ? 20 : 200;
+
+  const test::TemporaryFolder folder;
+  const size_t before = ResidentBytes();
+  size_t peak = 0;
+  auto index = ChunkIndex::Open({folder.path(), kBudget});
+  ASSERT_TRUE(index.ok()) << index.status().ToString();
+  for (uint64_t pack = 0; pack < kPacks; ++pack) {
+    const Status added = (*index)->AddPack(test::NumberedDigest(pack),
+                                           test::NumberedChunks(pack, kChunksPerPack), false);
+    ASSERT_TRUE(added.ok()) << added.ToString();
+    peak = std::max(peak, ResidentBytes());
+  }
+  // Random reads all over it, every second one a miss.
+  SplitMix64 random(1);
+  std::vector<ChunkId> ids(4096);
+  std::vector<std::optional<ChunkLocation>> found;
+  size_t hits = 0;
+  for (int round = 0; round < 40; ++round) {
+    for (ChunkId& id : ids) id = test::NumberedChunk(random.Below(2 * kPacks * kChunksPerPack));
+    ASSERT_TRUE((*index)->FindMany(ids, &found).ok());
+    for (const auto& location : found) hits += location.has_value() ? 1 : 0;
+    peak = std::max(peak, ResidentBytes());
+  }
+  EXPECT_NEAR(static_cast<double>(hits) / (40.0 * 4096), 0.5, 0.02);
+  EXPECT_NEAR(static_cast<double>((*index)->ApproximateChunkCount()),
+              static_cast<double>(kPacks * kChunksPerPack), kPacks * kChunksPerPack * 0.05);
+  std::printf("resident before %zu MiB, peak growth %zu MiB\n", before >> 20,
+              (peak - before) >> 20);
+  if (!kSanitized) {
+    EXPECT_LE(peak - before, kBudget + kSlack);
+  }
+}
+
+}  // namespace
+}  // namespace snapstore
