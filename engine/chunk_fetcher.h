@@ -1,0 +1,89 @@
+// ChunkFetcher: verified bytes of chunks, from where the manifest hints they are.
+//
+// A hint may be stale (its pack was repacked). Then, and only then, the chunk index is asked
+// through `locate`. No byte leaves before its frame's checksum and its chunk id matched.
+//
+// Thread safety: all calls may run concurrently.
+#ifndef SNAPSTORE_ENGINE_CHUNK_FETCHER_H_
+#define SNAPSTORE_ENGINE_CHUNK_FETCHER_H_
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "engine/format.h"
+#include "engine/frame.h"
+#include "uploader/object_store.h"
+
+namespace snapstore {
+
+// A chunk and the pack it is expected in.
+struct StoredChunk {
+  ChunkId id;
+  PackId pack;
+  uint32_t frame_offset = 0;
+  uint32_t frame_length = 0;
+  uint16_t chunk_in_frame = 0;
+};
+
+// Finds a chunk by its id alone; empty when no pack has it.
+using LocateFn = std::function<Result<std::optional<ChunkLocation>>(const ChunkId&)>;
+
+class ChunkFetcher {
+ public:
+  // `store` must outlive the fetcher. `cache_bytes` bounds decoded frames kept for later calls.
+  ChunkFetcher(ObjectStore* store, const HashSecret& secret, LocateFn locate, size_t cache_bytes);
+  ~ChunkFetcher();
+
+  // Appends the chunk's bytes to `out`.
+  Status Read(PackKind kind, const StoredChunk& chunk, Bytes* out);
+
+  // Reads many chunks, given in any order; neighbouring frames are fetched together. `visit` gets
+  // each chunk's ordinal in `chunks` and its bytes, in order of their place in the store, and is
+  // not called for a chunk that could not be read: `failed` gets those.
+  Status ReadMany(PackKind kind, std::span<const StoredChunk> chunks,
+                  const std::function<Status(size_t, ByteSpan)>& visit,
+                  const std::function<Status(size_t, const Status&)>& failed);
+
+  uint64_t bytes_fetched() const;
+
+ private:
+  using FrameKey = std::pair<PackId, uint32_t>;
+  using FramePtr = std::shared_ptr<const DecodedFrame>;
+
+  Result<FramePtr> Frame(PackKind kind, const PackId& pack, uint32_t offset, uint32_t length);
+  Result<FramePtr> Decode(ByteSpan stored);
+  Status Verify(const DecodedFrame& frame, const StoredChunk& chunk, ByteSpan* out) const;
+  // Where the chunk is if not where the hint says; `cause` if nowhere.
+  Result<FramePtr> Relocate(PackKind kind, StoredChunk* chunk, const Status& cause);
+  Status VisitRun(PackKind kind, std::span<const StoredChunk> chunks, std::span<const size_t> order,
+                  ByteSpan stored, const std::function<Status(size_t, ByteSpan)>& visit,
+                  const std::function<Status(size_t, const Status&)>& failed);
+  Status VisitSingly(PackKind kind, const StoredChunk& chunk, size_t ordinal,
+                     const std::function<Status(size_t, ByteSpan)>& visit,
+                     const std::function<Status(size_t, const Status&)>& failed);
+  FramePtr Cached(const FrameKey& key);
+  void Keep(const FrameKey& key, const FramePtr& frame);
+
+  ObjectStore* const store_;
+  const HashSecret secret_;
+  const LocateFn locate_;
+  const size_t cache_bytes_max_;
+
+  mutable std::mutex mutex_;                         // guards what follows
+  std::list<std::pair<FrameKey, FramePtr>> recent_;  // most recent first
+  std::map<FrameKey, std::list<std::pair<FrameKey, FramePtr>>::iterator> cache_;
+  size_t cache_bytes_ = 0;
+  uint64_t bytes_fetched_ = 0;
+  std::vector<std::unique_ptr<FrameDecoder>> decoders_;  // idle ones
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_ENGINE_CHUNK_FETCHER_H_

@@ -1,0 +1,43 @@
+// EventSink: the reading thread's end of the queue to the storing thread.
+#ifndef SNAPSTORE_ENGINE_EVENT_SINK_H_
+#define SNAPSTORE_ENGINE_EVENT_SINK_H_
+
+#include <string>
+
+#include "base/bounded_queue.h"
+#include "engine/buffer_pool.h"
+#include "engine/source_event.h"
+
+namespace snapstore {
+
+// Every call returns Cancelled once the storing thread has given up.
+class EventSink {
+ public:
+  // Both must outlive the sink.
+  EventSink(BoundedQueue<SourceEvent>* queue, BufferPool* pool) : queue_(queue), pool_(pool) {}
+
+  Status Begin(format::Entry entry, CutRule cut, std::optional<format::Content> parent);
+  // An entry that is complete as it stands.
+  Status Complete(format::Entry entry);
+  // A directory that only leads to sources.
+  Status OnTheWay(format::Entry directory);
+  Status Data(PooledBuffer buffer, size_t length);
+  Status BorrowedData(ByteSpan data);
+  Status Hole(uint64_t length);
+  Status Unchanged(uint64_t length);
+  Status End(format::Entry entry, Status status);
+  Status Warn(std::string item, Status status);
+
+  Result<PooledBuffer> TakeBuffer();
+  size_t buffer_bytes() const { return pool_->buffer_bytes(); }
+
+ private:
+  Status Push(SourceEvent event);
+
+  BoundedQueue<SourceEvent>* const queue_;
+  BufferPool* const pool_;
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_ENGINE_EVENT_SINK_H_

@@ -1,0 +1,26 @@
+#include "engine/format.h"
+
+namespace snapstore {
+
+ObjectKey ConfigKey() { return ObjectKey(std::string(kConfigName)); }
+
+ObjectKey PackKey(PackKind kind, const PackId& id) {
+  const std::string hex = id.ToHex();
+  const std::string_view prefix = kind == PackKind::kData ? kDataPrefix : kMetaPrefix;
+  return ObjectKey(std::string(prefix) + hex.substr(0, 2) + "/" + hex);
+}
+
+ObjectKey SegmentKey(const Digest& id) {
+  return ObjectKey(std::string(kSegmentPrefix) + id.ToHex());
+}
+
+ObjectKey ManifestKey(const Digest& id) {
+  return ObjectKey(std::string(kManifestPrefix) + id.ToHex());
+}
+
+Result<Digest> DigestOfKey(std::string_view key) {
+  const size_t slash = key.rfind('/');
+  return Digest::FromHex(slash == std::string_view::npos ? key : key.substr(slash + 1));
+}
+
+}  // namespace snapstore

@@ -1,0 +1,85 @@
+// Frame: the unit of compression, up to a few hundred KiB of consecutive new chunks.
+//
+// Small chunks deduplicate finely; compressing many of them together keeps the ratio of large ones.
+// A frame describes itself (docs/format.md, "Frame"): header, then the chunks' bytes and their
+// lengths, compressed with zstd or raw where that does not pay.
+//
+// Thread safety: FrameEncoder and FrameDecoder belong to one thread at a time (each owns a zstd
+// context); the rest are values.
+#ifndef SNAPSTORE_ENGINE_FRAME_H_
+#define SNAPSTORE_ENGINE_FRAME_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/bytes.h"
+#include "chunker/chunk_id.h"
+#include "snapstore/status.h"
+
+namespace snapstore {
+
+inline constexpr uint32_t kFrameHeaderBytes = 24;
+// A frame is closed once it holds this many plain bytes.
+inline constexpr uint32_t kFramePlainTarget = 256u << 10;
+inline constexpr uint16_t kFrameChunksMax = 4096;
+
+// Chunks on their way into a frame.
+struct PlainFrame {
+  Bytes data;  // the chunks' content, one after the other
+  std::vector<ChunkId> chunks;
+
+  bool Full() const { return data.size() >= kFramePlainTarget || chunks.size() >= kFrameChunksMax; }
+};
+
+class FrameEncoder {
+ public:
+  explicit FrameEncoder(int compression_level);
+  ~FrameEncoder();
+  FrameEncoder(const FrameEncoder&) = delete;
+  FrameEncoder& operator=(const FrameEncoder&) = delete;
+
+  // Appends the stored form of `frame` to `out`. `frame->data` is used as scratch.
+  // REQUIRES: at least one chunk.
+  Status Encode(PlainFrame* frame, Bytes* out);
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
+
+// What the header says of the length of the whole stored frame; not verified. REQUIRES:
+// kFrameHeaderBytes.
+uint64_t StoredFrameLength(ByteSpan header);
+
+// A decoded frame.
+struct DecodedFrame {
+  Bytes data;                     // the chunks' content
+  std::vector<uint32_t> offsets;  // of each chunk, and the end of the last
+
+  size_t chunk_count() const { return offsets.empty() ? 0 : offsets.size() - 1; }
+  // REQUIRES: ordinal < chunk_count().
+  ByteSpan chunk(size_t ordinal) const {
+    return ByteSpan(data).subspan(offsets[ordinal], offsets[ordinal + 1] - offsets[ordinal]);
+  }
+};
+
+class FrameDecoder {
+ public:
+  FrameDecoder();
+  ~FrameDecoder();
+  FrameDecoder(const FrameDecoder&) = delete;
+  FrameDecoder& operator=(const FrameDecoder&) = delete;
+
+  // Verifies the checksum of `stored` (exactly one frame) and unpacks it. Corruption if it is not
+  // what an encoder wrote. Chunk ids are not verified here.
+  Status Decode(ByteSpan stored, DecodedFrame* out);
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_ENGINE_FRAME_H_

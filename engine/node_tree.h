@@ -1,0 +1,148 @@
+// Node trees: long metadata lists, chunked and deduplicated like content.
+//
+// A list is cut into leaves; leaves are chunks of meta packs, listed by inner nodes, which are
+// chunks too, up to a root that fits into its owner. Where leaves and inner nodes end is decided by
+// content, so that a small change of the list rewrites a few nodes only. docs/format.md, "Node
+// trees".
+//
+// Thread safety: writers and readers belong to one thread at a time; NodeSource may be shared.
+#ifndef SNAPSTORE_ENGINE_NODE_TREE_H_
+#define SNAPSTORE_ENGINE_NODE_TREE_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "engine/chunk_fetcher.h"
+#include "engine/format.h"
+#include "engine/pack_table.h"
+#include "engine/pack_writer.h"
+
+namespace snapstore {
+
+namespace format {
+class StreamRoot;
+}
+
+// Inner nodes above the leaves at most; a reader refuses deeper trees.
+inline constexpr uint32_t kNodeDepthMax = 8;
+
+// One child of an inner node.
+struct NodeRef {
+  ChunkRef chunk;
+  uint64_t span = 0;  // of everything below it, in the list's own unit
+};
+
+class NodeTreeWriter {
+ public:
+  // Both must outlive the writer.
+  NodeTreeWriter(PackWriter* packs, const HashSecret* secret) : packs_(packs), secret_(secret) {}
+
+  // Adds the list's next leaf.
+  Status AddLeaf(ByteSpan leaf, uint64_t span);
+  // Adds a leaf that is stored already, as the parent's metadata names it.
+  Status AddStoredLeaf(const NodeRef& leaf);
+  bool empty() const { return levels_.empty(); }
+
+  // Ends the list. `rest` is the last leaf (may be empty, with span 0); a short list that consists
+  // of it alone is kept inside the root.
+  Status Finish(ByteSpan rest, uint64_t span, format::StreamRoot* root);
+
+ private:
+  struct Pending {
+    PendingRef ref;
+    uint64_t span = 0;
+  };
+  struct Level {
+    std::deque<Pending> pending;  // children whose place is not known yet
+    Bytes node;                   // encoded children of the open node
+    size_t children = 0;
+    uint64_t span = 0;
+    uint64_t nodes_closed = 0;
+  };
+
+  Status AddChild(size_t level, Pending child);
+  Status Drain(size_t level, bool all);
+  Status CloseNode(size_t level);
+  Status PutNode(size_t level, ByteSpan node, uint64_t span);
+
+  PackWriter* const packs_;
+  const HashSecret* const secret_;
+  std::vector<Level> levels_;  // [0]: nodes that list leaves
+};
+
+// Where nodes are read from.
+class NodeSource {
+ public:
+  // Both must outlive the source.
+  NodeSource(ChunkFetcher* fetcher, const PackTable* table) : fetcher_(fetcher), table_(table) {}
+
+  Result<StoredChunk> Resolve(const ChunkRef& ref) const;
+  Status ReadNode(const ChunkRef& ref, Bytes* out) const;
+  ChunkFetcher* fetcher() const { return fetcher_; }
+
+ private:
+  ChunkFetcher* const fetcher_;
+  const PackTable* const table_;
+};
+
+// Walks the leaves of one tree from front to back, or from a given position.
+class NodeTreeReader {
+ public:
+  // `source` must outlive the reader. The root is copied.
+  NodeTreeReader(const NodeSource* source, const format::StreamRoot& root);
+
+  uint64_t span() const { return span_; }
+
+  struct Leaf {
+    Bytes bytes;
+    uint64_t begin = 0;  // position of its first unit in the list
+    uint64_t span = 0;
+    bool stored = false;  // false: it lies inside the root
+    NodeRef ref;          // valid when stored
+  };
+
+  // Goes to the leaf that holds position `at`; beyond the end is allowed and yields no leaf.
+  Status Seek(uint64_t at);
+  // False at the end.
+  Result<bool> Next(Leaf* leaf);
+  // As Next, without reading the leaf's bytes.
+  Result<bool> NextRef(Leaf* leaf);
+  Status ReadBytes(Leaf* leaf) const;
+
+  // Calls `visit` for each stored node, inner ones included; reads inner nodes only.
+  Status ForEachNode(const std::function<Status(const ChunkRef&)>& visit);
+
+ private:
+  struct Frame {
+    std::vector<NodeRef> children;
+    size_t next = 0;
+    uint64_t begin = 0;  // position of children[next]
+  };
+
+  Status Open();
+  Status Descend(uint64_t at);
+  Status VisitNodes(const std::vector<NodeRef>& children, uint32_t depth,
+                    const std::function<Status(const ChunkRef&)>& visit);
+
+  const NodeSource* const source_;
+  uint32_t depth_ = 0;
+  Bytes root_;
+  uint64_t span_ = 0;
+  bool opened_ = false;
+  bool inline_done_ = false;
+  std::vector<Frame> stack_;  // [0]: the root's children
+};
+
+// An inner node's encoding, exposed for tests and fuzzing.
+void AppendNodeRef(const NodeRef& ref, Bytes* out);
+// Corruption unless the children span `span` together.
+Result<std::vector<NodeRef>> ParseNode(ByteSpan node, uint64_t span);
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_ENGINE_NODE_TREE_H_

@@ -1,0 +1,228 @@
+#include "engine/pack_writer.h"
+
+#include "base/check.h"
+#include "base/status_macros.h"
+
+namespace snapstore {
+namespace {
+
+// One pack on its way while the next is filled keeps a store busy; more would only hold memory.
+constexpr size_t kUploadThreads = 1;
+constexpr size_t kUploadQueue = 1;
+constexpr size_t kFramesQueuedPerThread = 4;
+// Room beyond the sealing size for the last frame and the footer.
+constexpr size_t kPackSlack = 4 << 20;
+
+}  // namespace
+
+PendingRef::PendingRef(const ChunkId& id, std::shared_ptr<FrameSlot> slot, uint16_t chunk_in_frame)
+    : slot_(std::move(slot)) {
+  ref_.id = id;
+  ref_.chunk_in_frame = chunk_in_frame;
+}
+
+ChunkRef PendingRef::Resolve() const {
+  SNAP_CHECK(resolved());
+  ChunkRef ref = ref_;
+  if (slot_ != nullptr) {
+    ref.pack = slot_->pack;
+    ref.frame_offset = slot_->offset;
+    ref.frame_length = slot_->length;
+  }
+  return ref;
+}
+
+PackWriter::PackWriter(ObjectStore* store, ChunkIndex* index, SegmentPublisher* publisher,
+                       PackTable* table, const PackWriterOptions& options)
+    : store_(store),
+      index_(index),
+      publisher_(publisher),
+      table_(table),
+      options_(options),
+      frame_queue_(kFramesQueuedPerThread * options.threads),
+      upload_queue_(kUploadQueue) {
+  for (unsigned i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { CompressLoop(); });
+  for (size_t i = 0; i < kUploadThreads; ++i) threads_.emplace_back([this] { UploadLoop(); });
+}
+
+PackWriter::~PackWriter() {
+  Fail(Status::Cancelled("pack writer closed"));
+  frame_queue_.Cancel();
+  upload_queue_.Cancel();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+Result<PendingRef> PackWriter::Put(PackKind kind, const ChunkId& id, ByteSpan content) {
+  SNAP_CHECK(id.length == content.size() && !content.empty());
+  {
+    std::lock_guard lock(mutex_);
+    SNAP_RETURN_IF_ERROR(error_);
+    if (const auto it = session_.find(id); it != session_.end()) {
+      return PendingRef(id, it->second.slot, it->second.chunk_in_frame);
+    }
+  }
+  SNAP_ASSIGN_OR_RETURN(const std::optional<ChunkLocation> found, index_->Find(id));
+  if (found.has_value()) {
+    ChunkRef ref{id, table_->OrdinalOf(found->pack), found->frame_offset, found->frame_length,
+                 found->chunk_in_frame};
+    return PendingRef(ref);
+  }
+
+  OpenFrame& frame = frame_of(kind);
+  if (frame.slot == nullptr) {
+    frame.slot = std::make_shared<FrameSlot>();
+    frame.plain.data.reserve(kFramePlainTarget + kChunkBytesMax / 4);
+  }
+  const auto ordinal = static_cast<uint16_t>(frame.plain.chunks.size());
+  PendingRef ref(id, frame.slot, ordinal);
+  frame.plain.data.insert(frame.plain.data.end(), content.begin(), content.end());
+  frame.plain.chunks.push_back(id);
+  {
+    std::lock_guard lock(mutex_);
+    session_.emplace(id, Known{frame.slot, ordinal});
+    if (kind == PackKind::kData) {
+      ++stats_.chunks_new;
+      stats_.bytes_new += content.size();
+    }
+  }
+  if (frame.plain.Full()) SNAP_RETURN_IF_ERROR(CloseFrame(kind));
+  return ref;
+}
+
+Status PackWriter::CloseFrame(PackKind kind) {
+  OpenFrame& frame = frame_of(kind);
+  if (frame.slot == nullptr) return {};
+  FrameJob job;
+  job.kind = kind;
+  job.plain = std::move(frame.plain);
+  job.slot = std::move(frame.slot);
+  frame = OpenFrame();
+  {
+    std::lock_guard lock(mutex_);
+    ++frames_in_flight_;
+  }
+  if (!frame_queue_.Push(std::move(job))) return error();
+  return {};
+}
+
+Status PackWriter::Wait(const PendingRef& ref) {
+  if (ref.resolved()) return {};
+  for (PackKind kind : {PackKind::kData, PackKind::kMeta}) {
+    if (frame_of(kind).slot.get() == ref.slot()) SNAP_RETURN_IF_ERROR(CloseFrame(kind));
+  }
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return ref.resolved() || !error_.ok(); });
+  return error_;
+}
+
+Status PackWriter::Flush() {
+  SNAP_RETURN_IF_ERROR(CloseFrame(PackKind::kData));
+  SNAP_RETURN_IF_ERROR(CloseFrame(PackKind::kMeta));
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return frames_in_flight_ == 0 || !error_.ok(); });
+    SNAP_RETURN_IF_ERROR(error_);
+  }
+  for (OpenPack& open : packs_) {
+    std::unique_lock lock(pack_mutex_);
+    OpenPack pack = std::exchange(open, OpenPack());
+    lock.unlock();
+    SNAP_RETURN_IF_ERROR(Seal(std::move(pack)));
+  }
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return uploads_in_flight_ == 0 || !error_.ok(); });
+  return error_;
+}
+
+void PackWriter::CompressLoop() {
+  FrameEncoder encoder(options_.compression_level);
+  Bytes stored;
+  while (std::optional<FrameJob> job = frame_queue_.Pop()) {
+    stored.clear();
+    Status status = encoder.Encode(&job->plain, &stored);
+    if (status.ok()) status = PlaceFrame(*job, stored);
+    if (!status.ok()) {
+      Fail(status);
+      return;
+    }
+  }
+}
+
+Status PackWriter::PlaceFrame(const FrameJob& job, ByteSpan stored) {
+  OpenPack full;
+  {
+    std::lock_guard lock(pack_mutex_);
+    OpenPack& pack = pack_of(job.kind);
+    if (pack.builder == nullptr) {
+      pack.builder = std::make_unique<PackBuilder>(job.kind, options_.pack_bytes + kPackSlack);
+      pack.ordinal = table_->Reserve();
+    }
+    job.slot->pack = pack.ordinal;
+    job.slot->offset = pack.builder->Append(stored, job.plain.chunks);
+    job.slot->length = static_cast<uint32_t>(stored.size());
+    if (pack.builder->size() >= options_.pack_bytes) full = std::exchange(pack, OpenPack());
+  }
+  SNAP_RETURN_IF_ERROR(Seal(std::move(full)));
+  std::lock_guard lock(mutex_);
+  job.slot->placed.store(true, std::memory_order_release);
+  --frames_in_flight_;
+  changed_.notify_all();
+  return {};
+}
+
+Status PackWriter::Seal(OpenPack pack) {
+  if (pack.builder == nullptr) return {};
+  {
+    std::lock_guard lock(mutex_);
+    ++uploads_in_flight_;
+  }
+  UploadJob job{std::move(*pack.builder).Seal(), pack.ordinal};
+  return upload_queue_.Push(std::move(job)) ? Status() : error();
+}
+
+void PackWriter::UploadLoop() {
+  while (std::optional<UploadJob> job = upload_queue_.Pop()) {
+    if (Status status = Upload(&*job); !status.ok()) {
+      Fail(status);
+      return;
+    }
+  }
+}
+
+Status PackWriter::Upload(UploadJob* job) {
+  const SealedPack& pack = job->pack;
+  const ByteSpan parts[] = {pack.bytes};
+  const auto put = store_->PutIfAbsent(PackKey(pack.kind, pack.id), parts);
+  if (!put.ok()) return put.status().WithContext("store pack " + pack.id.ToHex());
+  table_->Name(job->ordinal, pack.id);
+  SNAP_RETURN_IF_ERROR(index_->AddPack(pack.id, pack.chunks, /*published=*/false));
+  SNAP_RETURN_IF_ERROR(publisher_->Add(pack.kind, pack.id, pack.chunks));
+  std::lock_guard lock(mutex_);
+  for (const PackChunk& chunk : pack.chunks) session_.erase(chunk.id);
+  stats_.bytes_stored += pack.bytes.size();
+  --uploads_in_flight_;
+  changed_.notify_all();
+  return {};
+}
+
+void PackWriter::Fail(const Status& status) {
+  {
+    std::lock_guard lock(mutex_);
+    if (error_.ok()) error_ = status;
+  }
+  changed_.notify_all();
+  frame_queue_.Cancel();
+  upload_queue_.Cancel();
+}
+
+Status PackWriter::error() const {
+  std::lock_guard lock(mutex_);
+  return error_.ok() ? Status::Cancelled("pack writer closed") : error_;
+}
+
+PackWriterStats PackWriter::stats() const {
+  std::lock_guard lock(mutex_);
+  return stats_;
+}
+
+}  // namespace snapstore

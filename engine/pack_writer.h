@@ -1,0 +1,156 @@
+// PackWriter: the storing half of a snapshot. Chunks in, durable packs out.
+//
+// Put finds out whether a chunk is known (this session, then the chunk index) and otherwise adds it
+// to the open frame of its kind. Full frames are compressed by a fixed set of workers, appended to
+// the open pack in order of completion, and full packs are stored by uploader threads. All queues
+// are bounded, so a slow store slows the caller down.
+//
+// A new chunk's place is known only once its frame lies in a pack: Put returns a PendingRef, which
+// resolves later. A pack enters the chunk index after its object is durable, never before.
+//
+// Thread safety: one thread calls; threads inside are the writer's own. After an error every call
+// returns it.
+#ifndef SNAPSTORE_ENGINE_PACK_WRITER_H_
+#define SNAPSTORE_ENGINE_PACK_WRITER_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/bounded_queue.h"
+#include "engine/format.h"
+#include "engine/frame.h"
+#include "engine/pack.h"
+#include "engine/pack_table.h"
+#include "engine/segment_publisher.h"
+#include "uploader/object_store.h"
+
+namespace snapstore {
+
+// The place of a frame, once it has one.
+struct FrameSlot {
+  std::atomic<bool> placed = false;  // the rest is valid once this is true
+  uint32_t pack = 0;                 // ordinal in the pack table
+  uint32_t offset = 0;
+  uint32_t length = 0;
+};
+
+// A reference whose place may still be open.
+class PendingRef {
+ public:
+  PendingRef() = default;
+  explicit PendingRef(const ChunkRef& ref) : ref_(ref) {}
+  PendingRef(const ChunkId& id, std::shared_ptr<FrameSlot> slot, uint16_t chunk_in_frame);
+
+  const ChunkId& id() const { return ref_.id; }
+  bool resolved() const {
+    return slot_ == nullptr || slot_->placed.load(std::memory_order_acquire);
+  }
+  // REQUIRES: resolved().
+  ChunkRef Resolve() const;
+  const FrameSlot* slot() const { return slot_.get(); }
+
+ private:
+  ChunkRef ref_;
+  std::shared_ptr<FrameSlot> slot_;
+};
+
+struct PackWriterOptions {
+  unsigned threads = 2;  // compression workers
+  int compression_level = 3;
+  size_t pack_bytes = 32 << 20;  // a pack is sealed once it is this large
+};
+
+struct PackWriterStats {
+  uint64_t chunks_new = 0;    // data chunks the repository did not have
+  uint64_t bytes_new = 0;     // their plain bytes
+  uint64_t bytes_stored = 0;  // of all packs written, data and meta
+};
+
+class PackWriter {
+ public:
+  // All pointers must outlive the writer.
+  PackWriter(ObjectStore* store, ChunkIndex* index, SegmentPublisher* publisher, PackTable* table,
+             const PackWriterOptions& options);
+  // Cancels what is not finished.
+  ~PackWriter();
+  PackWriter(const PackWriter&) = delete;
+  PackWriter& operator=(const PackWriter&) = delete;
+
+  // REQUIRES: `id` is the id of `content`.
+  Result<PendingRef> Put(PackKind kind, const ChunkId& id, ByteSpan content);
+
+  // Blocks until `ref` is resolved; closes the frame it waits for.
+  Status Wait(const PendingRef& ref);
+
+  // Seals what is open and blocks until every pack is durable. Put may be called again afterwards.
+  Status Flush();
+
+  PackWriterStats stats() const;
+
+ private:
+  struct FrameJob {
+    PackKind kind = PackKind::kData;
+    PlainFrame plain;
+    std::shared_ptr<FrameSlot> slot;
+  };
+  struct OpenFrame {
+    PlainFrame plain;
+    std::shared_ptr<FrameSlot> slot;
+  };
+  struct OpenPack {
+    std::unique_ptr<PackBuilder> builder;
+    uint32_t ordinal = 0;
+  };
+  struct Known {
+    std::shared_ptr<FrameSlot> slot;
+    uint16_t chunk_in_frame = 0;
+  };
+  struct UploadJob {
+    SealedPack pack;
+    uint32_t ordinal = 0;
+  };
+
+  OpenFrame& frame_of(PackKind kind) { return frames_[kind == PackKind::kData ? 0 : 1]; }
+  OpenPack& pack_of(PackKind kind) { return packs_[kind == PackKind::kData ? 0 : 1]; }
+
+  Status CloseFrame(PackKind kind);
+  void CompressLoop();
+  Status PlaceFrame(const FrameJob& job, ByteSpan stored);
+  Status Seal(OpenPack pack);
+  void UploadLoop();
+  Status Upload(UploadJob* job);
+  void Fail(const Status& status);
+  Status error() const;
+
+  ObjectStore* const store_;
+  ChunkIndex* const index_;
+  SegmentPublisher* const publisher_;
+  PackTable* const table_;
+  const PackWriterOptions options_;
+
+  OpenFrame frames_[2];  // caller's thread only
+
+  std::mutex pack_mutex_;  // guards packs_; held while frames are appended and hashed
+  OpenPack packs_[2];
+
+  mutable std::mutex mutex_;  // guards what follows; never held over work
+  std::condition_variable changed_;
+  Status error_;
+  size_t frames_in_flight_ = 0;
+  size_t uploads_in_flight_ = 0;
+  std::unordered_map<ChunkId, Known> session_;  // chunks whose pack is not durable yet
+  PackWriterStats stats_;
+
+  BoundedQueue<FrameJob> frame_queue_;
+  BoundedQueue<UploadJob> upload_queue_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_ENGINE_PACK_WRITER_H_

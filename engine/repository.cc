@@ -1,0 +1,374 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/memory_limit.h"
+#include "base/status_macros.h"
+#include "engine/manifest.h"
+#include "engine/pack.h"
+#include "engine/progress.h"
+#include "engine/repository_impl.h"
+#include "engine/segment.h"
+#include "engine/segment_publisher.h"
+#include "uploader/open_store.h"
+
+namespace snapstore {
+namespace {
+
+constexpr uint64_t kMemoryLimitMin = 64ull << 20;
+// Index folders of one repository, one for each process that has it open at the same time.
+constexpr int kIndexFolders = 16;
+constexpr size_t kPrefixDigitsMin = 4;
+constexpr size_t kDigestDigits = 64;
+
+Result<std::string> CacheRoot(const RepositoryOptions& options) {
+  if (!options.cache_dir.empty()) return options.cache_dir;
+  const auto env = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  if (std::string dir = env("SNAPSTORE_CACHE_DIR"); !dir.empty()) return dir;
+  if (std::string dir = env("XDG_CACHE_HOME"); !dir.empty()) return dir + "/snapstore";
+  if (std::string dir = env("HOME"); !dir.empty()) return dir + "/.cache/snapstore";
+  return Status::InvalidArgument("no cache directory: set SNAPSTORE_CACHE_DIR or HOME");
+}
+
+Result<std::unique_ptr<ObjectStore>> OpenRepositoryStore(const RepositoryOptions& options,
+                                                         bool create) {
+  return OpenStore(options.location, {.create = create});
+}
+
+}  // namespace
+
+MemoryPlan MemoryPlan::For(uint64_t limit, unsigned threads) {
+  limit = std::max(limit, kMemoryLimitMin);
+  MemoryPlan plan;
+  plan.index = std::clamp<uint64_t>(limit / 8, 8 << 20, 1 << 30);
+  // Two kinds being filled, one queued, one on its way.
+  plan.pack = std::clamp<uint64_t>(limit / 16, 4 << 20, 32 << 20);
+  plan.read_buffers = std::clamp<uint64_t>(limit / 8, 8 << 20, 64 << 20);
+  plan.frame_cache = std::clamp<uint64_t>(limit / 16, 4 << 20, 64 << 20);
+  plan.threads = threads != 0 ? threads : std::max(1u, std::thread::hardware_concurrency());
+  return plan;
+}
+
+Status Repository::Init(const RepositoryOptions& options) {
+  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ObjectStore> store,
+                        OpenRepositoryStore(options, /*create=*/true));
+  return RepositoryImpl::InitStore(*store);
+}
+
+Result<std::unique_ptr<Repository>> Repository::Open(const RepositoryOptions& options) {
+  Result<std::unique_ptr<ObjectStore>> store = OpenRepositoryStore(options, /*create=*/false);
+  if (store.status().Is(StatusCode::kNotFound)) {
+    return Status::NotFound("no repository at " + options.location + ": " +
+                            store.status().message());
+  }
+  if (!store.ok()) return store.status();
+  SNAP_ASSIGN_OR_RETURN(std::unique_ptr<RepositoryImpl> repository,
+                        RepositoryImpl::OpenWithStore(std::move(*store), options));
+  return std::unique_ptr<Repository>(std::move(repository));
+}
+
+Status RepositoryImpl::InitStore(ObjectStore& store) {
+  const Result<Bytes> existing = store.Get(ConfigKey(), kConfigBytesMax);
+  if (existing.ok()) {
+    return Status::Conflict("there is a repository at " + store.Describe() + " already");
+  }
+  if (!existing.status().Is(StatusCode::kNotFound)) return existing.status();
+  // One object is enough to know that the place is in use.
+  bool empty = true;
+  const Status listed = store.List("", [&](const ObjectInfo&) {
+    empty = false;
+    return Status::Cancelled("");
+  });
+  if (!listed.ok() && !listed.Is(StatusCode::kCancelled)) return listed;
+  if (!empty) {
+    return Status::InvalidArgument(store.Describe() + " is not empty and is no repository");
+  }
+  const Bytes config = RepositoryConfig::Generate().Encode();
+  const ByteSpan parts[] = {config};
+  SNAP_ASSIGN_OR_RETURN(const PutOutcome outcome, store.PutIfAbsent(ConfigKey(), parts));
+  if (outcome == PutOutcome::kExisted) {
+    return Status::Conflict("somebody else made a repository at " + store.Describe());
+  }
+  return {};
+}
+
+Result<std::unique_ptr<RepositoryImpl>> RepositoryImpl::OpenWithStore(
+    std::unique_ptr<ObjectStore> store, const RepositoryOptions& options) {
+  const Result<Bytes> bytes = store->Get(ConfigKey(), kConfigBytesMax);
+  if (bytes.status().Is(StatusCode::kNotFound)) {
+    return Status::NotFound("no repository at " + store->Describe() +
+                            ": it has no object 'config'");
+  }
+  if (!bytes.ok()) return bytes.status();
+  Result<RepositoryConfig> config = RepositoryConfig::Decode(*bytes);
+  if (!config.ok()) return config.status().WithContext(store->Describe());
+  return std::unique_ptr<RepositoryImpl>(new RepositoryImpl(std::move(store), *config, options));
+}
+
+RepositoryImpl::RepositoryImpl(std::unique_ptr<ObjectStore> store, const RepositoryConfig& config,
+                               const RepositoryOptions& options)
+    : store_(std::move(store)),
+      config_(config),
+      options_(options),
+      id_(HexEncode(config.id)),
+      location_(store_->Describe()),
+      memory_(MemoryPlan::For(EffectiveMemoryLimit(options.memory_limit), options.threads)) {
+  const LocateFn locate = [this](const ChunkId& id) -> Result<std::optional<ChunkLocation>> {
+    SNAP_ASSIGN_OR_RETURN(ChunkIndex * index, Index());
+    return index->Find(id);
+  };
+  fetcher_ = std::make_unique<ChunkFetcher>(store_.get(), config_.hash_secret, locate,
+                                            memory_.frame_cache);
+}
+
+Result<std::vector<Digest>> RepositoryImpl::ManifestIds() {
+  std::vector<Digest> ids;
+  SNAP_RETURN_IF_ERROR(store_->List(kManifestPrefix, [&](const ObjectInfo& object) {
+    // Names that are no digest are not ours.
+    if (Result<Digest> id = DigestOfKey(object.key); id.ok()) ids.push_back(*id);
+    return Status();
+  }));
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+Result<format::Manifest> RepositoryImpl::LoadManifest(const Digest& id) {
+  const Result<Bytes> bytes = store_->Get(ManifestKey(id), kManifestBytesMax);
+  if (bytes.status().Is(StatusCode::kNotFound)) {
+    return Status::NotFound("no snapshot " + id.ToHex());
+  }
+  if (!bytes.ok()) return bytes.status().WithContext("snapshot " + id.ToHex());
+  Result<format::Manifest> manifest = DecodeManifest(id, *bytes);
+  if (!manifest.ok()) return manifest.status().WithContext("snapshot " + id.ToHex());
+  return manifest;
+}
+
+Result<OpenedSnapshot> RepositoryImpl::OpenSnapshot(const Digest& id) {
+  OpenedSnapshot snapshot;
+  snapshot.id = id;
+  SNAP_ASSIGN_OR_RETURN(snapshot.manifest, LoadManifest(id));
+  SNAP_ASSIGN_OR_RETURN(std::vector<PackId> packs,
+                        ReadPackTable(snapshot.manifest, fetcher_.get()));
+  snapshot.packs = std::make_unique<PackTable>(std::move(packs));
+  snapshot.nodes = std::make_unique<NodeSource>(fetcher_.get(), snapshot.packs.get());
+  return snapshot;
+}
+
+Result<std::vector<SnapshotInfo>> RepositoryImpl::ListSnapshots(Observer* observer,
+                                                                uint64_t* damaged) {
+  ProgressReporter progress(observer, "list");
+  SNAP_ASSIGN_OR_RETURN(const std::vector<Digest> ids, ManifestIds());
+  progress.SetItemsTotal(ids.size());
+  std::vector<SnapshotInfo> infos;
+  uint64_t damaged_count = 0;
+  for (const Digest& id : ids) {
+    SNAP_RETURN_IF_ERROR(progress.Poll());
+    progress.AddItems(1);
+    Result<format::Manifest> manifest = LoadManifest(id);
+    if (manifest.ok()) {
+      infos.push_back(InfoFromManifest(id, *manifest));
+    } else if (manifest.status().Is(StatusCode::kCorruption)) {
+      ++damaged_count;
+      if (observer != nullptr) {
+        observer->OnWarning({ManifestKey(id).text(), manifest.status()});
+      }
+    } else if (!manifest.status().Is(StatusCode::kNotFound)) {
+      return manifest.status();
+    }
+  }
+  std::sort(infos.begin(), infos.end(), [](const SnapshotInfo& a, const SnapshotInfo& b) {
+    return std::tie(a.time_ns, a.id) < std::tie(b.time_ns, b.id);
+  });
+  if (damaged != nullptr) *damaged = damaged_count;
+  return infos;
+}
+
+Result<std::string> RepositoryImpl::ResolveSnapshot(std::string_view reference) {
+  if (reference == "latest") {
+    SNAP_ASSIGN_OR_RETURN(const std::vector<SnapshotInfo> infos, ListSnapshots(nullptr, nullptr));
+    if (infos.empty()) return Status::NotFound("the repository has no snapshot yet");
+    return infos.back().id;
+  }
+  const std::string quoted = "'" + std::string(reference) + "'";
+  if (reference.size() < kPrefixDigitsMin || reference.size() > kDigestDigits ||
+      reference.find_first_not_of("0123456789abcdef") != std::string_view::npos) {
+    return Status::InvalidArgument(quoted +
+                                   " is not a snapshot: give 'latest', an id, or at least " +
+                                   std::to_string(kPrefixDigitsMin) + " of its first digits");
+  }
+  SNAP_ASSIGN_OR_RETURN(const std::vector<Digest> ids, ManifestIds());
+  std::vector<std::string> found;
+  for (const Digest& id : ids) {
+    if (std::string hex = id.ToHex(); hex.starts_with(reference)) found.push_back(std::move(hex));
+  }
+  if (found.empty()) return Status::NotFound("no snapshot " + quoted);
+  if (found.size() > 1) {
+    std::string list;
+    for (const std::string& hex : found) list += " " + hex.substr(0, 16);
+    return Status::InvalidArgument(
+        fmt::format("{} is ambiguous, {} snapshots begin so:{}", quoted, found.size(), list));
+  }
+  return found.front();
+}
+
+Result<SnapshotInfo> RepositoryImpl::GetSnapshot(const std::string& id) {
+  SNAP_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(id));
+  SNAP_ASSIGN_OR_RETURN(const format::Manifest manifest, LoadManifest(digest));
+  return InfoFromManifest(digest, manifest);
+}
+
+Result<ChunkIndex*> RepositoryImpl::Index() {
+  std::lock_guard lock(index_mutex_);
+  SNAP_RETURN_IF_ERROR(OpenIndexLocked());
+  if (!synced_) SNAP_RETURN_IF_ERROR(SyncIndexLocked(nullptr));
+  return index_.get();
+}
+
+Status RepositoryImpl::SyncIndex(Observer* observer) {
+  std::lock_guard lock(index_mutex_);
+  SNAP_RETURN_IF_ERROR(OpenIndexLocked());
+  return SyncIndexLocked(observer);
+}
+
+Result<std::string> RepositoryImpl::CacheFolder() const {
+  SNAP_ASSIGN_OR_RETURN(const std::string root, CacheRoot(options_));
+  std::string folder = root + "/" + id_;
+  SNAP_RETURN_IF_ERROR(MakeDirectories(folder, 0700).WithContext("cache directory"));
+  return folder;
+}
+
+Status RepositoryImpl::OpenIndexLocked() {
+  if (index_ != nullptr) return {};
+  SNAP_ASSIGN_OR_RETURN(const std::string folder, CacheFolder());
+  Status status;
+  for (int i = 0; i < kIndexFolders; ++i) {
+    const std::string path = fmt::format("{}/index-{}", folder, i);
+    const ChunkIndexOptions options{.path = path, .memory_bytes = memory_.index};
+    Result<std::unique_ptr<ChunkIndex>> index = ChunkIndex::Open(options);
+    if (index.status().Is(StatusCode::kCorruption)) {
+      SNAP_RETURN_IF_ERROR(ChunkIndex::Destroy(path));
+      index = ChunkIndex::Open(options);
+    }
+    if (index.ok()) {
+      index_path_ = path;
+      index_ = std::move(*index);
+      return {};
+    }
+    status = index.status();
+    if (!status.Is(StatusCode::kConflict)) return status.WithContext("chunk index " + path);
+  }
+  return status.WithContext("chunk index below " + folder);
+}
+
+Status RepositoryImpl::ResetIndexLocked() {
+  index_.reset();
+  SNAP_RETURN_IF_ERROR(ChunkIndex::Destroy(index_path_));
+  SNAP_ASSIGN_OR_RETURN(index_,
+                        ChunkIndex::Open({.path = index_path_, .memory_bytes = memory_.index}));
+  return {};
+}
+
+Result<std::vector<Digest>> RepositoryImpl::SegmentIds() {
+  std::vector<Digest> ids;
+  SNAP_RETURN_IF_ERROR(store_->List(kSegmentPrefix, [&](const ObjectInfo& object) {
+    if (Result<Digest> id = DigestOfKey(object.key); id.ok()) ids.push_back(*id);
+    return Status();
+  }));
+  return ids;
+}
+
+Status RepositoryImpl::SyncIndexLocked(Observer* observer) {
+  ProgressReporter progress(observer, "index");
+  SNAP_ASSIGN_OR_RETURN(const std::vector<Digest> ids, SegmentIds());
+  const std::set<Digest> present(ids.begin(), ids.end());
+  bool vanished = false;
+  SNAP_RETURN_IF_ERROR(index_->ForEachSegment([&](const Digest& id) {
+    vanished = vanished || !present.contains(id);
+    return Status();
+  }));
+  // A segment taken back means packs may be gone: what the index says of them must not be trusted.
+  if (vanished) SNAP_RETURN_IF_ERROR(ResetIndexLocked());
+  progress.SetItemsTotal(ids.size());
+  for (const Digest& id : ids) {
+    SNAP_RETURN_IF_ERROR(progress.Poll());
+    progress.AddItems(1);
+    SNAP_ASSIGN_OR_RETURN(const bool known, index_->HasSegment(id));
+    if (!known) SNAP_RETURN_IF_ERROR(ImportSegmentLocked(id, /*known_packs_only=*/false));
+  }
+  synced_ = true;
+  return {};
+}
+
+Status RepositoryImpl::ImportSegmentLocked(const Digest& segment, bool known_packs_only) {
+  const std::string name = "index segment " + segment.ToHex();
+  const Result<Bytes> bytes = store_->Get(SegmentKey(segment), kSegmentBytesMax);
+  if (!bytes.ok()) return bytes.status().WithContext(name);
+  std::vector<PackId> published;
+  const Status parsed = ParseSegment(segment, *bytes, [&](const SegmentPack& pack) -> Status {
+    if (known_packs_only) {
+      SNAP_ASSIGN_OR_RETURN(const bool known, index_->HasPack(pack.id));
+      if (!known) return {};
+    }
+    published.push_back(pack.id);
+    return index_->AddPack(pack.id, pack.chunks, /*published=*/true);
+  });
+  SNAP_RETURN_IF_ERROR(parsed.WithContext(name));
+  SNAP_RETURN_IF_ERROR(index_->MarkPublished(published));
+  return index_->AddSegment(segment);
+}
+
+Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
+  std::lock_guard lock(index_mutex_);
+  SNAP_RETURN_IF_ERROR(OpenIndexLocked());
+  SNAP_RETURN_IF_ERROR(ResetIndexLocked());
+  ProgressReporter progress(observer, "read pack footers");
+  std::map<PackId, std::pair<PackKind, uint64_t>> packs;
+  for (const PackKind kind : {PackKind::kData, PackKind::kMeta}) {
+    const std::string_view prefix = kind == PackKind::kData ? kDataPrefix : kMetaPrefix;
+    SNAP_RETURN_IF_ERROR(store_->List(prefix, [&, kind](const ObjectInfo& object) {
+      if (Result<Digest> id = DigestOfKey(object.key); id.ok()) packs[*id] = {kind, object.size};
+      return Status();
+    }));
+  }
+  progress.SetItemsTotal(packs.size());
+  for (const auto& [id, place] : packs) {
+    SNAP_RETURN_IF_ERROR(progress.Poll());
+    progress.AddItems(1);
+    const Result<PackFooter> footer =
+        ReadPackFooter(*store_, place.first, id, place.second, nullptr);
+    if (footer.ok()) {
+      SNAP_RETURN_IF_ERROR(index_->AddPack(id, footer->chunks, /*published=*/false));
+    } else if (footer.status().Is(StatusCode::kCorruption)) {
+      if (observer != nullptr) {
+        observer->OnWarning({PackKey(place.first, id).text(), footer.status()});
+      }
+    } else {
+      return footer.status().WithContext(PackKey(place.first, id).text());
+    }
+  }
+  SNAP_ASSIGN_OR_RETURN(const std::vector<Digest> segments, SegmentIds());
+  for (const Digest& segment : segments) {
+    const Status imported = ImportSegmentLocked(segment, /*known_packs_only=*/true);
+    if (imported.Is(StatusCode::kCorruption)) {
+      if (observer != nullptr) observer->OnWarning({SegmentKey(segment).text(), imported});
+    } else if (!imported.ok()) {
+      return imported;
+    }
+  }
+  SegmentPublisher publisher(store_.get(), index_.get());
+  SNAP_RETURN_IF_ERROR(PublishLeftovers(*store_, *index_, &publisher));
+  SNAP_RETURN_IF_ERROR(publisher.Finish());
+  synced_ = true;
+  return packs.size();
+}
+
+}  // namespace snapstore

@@ -1,0 +1,106 @@
+// RepositoryImpl: the one implementation of Repository, and what the engine's operations need of
+// it.
+#ifndef SNAPSTORE_ENGINE_REPOSITORY_IMPL_H_
+#define SNAPSTORE_ENGINE_REPOSITORY_IMPL_H_
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "chunker/chunker.h"
+#include "engine/chunk_fetcher.h"
+#include "engine/config.h"
+#include "engine/format.pb.h"
+#include "engine/node_tree.h"
+#include "engine/pack_table.h"
+#include "index/chunk_index.h"
+#include "snapstore/repository.h"
+#include "uploader/object_store.h"
+
+namespace snapstore {
+
+// How the one memory budget is split. All in bytes.
+struct MemoryPlan {
+  size_t index = 0;         // RocksDB
+  size_t pack = 0;          // one pack in memory; up to four exist
+  size_t read_buffers = 0;  // between reader and chunker, or of one restore window
+  size_t frame_cache = 0;   // decoded frames
+  unsigned threads = 0;     // workers, each with a frame and its compressed form
+
+  // `limit` is the effective limit, `threads` what the user asked for (0: one a core).
+  static MemoryPlan For(uint64_t limit, unsigned threads);
+};
+
+// A manifest with what is needed to follow its references.
+struct OpenedSnapshot {
+  Digest id;
+  format::Manifest manifest;
+  std::unique_ptr<PackTable> packs;
+  std::unique_ptr<NodeSource> nodes;
+};
+
+class RepositoryImpl final : public Repository {
+ public:
+  // For tests: any store, with its own cache folder.
+  static Status InitStore(ObjectStore& store);
+  static Result<std::unique_ptr<RepositoryImpl>> OpenWithStore(std::unique_ptr<ObjectStore> store,
+                                                               const RepositoryOptions& options);
+  // Every Repository is a RepositoryImpl.
+  static RepositoryImpl& Of(Repository& repository) {
+    return static_cast<RepositoryImpl&>(repository);
+  }
+
+  const std::string& id() const override { return id_; }
+  const std::string& location() const override { return location_; }
+  const RepositoryOptions& options() const override { return options_; }
+  Result<std::vector<SnapshotInfo>> ListSnapshots(Observer* observer, uint64_t* damaged) override;
+  Result<std::string> ResolveSnapshot(std::string_view reference) override;
+  Result<SnapshotInfo> GetSnapshot(const std::string& id) override;
+  Result<uint64_t> RebuildIndex(Observer* observer) override;
+
+  ObjectStore& store() { return *store_; }
+  const RepositoryConfig& config() const { return config_; }
+  const MemoryPlan& memory() const { return memory_; }
+  ChunkFetcher& fetcher() { return *fetcher_; }
+
+  // The chunk index, opened and brought up to date with the store's segments on first use.
+  Result<ChunkIndex*> Index();
+  // Takes in segments that other writers have published since.
+  Status SyncIndex(Observer* observer);
+
+  // This repository's folder below the cache directory; made when missing.
+  Result<std::string> CacheFolder() const;
+
+  // Names of all manifests.
+  Result<std::vector<Digest>> ManifestIds();
+  Result<OpenedSnapshot> OpenSnapshot(const Digest& id);
+
+ private:
+  RepositoryImpl(std::unique_ptr<ObjectStore> store, const RepositoryConfig& config,
+                 const RepositoryOptions& options);
+
+  Result<format::Manifest> LoadManifest(const Digest& id);
+  Status OpenIndexLocked();
+  Status SyncIndexLocked(Observer* observer);
+  Status ImportSegmentLocked(const Digest& segment, bool known_packs_only);
+  Status ResetIndexLocked();
+  Result<std::vector<Digest>> SegmentIds();
+
+  const std::unique_ptr<ObjectStore> store_;
+  const RepositoryConfig config_;
+  const RepositoryOptions options_;
+  const std::string id_;
+  const std::string location_;
+  const MemoryPlan memory_;
+  std::unique_ptr<ChunkFetcher> fetcher_;
+
+  std::mutex index_mutex_;
+  std::string index_path_;
+  std::unique_ptr<ChunkIndex> index_;
+  bool synced_ = false;
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_ENGINE_REPOSITORY_IMPL_H_

@@ -1,0 +1,47 @@
+// RestoreExecutor: carries out one window: looks at what is there, fetches, verifies, writes.
+//
+// Thread safety: Run belongs to one thread at a time; the threads inside are its own.
+#ifndef SNAPSTORE_ENGINE_RESTORE_EXECUTE_H_
+#define SNAPSTORE_ENGINE_RESTORE_EXECUTE_H_
+
+#include <span>
+#include <vector>
+
+#include "engine/repository_impl.h"
+#include "engine/restore_plan.h"
+#include "engine/restore_report.h"
+
+namespace snapstore {
+
+class RestoreExecutor {
+ public:
+  // All must outlive the executor.
+  RestoreExecutor(RepositoryImpl* repository, const OpenedSnapshot* snapshot,
+                  RestoreReport* report);
+
+  // Every part of the window is done when it returns OK, or its output has failed and been
+  // reported. An error ends the restore.
+  Status Run(RestoreWindow* window);
+
+ private:
+  struct Scratch {
+    Bytes bytes;
+  };
+
+  Status Prepare(RestoreWindow* window);
+  // Whether the part still has to be fetched.
+  Result<bool> PreparePart(RestoreOutput* output, const RestorePart& part, Scratch* scratch);
+  Status RunBatch(const RestoreWindow& window, std::span<const RestorePart> batch,
+                  Scratch* scratch);
+  Status WritePart(RestoreOutput* output, const RestorePart& part, ByteSpan bytes,
+                   Scratch* scratch);
+
+  RepositoryImpl* const repository_;
+  const OpenedSnapshot* const snapshot_;
+  RestoreReport* const report_;
+  std::vector<Scratch> scratch_;  // one a thread
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_ENGINE_RESTORE_EXECUTE_H_

@@ -1,0 +1,74 @@
+#include "engine/segment_publisher.h"
+
+#include "base/status_macros.h"
+#include "engine/pack.h"
+
+namespace snapstore {
+namespace {
+
+constexpr size_t kSegmentTarget = 8 << 20;
+
+}  // namespace
+
+Status SegmentPublisher::Add(PackKind kind, const PackId& id, std::span<const PackChunk> chunks) {
+  std::lock_guard lock(mutex_);
+  if (!builder_.has_value()) builder_.emplace();
+  builder_->Add(kind, id, chunks);
+  packs_.push_back(id);
+  return builder_->size() >= kSegmentTarget ? PublishLocked() : Status();
+}
+
+Status SegmentPublisher::Finish() {
+  std::lock_guard lock(mutex_);
+  return PublishLocked();
+}
+
+Status SegmentPublisher::PublishLocked() {
+  if (!builder_.has_value()) return {};
+  const Bytes bytes = std::move(*builder_).Finish();
+  builder_.reset();
+  const Digest id = Sha256::Of(bytes);
+  const ByteSpan parts[] = {bytes};
+  const auto put = store_->PutIfAbsent(SegmentKey(id), parts);
+  if (!put.ok()) return put.status().WithContext("store index segment " + id.ToHex());
+  SNAP_RETURN_IF_ERROR(index_->AddSegment(id));
+  SNAP_RETURN_IF_ERROR(index_->MarkPublished(packs_));
+  bytes_stored_ += bytes.size();
+  packs_published_ += packs_.size();
+  packs_.clear();
+  return {};
+}
+
+Status PublishLeftovers(ObjectStore& store, ChunkIndex& index, SegmentPublisher* publisher) {
+  std::vector<PackId> leftovers;
+  SNAP_RETURN_IF_ERROR(index.ForEachPack([&](const PackId& id, bool published) {
+    if (!published) leftovers.push_back(id);
+    return Status();
+  }));
+  for (const PackId& id : leftovers) {
+    PackKind kind = PackKind::kData;
+    Result<ObjectInfo> object = store.Stat(PackKey(kind, id));
+    if (object.status().Is(StatusCode::kNotFound)) {
+      kind = PackKind::kMeta;
+      object = store.Stat(PackKey(kind, id));
+    }
+    const std::string name = "pack " + id.ToHex();
+    if (!object.ok()) return object.status().WithContext(name);
+    const Result<PackFooter> footer = ReadPackFooter(store, kind, id, object->size, nullptr);
+    if (!footer.ok()) return footer.status().WithContext(name);
+    SNAP_RETURN_IF_ERROR(publisher->Add(kind, id, footer->chunks));
+  }
+  return {};
+}
+
+uint64_t SegmentPublisher::bytes_stored() const {
+  std::lock_guard lock(mutex_);
+  return bytes_stored_;
+}
+
+uint64_t SegmentPublisher::packs_published() const {
+  std::lock_guard lock(mutex_);
+  return packs_published_;
+}
+
+}  // namespace snapstore

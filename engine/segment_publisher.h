@@ -1,0 +1,48 @@
+// SegmentPublisher: tells other nodes, by index segments, which packs this one added.
+//
+// Thread safety: all calls may run concurrently.
+#ifndef SNAPSTORE_ENGINE_SEGMENT_PUBLISHER_H_
+#define SNAPSTORE_ENGINE_SEGMENT_PUBLISHER_H_
+
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "engine/segment.h"
+#include "uploader/object_store.h"
+
+namespace snapstore {
+
+class SegmentPublisher {
+ public:
+  // Both must outlive the publisher.
+  SegmentPublisher(ObjectStore* store, ChunkIndex* index) : store_(store), index_(index) {}
+
+  // REQUIRES: the pack is durable. Large segments are published as they fill up.
+  Status Add(PackKind kind, const PackId& id, std::span<const PackChunk> chunks);
+  // Publishes what has been added since.
+  Status Finish();
+
+  uint64_t bytes_stored() const;
+  uint64_t packs_published() const;
+
+ private:
+  Status PublishLocked();
+
+  ObjectStore* const store_;
+  ChunkIndex* const index_;
+  mutable std::mutex mutex_;
+  std::optional<SegmentBuilder> builder_;
+  std::vector<PackId> packs_;  // in builder_
+  uint64_t bytes_stored_ = 0;
+  uint64_t packs_published_ = 0;
+};
+
+// Adds every durable pack of the index that no segment lists: left by a writer that died between
+// storing its packs and committing.
+Status PublishLeftovers(ObjectStore& store, ChunkIndex& index, SegmentPublisher* publisher);
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_ENGINE_SEGMENT_PUBLISHER_H_

@@ -1,0 +1,324 @@
+#include "engine/snapshotter.h"
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <thread>
+
+#include "base/check.h"
+#include "base/random.h"
+#include "base/status_macros.h"
+#include "engine/manifest.h"
+#include "engine/source_reader.h"
+
+namespace snapstore {
+namespace {
+
+constexpr size_t kReadBufferBytes = 1 << 20;
+constexpr size_t kReadBuffersMin = 8;
+// Events are small; the buffers they carry are what is bounded.
+constexpr size_t kEventQueue = 1024;
+constexpr size_t kHostNameMax = 256;
+
+std::string HostName() {
+  std::array<char, kHostNameMax> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
+}
+
+std::string UserName() {
+  std::array<char, 4096> buffer{};
+  struct passwd entry {};
+  struct passwd* found = nullptr;
+  if (::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found) == 0 &&
+      found != nullptr) {
+    return found->pw_name;
+  }
+  return std::to_string(::geteuid());
+}
+
+IoBackend BackendFor(IoChoice choice) {
+  switch (choice) {
+    case IoChoice::kUring:
+      return IoBackend::kUring;
+    case IoChoice::kThreads:
+      return IoBackend::kThreads;
+    case IoChoice::kAuto:
+      break;
+  }
+  return IoBackend::kAuto;
+}
+
+}  // namespace
+
+Snapshotter::Snapshotter(RepositoryImpl* repository, const SnapshotRequest* request,
+                         Observer* observer)
+    : repository_(repository), request_(request), observer_(observer) {}
+
+Result<SnapshotSummary> Snapshotter::Run() {
+  SNAP_RETURN_IF_ERROR(Prepare());
+  SNAP_RETURN_IF_ERROR(Pump());
+  if (entry_count_ == on_the_way_) {
+    return Status::NotFound(first_problem_.empty() ? "every source is excluded"
+                                                   : "nothing could be read: " + first_problem_);
+  }
+  SNAP_RETURN_IF_ERROR(Commit());
+  return summary_;
+}
+
+Status Snapshotter::Prepare() {
+  SNAP_ASSIGN_OR_RETURN(sources_, BuildSourceTree(*request_));
+  SNAP_ASSIGN_OR_RETURN(const std::vector<std::string> names, SourceNames(*request_));
+  if (request_->have_changed_ranges &&
+      (request_->paths.size() != 1 || !request_->streams.empty() || !request_->images.empty())) {
+    return Status::InvalidArgument("changed blocks need exactly one volume or file");
+  }
+  constexpr int kLevelMax = 19;
+  if (request_->compression_level < 1 || request_->compression_level > kLevelMax) {
+    return Status::InvalidArgument("the compression level must be from 1 to 19");
+  }
+  std::array<uint8_t, 16> nonce{};
+  SecureRandom(nonce);
+  manifest_.set_nonce(nonce.data(), nonce.size());
+  manifest_.set_repository_id(repository_->config().id.data(), repository_->config().id.size());
+  manifest_.set_time_ns(WallNanos());
+  manifest_.set_host(request_->host.empty() ? HostName() : request_->host);
+  manifest_.set_user(UserName());
+  for (const std::string& name : names) manifest_.add_paths(name);
+  for (const auto& [key, value] : request_->tags) {
+    format::Tag* const tag = manifest_.add_tags();
+    tag->set_key(key);
+    tag->set_value(value);
+  }
+  SNAP_RETURN_IF_ERROR(SelectParent());
+  if (request_->have_changed_ranges && !parent_.has_value()) {
+    return Status::InvalidArgument("changed blocks need a parent snapshot, and there is none");
+  }
+  SNAP_RETURN_IF_ERROR(repository_->SyncIndex(observer_));
+  SNAP_ASSIGN_OR_RETURN(ChunkIndex * index, repository_->Index());
+  table_ = std::make_unique<PackTable>(parent_.has_value() ? parent_->packs->Copy()
+                                                           : std::vector<PackId>());
+  SNAP_ASSIGN_OR_RETURN(cut_rules_, CutRules::Create(repository_->config().chunker_seed));
+  publisher_ = std::make_unique<SegmentPublisher>(&repository_->store(), index);
+  SNAP_RETURN_IF_ERROR(PublishLeftovers(repository_->store(), *index, publisher_.get()));
+  const PackWriterOptions options{.threads = repository_->memory().threads,
+                                  .compression_level = request_->compression_level,
+                                  .pack_bytes = repository_->memory().pack};
+  packs_ = std::make_unique<PackWriter>(&repository_->store(), index, publisher_.get(),
+                                        table_.get(), options);
+  entries_ = std::make_unique<EntryListWriter>(packs_.get(), &repository_->config().hash_secret);
+  progress_ = std::make_unique<ProgressReporter>(observer_, "snapshot");
+  return {};
+}
+
+Status Snapshotter::SelectParent() {
+  if (request_->parent == "none") return {};
+  std::string id;
+  if (request_->parent == "auto") {
+    SNAP_ASSIGN_OR_RETURN(const std::vector<SnapshotInfo> infos,
+                          repository_->ListSnapshots(observer_, nullptr));
+    const std::vector<std::string> paths(manifest_.paths().begin(), manifest_.paths().end());
+    const auto found = std::find_if(infos.rbegin(), infos.rend(), [&](const SnapshotInfo& info) {
+      return info.host == manifest_.host() && info.paths == paths;
+    });
+    if (found == infos.rend()) return {};
+    id = found->id;
+  } else {
+    SNAP_ASSIGN_OR_RETURN(id, repository_->ResolveSnapshot(request_->parent));
+  }
+  SNAP_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(id));
+  SNAP_ASSIGN_OR_RETURN(parent_, repository_->OpenSnapshot(digest));
+  manifest_.set_parent(digest.bytes.data(), digest.bytes.size());
+  return {};
+}
+
+Status Snapshotter::Pump() {
+  BufferPool pool(std::max(kReadBuffersMin, repository_->memory().read_buffers / kReadBufferBytes),
+                  kReadBufferBytes);
+  BoundedQueue<SourceEvent> queue(kEventQueue);
+  EventSink sink(&queue, &pool);
+  SourceReaderOptions options;
+  options.request = request_;
+  options.root = &sources_;
+  options.parent = parent_.has_value() ? &*parent_ : nullptr;
+  options.time_ns = manifest_.time_ns();
+  options.io = BackendFor(repository_->options().io);
+  options.buffers_ahead = pool.count() / 2;
+  SourceReader reader(options, &sink);
+  Status read_status;
+  std::thread thread([&] {
+    read_status = reader.Run();
+    queue.Close();
+  });
+
+  Status status;
+  while (status.ok()) {
+    std::optional<SourceEvent> event = queue.Pop();
+    if (!event.has_value()) break;
+    status = progress_->Poll();
+    if (status.ok()) status = Consume(std::move(*event));
+  }
+  if (!status.ok()) {
+    queue.Cancel();
+    pool.Cancel();
+  }
+  thread.join();
+  // Events left in the queue hold buffers of the pool.
+  queue.Cancel();
+  bytes_read_ = reader.bytes_read();
+  return status.ok() ? read_status : status;
+}
+
+Status Snapshotter::Consume(SourceEvent event) {
+  switch (event.kind) {
+    case SourceEvent::Kind::kBegin:
+      return BeginEntry(std::move(event));
+    case SourceEvent::Kind::kData:
+      progress_->AddBytes(event.data.size());
+      return content_->Add(event.data);
+    case SourceEvent::Kind::kHole:
+      progress_->AddBytes(event.length);
+      return content_->AddHole(event.length);
+    case SourceEvent::Kind::kUnchanged:
+      progress_->AddBytes(event.length);
+      return content_->AddUnchanged(event.length);
+    case SourceEvent::Kind::kEnd:
+      return EndEntry(std::move(event));
+    case SourceEvent::Kind::kWarning:
+      Warn(event.item, event.status);
+      return {};
+  }
+  return Status::Internal("unknown source event");
+}
+
+Status Snapshotter::BeginEntry(SourceEvent event) {
+  progress_->AddItems(1);
+  progress_->SetCurrent(event.entry.path());
+  if (!event.complete) {
+    cut_ = event.cut;
+    content_ = std::make_unique<ContentWriter>(
+        &cut_rules_->For(cut_), &repository_->config().hash_secret, packs_.get(),
+        parent_.has_value() ? parent_->nodes.get() : nullptr, event.parent);
+    return {};
+  }
+  if (event.on_the_way) ++on_the_way_;
+  if (event.entry.has_content()) progress_->AddBytes(event.entry.size());
+  return AddEntry(std::move(event.entry), nullptr);
+}
+
+Status Snapshotter::AddEntry(format::Entry entry, std::unique_ptr<RunListWriter> content) {
+  const std::string path = entry.path();
+  const uint64_t bytes = entry.has_content() ? entry.size() : 0;
+  const uint64_t chunks = content != nullptr ? content->chunks() : entry.content().chunks();
+  const Status added = entries_->Add(std::move(entry), std::move(content));
+  if (added.Is(StatusCode::kInvalidArgument)) {  // its attributes are too large to be stored
+    Warn("/" + path, added);
+    return {};
+  }
+  ++entry_count_;
+  bytes_total_ += bytes;
+  chunks_total_ += chunks;
+  return added;
+}
+
+Status Snapshotter::EndEntry(SourceEvent event) {
+  const std::unique_ptr<ContentWriter> content = std::move(content_);
+  if (!event.status.ok()) {
+    Warn("/" + event.entry.path(), event.status);
+    return {};
+  }
+  SNAP_ASSIGN_OR_RETURN(std::unique_ptr<RunListWriter> runs, content->Finish());
+  SNAP_CHECK(runs->size() == event.entry.size());
+  event.entry.mutable_content()->set_chunker(
+      static_cast<uint32_t>(cut_rules_->For(cut_).params().kind));
+  return AddEntry(std::move(event.entry), std::move(runs));
+}
+
+void Snapshotter::Warn(const std::string& item, const Status& status) {
+  ++unreadable_;
+  if (first_problem_.empty()) first_problem_ = item + ": " + status.message();
+  if (observer_ != nullptr) observer_->OnWarning({item, status});
+}
+
+Status Snapshotter::StorePackTable() {
+  // Leaves are stored in packs that come after this copy; leaves name them directly.
+  const std::vector<PackId> packs = table_->Copy();
+  const size_t full_leaves = packs.size() / kPackTableLeafEntries;
+  const int inherited = parent_.has_value() ? parent_->manifest.pack_table_size() : 0;
+  std::vector<PendingRef> added;
+  for (size_t leaf = 0; leaf < full_leaves; ++leaf) {
+    if (leaf < static_cast<size_t>(inherited)) {
+      *manifest_.add_pack_table() = parent_->manifest.pack_table(static_cast<int>(leaf));
+      continue;
+    }
+    Bytes bytes;
+    ByteWriter writer(&bytes);
+    for (size_t i = 0; i < kPackTableLeafEntries; ++i) {
+      writer.Raw(packs[leaf * kPackTableLeafEntries + i].bytes);
+    }
+    const ChunkId id = ComputeChunkId(repository_->config().hash_secret, bytes);
+    SNAP_ASSIGN_OR_RETURN(PendingRef ref, packs_->Put(PackKind::kMeta, id, bytes));
+    added.push_back(std::move(ref));
+  }
+  if (!added.empty()) SNAP_RETURN_IF_ERROR(packs_->Flush());
+  for (const PendingRef& pending : added) {
+    const ChunkRef ref = pending.Resolve();
+    SNAP_ASSIGN_OR_RETURN(const PackId pack, table_->PackAt(ref.pack));
+    format::PackTableLeaf* const leaf = manifest_.add_pack_table();
+    leaf->set_hash(ref.id.hash.data(), ref.id.hash.size());
+    leaf->set_length(ref.id.length);
+    leaf->set_pack(pack.bytes.data(), pack.bytes.size());
+    leaf->set_frame_offset(ref.frame_offset);
+    leaf->set_frame_length(ref.frame_length);
+    leaf->set_chunk_in_frame(ref.chunk_in_frame);
+  }
+  std::string tail;
+  for (size_t i = full_leaves * kPackTableLeafEntries; i < packs.size(); ++i) {
+    tail.append(reinterpret_cast<const char*>(packs[i].bytes.data()), packs[i].bytes.size());
+  }
+  manifest_.set_pack_table_tail(tail);
+  return {};
+}
+
+void Snapshotter::FillStatistics(format::Statistics* statistics, uint64_t manifest_bytes) const {
+  const PackWriterStats written = packs_->stats();
+  statistics->set_entries(entry_count_);
+  statistics->set_unreadable(unreadable_);
+  statistics->set_bytes_total(bytes_total_);
+  statistics->set_bytes_read(bytes_read_);
+  statistics->set_bytes_new(written.bytes_new);
+  statistics->set_bytes_stored(written.bytes_stored + publisher_->bytes_stored() + manifest_bytes);
+  statistics->set_chunks_total(chunks_total_);
+  statistics->set_chunks_new(written.chunks_new);
+  statistics->set_duration_ms(static_cast<uint64_t>(stopwatch_.Seconds() * 1000));
+}
+
+Status Snapshotter::Commit() {
+  progress_ = std::make_unique<ProgressReporter>(observer_, "commit");
+  SNAP_RETURN_IF_ERROR(entries_->Finish(manifest_.mutable_tree()));
+  SNAP_RETURN_IF_ERROR(packs_->Flush());
+  SNAP_RETURN_IF_ERROR(StorePackTable());
+  SNAP_RETURN_IF_ERROR(publisher_->Finish());
+  SNAP_RETURN_IF_ERROR(progress_->Poll());
+
+  // The manifest's own size is part of what it says; a second encoding settles it.
+  FillStatistics(manifest_.mutable_statistics(), 0);
+  const uint64_t manifest_bytes = EncodeManifest(manifest_).size();
+  FillStatistics(manifest_.mutable_statistics(), manifest_bytes);
+  const Bytes bytes = EncodeManifest(manifest_);
+  const Digest id = Sha256::Of(bytes);
+  const ByteSpan parts[] = {bytes};
+  // From here on the snapshot exists.
+  const auto put = repository_->store().PutIfAbsent(ManifestKey(id), parts);
+  if (!put.ok()) return put.status().WithContext("store manifest " + id.ToHex());
+  summary_.info = InfoFromManifest(id, manifest_);
+  return {};
+}
+
+Result<SnapshotSummary> TakeSnapshot(Repository& repository, const SnapshotRequest& request,
+                                     Observer* observer) {
+  return Snapshotter(&RepositoryImpl::Of(repository), &request, observer).Run();
+}
+
+}  // namespace snapstore

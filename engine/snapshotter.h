@@ -1,0 +1,73 @@
+// Snapshotter: the storing side of TakeSnapshot, from events to a committed manifest.
+//
+// Thread safety: belongs to one thread; the threads inside are its own.
+#ifndef SNAPSTORE_ENGINE_SNAPSHOTTER_H_
+#define SNAPSTORE_ENGINE_SNAPSHOTTER_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "engine/content_writer.h"
+#include "engine/entry_list.h"
+#include "engine/progress.h"
+#include "engine/repository_impl.h"
+#include "engine/segment_publisher.h"
+#include "engine/source_tree.h"
+#include "snapstore/snapshot.h"
+
+namespace snapstore {
+
+class Snapshotter {
+ public:
+  // All must outlive the snapshotter; `observer` may be null.
+  Snapshotter(RepositoryImpl* repository, const SnapshotRequest* request, Observer* observer);
+
+  Result<SnapshotSummary> Run();
+
+ private:
+  Status Prepare();
+  Status SelectParent();
+  Status Pump();
+  Status Consume(SourceEvent event);
+  Status BeginEntry(SourceEvent event);
+  Status EndEntry(SourceEvent event);
+  Status AddEntry(format::Entry entry, std::unique_ptr<RunListWriter> content);
+  void Warn(const std::string& item, const Status& status);
+  Status Commit();
+  Status StorePackTable();
+  void FillStatistics(format::Statistics* statistics, uint64_t manifest_bytes) const;
+
+  RepositoryImpl* const repository_;
+  const SnapshotRequest* const request_;
+  Observer* const observer_;
+  const Stopwatch stopwatch_;
+
+  SourceNode sources_;
+  format::Manifest manifest_;
+  std::optional<OpenedSnapshot> parent_;
+  std::unique_ptr<PackTable> table_;
+  std::unique_ptr<CutRules> cut_rules_;
+  std::unique_ptr<SegmentPublisher> publisher_;
+  std::unique_ptr<PackWriter> packs_;
+  std::unique_ptr<EntryListWriter> entries_;
+  std::unique_ptr<ProgressReporter> progress_;
+
+  // The entry at hand.
+  std::unique_ptr<ContentWriter> content_;
+  CutRule cut_ = CutRule::kNone;
+
+  uint64_t entry_count_ = 0;
+  uint64_t on_the_way_ = 0;  // of these, directories that only lead to sources
+  uint64_t unreadable_ = 0;
+  uint64_t bytes_total_ = 0;
+  uint64_t bytes_read_ = 0;
+  uint64_t chunks_total_ = 0;
+  std::string first_problem_;
+  SnapshotSummary summary_;
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_ENGINE_SNAPSHOTTER_H_

@@ -1,0 +1,98 @@
+// Repository: the handle to one place that keeps snapshots. Open this header first.
+//
+//   auto repo = snapstore::Repository::Open({.location = "/backup/repo"});
+//   if (!repo.ok()) …repo.status().ToString()…
+//   auto summary = snapstore::TakeSnapshot(**repo, {.paths = {"/data"}}, nullptr);
+//
+// Any number of processes and machines may have one repository open and write to it at once. The
+// chunk index is opened on first need, in a folder of the cache directory that belongs to this
+// process alone while it runs.
+//
+// Thread safety: a Repository may be shared; run one snapshot at a time on each handle.
+#ifndef SNAPSTORE_REPOSITORY_H_
+#define SNAPSTORE_REPOSITORY_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "snapstore/observer.h"
+#include "snapstore/status.h"
+
+namespace snapstore {
+
+// How files are read and written: chosen by a probe, or demanded.
+enum class IoChoice { kAuto, kUring, kThreads };
+
+struct RepositoryOptions {
+  // "/path", "file:///path", "efs://fs-0123abcd/prefix" (found among the mounts or below
+  // SNAPSTORE_EFS_ROOT).
+  std::string location;
+  // Where the chunk index lives; empty: SNAPSTORE_CACHE_DIR, else XDG_CACHE_HOME/snapstore, else
+  // ~/.cache/snapstore.
+  std::string cache_dir;
+  // Bytes for queues, buffers, compression contexts and the index together. Lowered to three
+  // quarters of the cgroup's limit if that is smaller. At least 64 MiB.
+  uint64_t memory_limit = 512ull << 20;
+  unsigned threads = 0;  // workers for compression and restore; 0: one a core
+  IoChoice io = IoChoice::kAuto;
+};
+
+// What `list` shows of a snapshot.
+struct SnapshotInfo {
+  std::string id;         // 64 hex digits: the SHA-256 of its manifest
+  std::string parent_id;  // empty: none
+  int64_t time_ns = 0;    // wall clock when it began, ns since the epoch
+  std::string host;
+  std::string user;
+  std::vector<std::string> paths;  // its sources, sorted
+  std::map<std::string, std::string> tags;
+
+  uint64_t entries = 0;       // files, directories, volumes, …
+  uint64_t unreadable = 0;    // entries that could not be read, or that changed meanwhile
+  uint64_t bytes_total = 0;   // logical size of all content
+  uint64_t bytes_read = 0;    // read from the sources
+  uint64_t bytes_new = 0;     // of chunks the repository did not have, before compression
+  uint64_t bytes_stored = 0;  // that this snapshot added to the store, all objects
+  uint64_t chunks_total = 0;
+  uint64_t chunks_new = 0;
+  double seconds = 0;
+};
+
+class Repository {
+ public:
+  // Makes a new repository. Conflict when there is one already; InvalidArgument when the place is
+  // not empty and is no repository.
+  static Status Init(const RepositoryOptions& options);
+
+  // NotFound: no repository there. Corruption: its configuration is damaged.
+  static Result<std::unique_ptr<Repository>> Open(const RepositoryOptions& options);
+
+  virtual ~Repository() = default;
+
+  virtual const std::string& id() const = 0;        // 32 hex digits
+  virtual const std::string& location() const = 0;  // for people
+  virtual const RepositoryOptions& options() const = 0;
+
+  // All snapshots, oldest first. A damaged manifest is reported to `observer` (may be null) as a
+  // warning and counted in `damaged` (may be null).
+  virtual Result<std::vector<SnapshotInfo>> ListSnapshots(Observer* observer,
+                                                          uint64_t* damaged) = 0;
+
+  // The full id for "latest", a full id or a prefix of at least four digits. NotFound when none
+  // fits, InvalidArgument when several do (the message lists them).
+  virtual Result<std::string> ResolveSnapshot(std::string_view reference) = 0;
+
+  virtual Result<SnapshotInfo> GetSnapshot(const std::string& id) = 0;
+
+  // Drops the local chunk index and fills it anew from the footers of all packs, then publishes
+  // index segments for packs that no segment lists. Returns the number of packs read.
+  virtual Result<uint64_t> RebuildIndex(Observer* observer) = 0;
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_REPOSITORY_H_

@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Reads a snapstore repository in a directory, from docs/format.md and nothing else.
+
+    read_format.py REPOSITORY list SNAPSHOT           one line an entry: type, size, path
+    read_format.py REPOSITORY extract SNAPSHOT PATH   the file's bytes to standard output
+
+It proves the document, so it shares no code with the program. Only zstd and xxHash come from
+outside, through ctypes.
+"""
+import ctypes
+import ctypes.util
+import hashlib
+import json
+import os
+import struct
+import sys
+
+class Damaged(Exception):
+    pass
+
+
+def require(condition, message):
+    if not condition:
+        raise Damaged(message)
+
+
+def load(name):
+    path = ctypes.util.find_library(name)
+    require(path, "no library " + name)
+    return ctypes.CDLL(path)
+
+
+class Hash128(ctypes.Structure):
+    _fields_ = [("low", ctypes.c_uint64), ("high", ctypes.c_uint64)]
+
+
+XXHASH = load("xxhash")
+XXHASH.XXH3_64bits_withSeed.restype = ctypes.c_uint64
+XXHASH.XXH3_64bits_withSeed.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64]
+XXHASH.XXH3_128bits_withSecret.restype = Hash128
+XXHASH.XXH3_128bits_withSecret.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p,
+                                           ctypes.c_size_t]
+ZSTD = load("zstd")
+ZSTD.ZSTD_decompress.restype = ctypes.c_size_t
+ZSTD.ZSTD_decompress.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+
+
+def xxh3_64(data, seed=0):
+    return XXHASH.XXH3_64bits_withSeed(data, len(data), seed)
+
+
+def unzstd(data, size):
+    out = ctypes.create_string_buffer(size)
+    got = ZSTD.ZSTD_decompress(out, size, data, len(data))
+    require(got == size, "frame does not decompress")
+    return out.raw
+
+
+class Reader:
+    """Takes values from the front of some bytes."""
+
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def empty(self):
+        return self.at == len(self.data)
+
+    def raw(self, size):
+        require(self.at + size <= len(self.data), "cut short")
+        self.at += size
+        return self.data[self.at - size:self.at]
+
+    def varint(self):
+        value = shift = 0
+        while True:
+            byte = self.raw(1)[0]
+            value |= (byte & 0x7f) << shift
+            shift += 7
+            if byte < 0x80:
+                require(value < 1 << 64, "varint too large")
+                return value
+
+
+def message(data):
+    """A protobuf message as {field number: [values]}."""
+    fields, reader = {}, Reader(data)
+    while not reader.empty():
+        key = reader.varint()
+        if key & 7 == 0:
+            value = reader.varint()
+        elif key & 7 == 2:
+            value = reader.raw(reader.varint())
+        elif key & 7 == 1:
+            value = reader.raw(8)
+        else:
+            require(key & 7 == 5, "unknown wire type")
+            value = reader.raw(4)
+        fields.setdefault(key >> 3, []).append(value)
+    return fields
+
+
+def first(fields, number, default):
+    return fields.get(number, [default])[-1]
+
+
+class Repository:
+    def __init__(self, root):
+        self.root = root
+        self.frames = {}
+        with open(os.path.join(root, "config"), "rb") as file:
+            config = file.read()
+        line, digest = config[:-65], config[-65:]
+        require(hashlib.sha256(line).hexdigest().encode() + b"\n" == digest, "config is damaged")
+        fields = json.loads(line)
+        require(fields["format"] == "snapstore" and fields["version"] == 1, "unknown format")
+        self.secret = bytes.fromhex(fields["hash_secret"])
+        require(len(self.secret) == 192, "secret of wrong length")
+
+    def chunk(self, kind, pack, offset, length, place, chunk_id):
+        """The verified bytes of one chunk."""
+        chunks = self.frame(kind, pack, offset, length)
+        require(place < len(chunks), "no such chunk in the frame")
+        data = chunks[place]
+        got = XXHASH.XXH3_128bits_withSecret(data, len(data), self.secret, len(self.secret))
+        canonical = struct.pack(">QQ", got.high, got.low)
+        require((canonical, len(data)) == chunk_id, "chunk does not match its id")
+        return data
+
+    def frame(self, kind, pack, offset, length):
+        key = (pack, offset)
+        if key not in self.frames:
+            name = pack.hex()
+            path = os.path.join(self.root, kind, name[:2], name)
+            if not os.path.exists(path):
+                other = "meta" if kind == "data" else "data"
+                path = os.path.join(self.root, other, name[:2], name)
+            with open(path, "rb") as file:
+                file.seek(offset)
+                stored = file.read(length)
+            if len(self.frames) > 64:
+                self.frames.clear()
+            self.frames[key] = self.decode_frame(stored)
+        return self.frames[key]
+
+    @staticmethod
+    def decode_frame(stored):
+        codec, flags, count, plain_size, size, magic, checksum = struct.unpack_from(
+            "<BBHIIIQ", stored)
+        payload = stored[24:]
+        require(magic == 0x4d524653 and size == len(payload), "not a frame")
+        require(xxh3_64(payload, xxh3_64(stored[:16])) == checksum, "frame is damaged")
+        require(flags == 0 and codec in (0, 1), "unknown frame")
+        plain = unzstd(payload, plain_size) if codec == 1 else payload
+        lengths = struct.unpack("<%dI" % count, plain[len(plain) - 4 * count:])
+        require(sum(lengths) + 4 * count == plain_size == len(plain), "lengths do not fit")
+        chunks, at = [], 0
+        for length in lengths:
+            chunks.append(plain[at:at + length])
+            at += length
+        return chunks
+
+
+class Snapshot:
+    def __init__(self, repository, name):
+        self.repository = repository
+        with open(os.path.join(repository.root, "snapshots", name), "rb") as file:
+            data = file.read()
+        require(hashlib.sha256(data).hexdigest() == name, "manifest is damaged")
+        version, flags, length = struct.unpack_from("<HHI", data, 8)
+        require(data[:8] == b"SNAPMANI" and (version, flags) == (1, 0), "unknown manifest")
+        require(len(data) == 16 + length, "manifest of wrong length")
+        self.manifest = message(data[16:])
+        self.packs = []
+        for leaf in self.manifest.get(10, []):
+            fields = message(leaf)
+            table = repository.chunk("meta", first(fields, 3, b""), first(fields, 4, 0),
+                                     first(fields, 5, 0), first(fields, 6, 0),
+                                     (first(fields, 1, b""), first(fields, 2, 0)))
+            require(len(table) == 8192, "leaf of the pack table is not full")
+            self.packs += [table[i:i + 32] for i in range(0, len(table), 32)]
+        tail = first(self.manifest, 11, b"")
+        self.packs += [tail[i:i + 32] for i in range(0, len(tail), 32)]
+
+    def leaves(self, root):
+        """(leaf, span) of a node tree, in order."""
+        fields = message(root)
+        depth, nodes = first(fields, 1, 0), first(fields, 2, b"")
+        span = first(fields, 3, 0)
+        if depth == 0:
+            yield nodes, span
+        else:
+            yield from self.children(nodes, depth, span)
+
+    def children(self, node, depth, span):
+        require(depth <= 8, "tree too deep")
+        reader, total = Reader(node), 0
+        while not reader.empty():
+            chunk_hash = reader.raw(16)
+            length, pack, offset, frame_length, place, child_span = (reader.varint()
+                                                                     for _ in range(6))
+            total += child_span
+            data = self.repository.chunk("meta", self.packs[pack], offset, frame_length, place,
+                                         (chunk_hash, length))
+            if depth == 1:
+                yield data, child_span
+            else:
+                yield from self.children(data, depth - 1, child_span)
+        require(total == span, "spans do not add up")
+
+    def entries(self):
+        last = None
+        for leaf, span in self.leaves(first(self.manifest, 12, b"")):
+            reader, count = Reader(leaf), 0
+            while not reader.empty():
+                entry = message(reader.raw(reader.varint()))
+                order = first(entry, 1, b"").replace(b"/", b"\0")
+                require(last is None or last < order, "entries are out of order")
+                last = order
+                count += 1
+                yield entry
+            require(count == span, "leaf of wrong span")
+
+    def find(self, path):
+        for entry in self.entries():
+            if first(entry, 1, b"") == path:
+                link = first(entry, 14, b"")
+                return self.find(link) if link else entry
+        raise SystemExit("no such path: %r" % path)
+
+    def content(self, entry):
+        """The pieces of a file: bytes for data, a number for a hole."""
+        done = 0
+        for leaf, span in self.leaves(first(message(first(entry, 17, b"")), 1, b"")):
+            leaf_begin = done
+            for piece in self.runs(leaf):
+                done += piece if isinstance(piece, int) else len(piece)
+                yield piece
+            require(done - leaf_begin == span, "run leaf of wrong span")
+        require(done == first(entry, 8, 0), "content of wrong length")
+
+    def runs(self, leaf):
+        reader, last = Reader(leaf), None
+        while not reader.empty():
+            head = reader.varint()
+            kind, count = head & 3, head >> 2
+            if kind == 0:
+                last = None
+                yield reader.varint()
+            elif kind == 1:
+                pack, offset, length, place = (reader.varint() for _ in range(4))
+                for i in range(count):
+                    chunk_hash = reader.raw(16)
+                    last = self.repository.chunk("data", self.packs[pack], offset, length,
+                                                 place + i, (chunk_hash, reader.varint()))
+                    yield last
+            else:
+                require(kind == 2 and last is not None, "unknown run")
+                for _ in range(count):
+                    yield last
+
+
+def main(arguments):
+    root, command, name = arguments[:3]
+    snapshot = Snapshot(Repository(root), name)
+    out = sys.stdout.buffer
+    if command == "list":
+        for entry in snapshot.entries():
+            out.write(b"%d %d %s\n" % (first(entry, 2, 0), first(entry, 8, 0),
+                                       first(entry, 1, b"")))
+    elif command == "extract":
+        for piece in snapshot.content(snapshot.find(os.fsencode(arguments[3]))):
+            out.write(bytes(piece))  # of a number: as many zeros
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
