@@ -1,0 +1,104 @@
+#include "tools/snapstore/text.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace snapstore::cli {
+namespace {
+
+using std::string_literals::operator""s;
+
+TEST(EscapeForTerminal, LeavesPrintableUtf8Alone) {
+  EXPECT_EQ(EscapeForTerminal("plain Grüße 日本 🙂"), "plain Grüße 日本 🙂");
+}
+
+TEST(EscapeForTerminal, WritesControlBytesAsHex) {
+  EXPECT_EQ(EscapeForTerminal("\x1b[31mred\n\x7f\0"s), "\\x1b[31mred\\x0a\\x7f\\x00");
+}
+
+TEST(EscapeForTerminal, WritesC1ControlsAndInvalidBytesAsHex) {
+  EXPECT_EQ(EscapeForTerminal("a\xc2\x9bz"), "a\\xc2\\x9bz");  // CSI of ECMA-48 in UTF-8
+  EXPECT_EQ(EscapeForTerminal("a\xff\xc3"), "a\\xff\\xc3");
+}
+
+TEST(IsUtf8, RefusesOverlongFormsSurrogatesAndTheBeyond) {
+  EXPECT_TRUE(IsUtf8("\xf4\x8f\xbf\xbf"));
+  EXPECT_FALSE(IsUtf8("\xc0\xaf"));
+  EXPECT_FALSE(IsUtf8("\xe0\x80\xaf"));
+  EXPECT_FALSE(IsUtf8("\xed\xa0\x80"));
+  EXPECT_FALSE(IsUtf8("\xf4\x90\x80\x80"));
+  EXPECT_FALSE(IsUtf8("\xe2\x82"));
+}
+
+TEST(FormatSize, KeepsThreeDigitsAndChangesUnitBeforeFour) {
+  EXPECT_EQ(FormatSize(0), "0 B");
+  EXPECT_EQ(FormatSize(1023), "1023 B");
+  EXPECT_EQ(FormatSize(1024), "1.00 KiB");
+  EXPECT_EQ(FormatSize(12'345), "12.1 KiB");
+  EXPECT_EQ(FormatSize(3ull << 30), "3.00 GiB");
+  EXPECT_EQ(FormatSize((1ull << 20) - 1), "1.00 MiB");
+  EXPECT_EQ(FormatSize(UINT64_MAX), "16.0 EiB");
+}
+
+TEST(FormatTime, IsUtcAndHoldsBeforeTheEpoch) {
+  EXPECT_EQ(FormatTimeSeconds(1'772'356'500'120'000'000), "2026-03-01T09:15:00Z");
+  EXPECT_EQ(FormatTimeNanos(1), "1970-01-01T00:00:00.000000001Z");
+  EXPECT_EQ(FormatTimeNanos(-1), "1969-12-31T23:59:59.999999999Z");
+}
+
+TEST(FormatMode, ShowsTypeAndSpecialBitsAsLsDoes) {
+  EXPECT_EQ(FormatMode(EntryType::kFile, 0644), "-rw-r--r--");
+  EXPECT_EQ(FormatMode(EntryType::kDirectory, 01777), "drwxrwxrwt");
+  EXPECT_EQ(FormatMode(EntryType::kFile, 06744), "-rwsr-Sr--");
+  EXPECT_EQ(FormatMode(EntryType::kSymlink, 0777), "lrwxrwxrwx");
+}
+
+TEST(ParseSize, AcceptsBytesAndIecUnits) {
+  EXPECT_EQ(*ParseSize("4096"), 4096u);
+  EXPECT_EQ(*ParseSize("0x1000"), 4096u);
+  EXPECT_EQ(*ParseSize("512M"), 512ull << 20);
+  EXPECT_EQ(*ParseSize("1.5GiB"), 3ull << 29);
+  EXPECT_EQ(*ParseSize("2k"), 2048u);
+  EXPECT_EQ(*ParseSize("7B"), 7u);
+  EXPECT_EQ(*ParseSize("7KB"), 7168u);
+}
+
+TEST(ParseSize, RefusesEverythingElse) {
+  for (const char* text : {"", "M", "-1", "1.5", "1..5M", "12X", "1 M", "iB", "5iB", "0x", "1e3K",
+                           "99999999999999999999", "16777216T", "20000000.0T", "+5"}) {
+    EXPECT_FALSE(ParseSize(text).ok()) << text;
+  }
+}
+
+TEST(ParsePercent, AcceptsOnlyASharePastZero) {
+  EXPECT_EQ(*ParsePercent("10%"), 10);
+  EXPECT_EQ(*ParsePercent("0.5"), 0.5);
+  EXPECT_EQ(*ParsePercent("100%"), 100);
+  for (const char* text : {"", "%", "0", "0%", "100.1", "-1", "nan", "inf", "ten", "10%%"}) {
+    EXPECT_FALSE(ParsePercent(text).ok()) << text;
+  }
+}
+
+TEST(NormalisePath, DropsWhatASnapshotPathDoesNotHave) {
+  EXPECT_EQ(*NormalisePath("/data//db/./x/"), "data/db/x");
+  EXPECT_EQ(*NormalisePath("/"), "");
+  EXPECT_EQ(*NormalisePath(""), "");
+  EXPECT_EQ(*NormalisePath("..data"), "..data");
+  EXPECT_FALSE(NormalisePath("a/../b").ok());
+}
+
+TEST(Base64, EncodesAnyBytes) {
+  EXPECT_EQ(Base64(""), "");
+  EXPECT_EQ(Base64("\xff\0\x01"s), "/wAB");
+  EXPECT_EQ(Base64("a"), "YQ==");
+}
+
+TEST(Table, PadsByCodePointsAndTrimsLineEnds) {
+  Table table({Table::Align::kLeft, Table::Align::kRight, Table::Align::kLeft});
+  table.Row({"é", "1", ""});
+  table.Row({"long", "100", "x"});
+  EXPECT_THAT(table.Lines(), testing::ElementsAre("é       1", "long  100  x"));
+}
+
+}  // namespace
+}  // namespace snapstore::cli

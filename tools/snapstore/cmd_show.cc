@@ -1,0 +1,62 @@
+#include <fmt/format.h>
+
+#include "base/status_macros.h"
+#include "tools/snapstore/command.h"
+#include "tools/snapstore/text.h"
+
+namespace snapstore::cli {
+namespace {
+
+class ShowCommand : public Command {
+ public:
+  void AddOptions(CLI::App* app) override {
+    app->add_option("ID", reference_, "Snapshot: an id, a unique prefix, or 'latest'")->required();
+  }
+
+  Result<Finding> Run(Session& session) override {
+    SNAP_ASSIGN_OR_RETURN(auto repository, session.OpenRepository());
+    SNAP_ASSIGN_OR_RETURN(const std::string id, repository->ResolveSnapshot(reference_));
+    SNAP_ASSIGN_OR_RETURN(const SnapshotInfo info, repository->GetSnapshot(id));
+    SNAP_RETURN_IF_ERROR(session.json() ? session.out().Json(SnapshotJson(info))
+                                        : PrintText(session, info));
+    return Finding::kNone;
+  }
+
+ private:
+  static Status PrintText(Session& session, const SnapshotInfo& info) {
+    Table table({Table::Align::kLeft, Table::Align::kLeft});
+    table.Row({"id", info.id});
+    table.Row({"parent", info.parent_id.empty() ? "none" : info.parent_id});
+    table.Row({"time", FormatTimeSeconds(info.time_ns)});
+    table.Row({"host", EscapeForTerminal(info.host)});
+    table.Row({"user", EscapeForTerminal(info.user)});
+    for (const std::string& path : info.paths) table.Row({"path", EscapeForTerminal(path)});
+    for (const auto& [key, value] : info.tags) {
+      table.Row({"tag", EscapeForTerminal(fmt::format("{}={}", key, value))});
+    }
+    table.Row({"entries", fmt::format("{}", info.entries)});
+    table.Row({"unreadable", fmt::format("{}", info.unreadable)});
+    table.Row({"total", FormatSize(info.bytes_total)});
+    table.Row({"read", FormatSize(info.bytes_read)});
+    table.Row({"new", fmt::format("{} in {} of {} chunks", FormatSize(info.bytes_new),
+                                  info.chunks_new, info.chunks_total)});
+    table.Row({"stored", FormatSize(info.bytes_stored)});
+    table.Row({"seconds", fmt::format("{:.2f}", info.seconds)});
+    for (const std::string& line : table.Lines()) SNAP_RETURN_IF_ERROR(session.out().Line(line));
+    return Status::Ok();
+  }
+
+  std::string reference_;
+};
+
+}  // namespace
+
+const CommandInfo kShowCommand = {
+    "show",
+    "Show all that is recorded about one snapshot. Beside its sources and tags that is what taking "
+    "it cost: bytes read, new and stored.",
+    "  snapstore show latest\n"
+    "  snapstore show 3f21ab --json",
+    MakeCommand<ShowCommand>};
+
+}  // namespace snapstore::cli

@@ -1,0 +1,182 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
+
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "tools/snapstore/changed_blocks.h"
+#include "tools/snapstore/command.h"
+#include "tools/snapstore/interrupt.h"
+#include "tools/snapstore/text.h"
+
+namespace snapstore::cli {
+namespace {
+
+// A line takes some twenty bytes: room for three million ranges.
+constexpr size_t kChangedBlocksBytesMax = 64u << 20;
+
+// Standard input, given up when an interrupt comes while it is silent.
+class StdinStream : public ByteStream {
+ public:
+  Result<size_t> Read(std::span<uint8_t> out) override {
+    while (true) {
+      SNAP_RETURN_IF_ERROR(WaitReadable(STDIN_FILENO));
+      const ssize_t got = read(STDIN_FILENO, out.data(), out.size());
+      if (got >= 0) return static_cast<size_t>(got);
+      if (errno != EINTR && errno != EAGAIN) return Status::FromErrno(errno, "read standard input");
+    }
+  }
+};
+
+class SnapshotCommand : public Command {
+ public:
+  void AddOptions(CLI::App* app) override {
+    app->add_option("PATH", request_.paths, "Files, directories, image files, block devices");
+    app->add_option("--tag", tags_, "Label KEY=VALUE; may be repeated")->allow_extra_args(false);
+    app->add_option(
+           "--parent", request_.parent,
+           "Snapshot to compare with: an id, 'auto' (newest of the same host and paths) or "
+           "'none'")
+        ->capture_default_str();
+    app->add_option("--profile", profile_,
+                    "How content is cut: 'cdc' at any byte, 'aligned' at 4 KiB blocks, 'auto' by "
+                    "what it is")
+        ->check(CLI::IsMember({"auto", "cdc", "aligned"}))
+        ->capture_default_str();
+    app->add_option("--changed-blocks", changed_blocks_,
+                    "File that lists what differs from the parent; see below");
+    app->add_flag("--stdin", stdin_, "Store standard input as one file; needs --name");
+    app->add_option("--name", name_, "Path within the snapshot for --stdin");
+    app->add_option("--host", request_.host, "Host to record instead of this machine's name");
+    app->add_option("--exclude", request_.excludes,
+                    "Leave out what matches this pattern, compared with the absolute path; may be "
+                    "repeated")
+        ->allow_extra_args(false);
+    app->add_flag("--one-file-system", request_.one_file_system, "Do not enter other file systems");
+    app->add_option("--compression-level", request_.compression_level, "zstd level, 1 to 19")
+        ->check(CLI::Range(1, 19))
+        ->capture_default_str();
+  }
+
+  Result<Finding> Run(Session& session) override {
+    SNAP_RETURN_IF_ERROR(CompleteRequest());
+    SNAP_ASSIGN_OR_RETURN(auto repository, session.OpenRepository());
+    SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary,
+                          TakeSnapshot(*repository, request_, session.observer()));
+    session.observer()->Finish();
+    SNAP_RETURN_IF_ERROR(Print(session, summary.info));
+    return summary.info.unreadable > 0 ? Finding::kUnreadable : Finding::kNone;
+  }
+
+ private:
+  Status CompleteRequest() {
+    if (request_.paths.empty() && !stdin_) {
+      return Status::InvalidArgument("nothing to store; name at least one PATH, or --stdin");
+    }
+    for (const std::string& path : request_.paths) {
+      if (path.empty()) return Status::InvalidArgument("a PATH is empty");
+    }
+    SNAP_RETURN_IF_ERROR(ParseTags());
+    request_.profile = profile_ == "cdc"       ? Profile::kCdc
+                       : profile_ == "aligned" ? Profile::kAligned
+                                               : Profile::kAuto;
+    SNAP_RETURN_IF_ERROR(AddStdin());
+    return ReadChangedBlocks();
+  }
+
+  Status ParseTags() {
+    for (const std::string& tag : tags_) {
+      const size_t equals = tag.find('=');
+      if (equals == std::string::npos || equals == 0) {
+        return Status::InvalidArgument(fmt::format("--tag: '{}' is not KEY=VALUE", tag));
+      }
+      if (!IsUtf8(tag)) return Status::InvalidArgument("--tag: not UTF-8");
+      if (!request_.tags.emplace(tag.substr(0, equals), tag.substr(equals + 1)).second) {
+        return Status::InvalidArgument(
+            fmt::format("--tag: '{}' is given twice", tag.substr(0, equals)));
+      }
+    }
+    return Status::Ok();
+  }
+
+  Status AddStdin() {
+    if (!stdin_) {
+      return name_.empty() ? Status::Ok() : Status::InvalidArgument("--name is for --stdin only");
+    }
+    auto name = NormalisePath(name_);
+    if (!name.ok()) return name.status().WithContext("--name");
+    if (name->empty()) {
+      return Status::InvalidArgument("--stdin needs --name, the path within the snapshot");
+    }
+    request_.streams.push_back(
+        {.name = *name, .stream = &stdin_stream_, .mode = 0600, .profile = request_.profile});
+    return Status::Ok();
+  }
+
+  Status ReadChangedBlocks() {
+    if (!changed_blocks_) return Status::Ok();
+    if (request_.paths.size() != 1 || stdin_) {
+      return Status::InvalidArgument("--changed-blocks goes with exactly one PATH");
+    }
+    if (request_.parent == "none") {
+      return Status::InvalidArgument("--changed-blocks needs a parent; it excludes --parent none");
+    }
+    auto text = ReadWholeFile(*changed_blocks_, kChangedBlocksBytesMax);
+    if (!text.ok()) return text.status().WithContext("--changed-blocks");
+    SNAP_ASSIGN_OR_RETURN(request_.changed_ranges,
+                          ParseChangedBlocks(AsText(*text), *changed_blocks_));
+    request_.have_changed_ranges = true;
+    return Status::Ok();
+  }
+
+  static Status Print(Session& session, const SnapshotInfo& info) {
+    if (session.json()) return session.out().Json(SnapshotSummaryJson(info));
+    if (session.quiet()) return session.out().Line(info.id);
+    Table table({Table::Align::kLeft, Table::Align::kLeft});
+    table.Row({"parent", info.parent_id.empty() ? "none" : info.parent_id});
+    table.Row({"entries", fmt::format("{}", info.entries)});
+    table.Row({"total", FormatSize(info.bytes_total)});
+    table.Row({"read", FormatSize(info.bytes_read)});
+    table.Row({"new", fmt::format("{} in {} of {} chunks", FormatSize(info.bytes_new),
+                                  info.chunks_new, info.chunks_total)});
+    table.Row({"stored", FormatSize(info.bytes_stored)});
+    table.Row({"seconds", fmt::format("{:.2f}", info.seconds)});
+    if (info.unreadable > 0) {
+      table.Row({"unreadable", fmt::format("{}, left out", info.unreadable)});
+    }
+    SNAP_RETURN_IF_ERROR(session.out().Line("snapshot " + info.id));
+    for (const std::string& line : table.Lines()) {
+      SNAP_RETURN_IF_ERROR(session.out().Line("  " + line));
+    }
+    return Status::Ok();
+  }
+
+  SnapshotRequest request_;
+  std::vector<std::string> tags_;
+  std::string profile_ = "auto";
+  std::optional<std::string> changed_blocks_;
+  bool stdin_ = false;
+  std::string name_;
+  StdinStream stdin_stream_;
+};
+
+}  // namespace
+
+const CommandInfo kSnapshotCommand = {
+    "snapshot",
+    "Store files, trees, image files and block devices as one new snapshot. Only what the "
+    "repository does not have yet is stored, and what did not change since the parent snapshot is "
+    "not even read. A source that cannot be read is reported and left out; the snapshot is kept "
+    "and "
+    "the exit code is 3.\n\n"
+    "--changed-blocks FILE: a text file with one 'OFFSET LENGTH' a line, in bytes, decimal or "
+    "hexadecimal after 0x; '#' starts a comment. Only these parts of the single PATH are read, the "
+    "rest is taken from the parent.",
+    "  snapstore snapshot /etc /home --tag job=nightly --exclude '*.tmp'\n"
+    "  snapstore snapshot /dev/vg0/data --changed-blocks changed.txt\n"
+    "  pg_dump mydb | snapstore snapshot --stdin --name mydb.sql",
+    MakeCommand<SnapshotCommand>};
+
+}  // namespace snapstore::cli

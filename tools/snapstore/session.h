@@ -1,0 +1,70 @@
+// Session: what every command needs: global options, standard output, the observer, and how far
+// the command has come.
+//
+// Thread safety: none; the observer alone may be called from the engine's threads.
+#ifndef SNAPSTORE_TOOLS_SNAPSTORE_SESSION_H_
+#define SNAPSTORE_TOOLS_SNAPSTORE_SESSION_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "snapstore/reader.h"
+#include "snapstore/repository.h"
+#include "snapstore/snapshot.h"
+#include "tools/snapstore/console_observer.h"
+#include "tools/snapstore/exit_code.h"
+#include "tools/snapstore/printer.h"
+
+namespace snapstore::cli {
+
+// As they stand on the command line.
+struct GlobalOptions {
+  std::string repository;
+  std::string cache_dir;
+  std::string memory_limit = "512M";
+  std::string io = "auto";
+  unsigned threads = 0;
+  bool json = false;
+  bool quiet = false;
+  bool verbose = false;
+};
+
+class Session {
+ public:
+  Session(const GlobalOptions& options, Printer* out, ConsoleObserver* observer)
+      : options_(options), out_(out), observer_(observer) {}
+
+  bool json() const { return options_.json; }
+  bool quiet() const { return options_.quiet; }
+  bool verbose() const { return options_.verbose; }
+  Printer& out() { return *out_; }
+  ConsoleObserver* observer() { return observer_; }
+
+  // Where a status that a command returns arose: kUsage until a repository is touched.
+  Stage stage() const { return stage_; }
+
+  // Checks the global options (InvalidArgument at stage kUsage), then makes the repository.
+  Status InitRepository(RepositoryOptions* used);
+  // Checks the global options, then opens the repository. The stage is kRun when it succeeds.
+  Result<std::unique_ptr<Repository>> OpenRepository();
+
+  // Cancelled after an interrupt; for loops that the engine does not drive.
+  Status CheckInterrupt() const;
+
+ private:
+  Result<RepositoryOptions> MakeRepositoryOptions() const;
+
+  const GlobalOptions& options_;
+  Printer* const out_;
+  ConsoleObserver* const observer_;
+  Stage stage_ = Stage::kUsage;
+};
+
+// Opens the snapshot that `reference` names.
+Result<std::unique_ptr<SnapshotReader>> OpenSnapshot(Repository& repository,
+                                                     const std::string& reference);
+
+}  // namespace snapstore::cli
+
+#endif  // SNAPSTORE_TOOLS_SNAPSTORE_SESSION_H_
