@@ -1,0 +1,140 @@
+#include "agent/checkpoint_reader.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <thread>
+
+#include "agent/checkpoint_image.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+
+namespace snapstore::agent {
+namespace {
+
+constexpr uint64_t kSmallImageBytesMax = 1 << 30;
+constexpr size_t kCopyBytes = 1 << 20;
+// Read at a time, for each pages image being served; each takes up to 64 MiB.
+constexpr unsigned kWindowsAheadMax = 4;
+constexpr const char* kProcessTreeName = "pstree.img";
+
+// A damaged manifest must not hide the good ones, but must be told of.
+class WarningLogger : public Observer {
+ public:
+  void OnWarning(const Warning& warning) override {
+    LogWarning("{}: {}", warning.item, warning.status.message());
+  }
+};
+
+}  // namespace
+
+Result<std::vector<SnapshotInfo>> ListCheckpoints(Repository* repository, const std::string& app) {
+  WarningLogger logger;
+  uint64_t damaged = 0;
+  SNAP_ASSIGN_OR_RETURN(std::vector<SnapshotInfo> all,
+                        repository->ListSnapshots(&logger, &damaged));
+  std::vector<SnapshotInfo> checkpoints;
+  for (SnapshotInfo& info : all) {
+    const auto tag = info.tags.find(kAppTag);
+    const auto kind = info.tags.find(kKindTag);
+    if (tag == info.tags.end() || tag->second != app) continue;
+    if (kind == info.tags.end() || kind->second != kCheckpointKind) continue;
+    checkpoints.push_back(std::move(info));
+  }
+  std::stable_sort(checkpoints.begin(), checkpoints.end(),
+                   [](const auto& a, const auto& b) { return a.time_ns > b.time_ns; });
+  return checkpoints;
+}
+
+Result<std::unique_ptr<CheckpointReader>> CheckpointReader::Open(Repository* repository,
+                                                                 const std::string& id) {
+  SNAP_ASSIGN_OR_RETURN(std::unique_ptr<SnapshotReader> reader,
+                        SnapshotReader::Open(*repository, id));
+  std::unique_ptr<CheckpointReader> checkpoint(new CheckpointReader(std::move(reader)));
+  SNAP_RETURN_IF_ERROR(checkpoint->Load());
+  return checkpoint;
+}
+
+Status CheckpointReader::Load() {
+  SNAP_ASSIGN_OR_RETURN(const Bytes json, ReadSmall(kMetadataName));
+  SNAP_ASSIGN_OR_RETURN(metadata_, CheckpointMetadata::FromJson(AsText(json)));
+  SNAP_RETURN_IF_ERROR(reader_->ForEachEntry("criu", [this](const Entry& entry) {
+    if (entry.type == EntryType::kFile) {
+      images_[std::filesystem::path(entry.path).filename()] = entry.path;
+    }
+    return Status::Ok();
+  }));
+  for (const auto& [name, path] : images_) {
+    if (!IsPagemapName(name)) continue;
+    SNAP_ASSIGN_OR_RETURN(const Bytes image, ReadSmall(path));
+    auto map = Pagemap::Parse(image);
+    if (!map.ok()) return map.status().WithContext(path);
+    std::string pages_name = PagesImageName(map->pages_id);
+    if (images_.contains(pages_name)) continue;
+    pages_[std::move(pages_name)] = {name, std::move(*map)};
+  }
+  SNAP_ASSIGN_OR_RETURN(process_tree_, ReadSmall(std::string(kImageFolder) + kProcessTreeName));
+  return Status::Ok();
+}
+
+Result<Bytes> CheckpointReader::ReadSmall(const std::string& path) const {
+  SNAP_ASSIGN_OR_RETURN(const auto content, reader_->OpenContent(path));
+  if (content->size() > kSmallImageBytesMax) {
+    return Status::Corruption(fmt::format("{}: {} bytes are too many", path, content->size()));
+  }
+  Bytes bytes(content->size());
+  SNAP_RETURN_IF_ERROR(content->ReadAt(0, bytes));
+  return bytes;
+}
+
+Status CheckpointReader::CopyTo(const std::string& path, int fd) const {
+  SNAP_ASSIGN_OR_RETURN(const auto content, reader_->OpenContent(path));
+  Bytes buffer(std::min<uint64_t>(kCopyBytes, content->size()));
+  for (uint64_t done = 0; done < content->size();) {
+    const uint64_t length = std::min<uint64_t>(buffer.size(), content->size() - done);
+    const MutableByteSpan piece = MutableByteSpan(buffer).first(length);
+    SNAP_RETURN_IF_ERROR(content->ReadAt(done, piece));
+    SNAP_RETURN_IF_ERROR(WriteFull(fd, piece, path));
+    done += length;
+  }
+  return Status::Ok();
+}
+
+Status CheckpointReader::PutBackFiles() {
+  for (const ExternalFile& file : metadata_.external_files) {
+    const Status status =
+        PutBackExternalFile(file, [&](int fd) { return CopyTo(kFilesFolder + file.path, fd); });
+    if (!status.ok()) return status.WithContext(fmt::format("external file {}", file.path));
+  }
+  if (metadata_.log_path.empty()) return Status::Ok();
+  SNAP_RETURN_IF_ERROR(
+      MakeDirectories(std::filesystem::path(metadata_.log_path).parent_path(), 0700));
+  return OpenFile(metadata_.log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY, metadata_.log_mode)
+      .status();
+}
+
+bool CheckpointReader::Has(const std::string& name) const {
+  return images_.contains(name) || pages_.contains(name);
+}
+
+Status CheckpointReader::WriteTo(const std::string& name, int fd) {
+  const auto pages = pages_.find(name);
+  if (pages == pages_.end()) return CopyTo(images_.at(name), fd);
+  const PagesImage& image = pages->second;
+  auto read_window = [&](const std::vector<PageRun>& runs, MutableByteSpan out) -> Status {
+    SNAP_ASSIGN_OR_RETURN(const auto content, reader_->OpenContent(MemoryFileName(
+                                                  image.pagemap_name, runs.front().address)));
+    for (const PageRun& run : runs) {
+      SNAP_RETURN_IF_ERROR(content->ReadAt(run.address % kWindowBytes, out.first(run.bytes)));
+      out = out.subspan(run.bytes);
+    }
+    return Status::Ok();
+  };
+  const unsigned ahead = std::clamp(std::thread::hardware_concurrency(), 1U, kWindowsAheadMax);
+  return WritePages(image.map, read_window, ahead, fd);
+}
+
+}  // namespace snapstore::agent

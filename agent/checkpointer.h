@@ -1,0 +1,86 @@
+// Checkpointer: one checkpoint of a running application, from the freeze to the commit.
+//
+// The application is frozen while CRIU's images and the external files go into memory, and runs on
+// before anything of it is hashed, compressed or written. The checkpoint exists when its snapshot's
+// manifest does; whatever fails before leaves the application running and earlier checkpoints
+// whole.
+//
+// Thread safety: none; one checkpoint at a time.
+#ifndef SNAPSTORE_AGENT_CHECKPOINTER_H_
+#define SNAPSTORE_AGENT_CHECKPOINTER_H_
+
+#include <memory>
+#include <string>
+
+#include "agent/app_config.h"
+#include "agent/arena.h"
+#include "agent/cell.h"
+#include "agent/criu_driver.h"
+#include "agent/external_files.h"
+#include "agent/platform.h"
+#include "snapstore/repository.h"
+
+namespace snapstore::agent {
+
+// What one attempt came to.
+struct CheckpointRecord {
+  uint64_t number = 0;      // counts attempts since the agent started, from 1
+  std::string trigger;      // "schedule", "request" or "final"
+  int64_t time_ns = 0;      // wall clock when it began
+  Status status;            // OK: it is committed
+  std::string snapshot_id;  // of the commit
+  std::string parent_id;    // the checkpoint it was compared with, empty: none
+  double frozen_ms = 0;
+  double seconds = 0;           // from the beginning to the commit
+  uint64_t bytes_captured = 0;  // images and external files
+  uint64_t bytes_external = 0;  // external files alone
+  uint64_t bytes_read = 0;      // as in SnapshotInfo
+  uint64_t bytes_new = 0;
+  uint64_t bytes_stored = 0;
+  uint64_t bytes_grown_frozen = 0;  // memory that had to be got while frozen; 0 is as it should be
+};
+
+class Checkpointer {
+ public:
+  struct Options {
+    AppConfig config;
+    std::string directory;     // short, private: CRIU's working directory
+    std::string log_path;      // of the application
+    uint64_t arena_limit = 0;  // bytes of captured memory at most
+  };
+
+  // `repository` and `criu` must outlive it.
+  static Result<std::unique_ptr<Checkpointer>> Create(Options options, Repository* repository,
+                                                      const CriuDriver* criu);
+
+  // Never fails as a call: the record says how it went. With `leave_stopped` the application does
+  // not run on after a success: it stands still (SIGSTOP) so that nothing it would do is lost.
+  CheckpointRecord Take(Cell* cell, const std::string& trigger, bool leave_stopped);
+
+  // The checkpoint the next one is compared with.
+  void set_parent(std::string id) { parent_id_ = std::move(id); }
+
+ private:
+  Checkpointer(Options options, Repository* repository, const CriuDriver* criu)
+      : options_(std::move(options)), repository_(repository), criu_(criu) {}
+
+  struct Captured {
+    DumpedImages images;
+    std::vector<CapturedFile> files;
+    std::vector<pid_t> stopped;
+  };
+  Status Capture(Cell* cell, bool leave_stopped, Captured* captured);
+  Status Commit(const Captured& captured, int root_pid, CheckpointRecord* record);
+
+  const Options options_;
+  Repository* const repository_;
+  const CriuDriver* const criu_;
+  const Platform platform_ = Platform::OfThisMachine();
+  std::unique_ptr<Arena> arena_;
+  std::string parent_id_;
+  uint64_t count_ = 0;
+};
+
+}  // namespace snapstore::agent
+
+#endif  // SNAPSTORE_AGENT_CHECKPOINTER_H_

@@ -1,0 +1,101 @@
+#include "agent/control_json.h"
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "base/clock.h"
+
+namespace snapstore::agent {
+namespace {
+
+using nlohmann::json;
+
+std::string Line(const json& document) {
+  return document.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+json TimeOrNull(int64_t nanos) { return nanos == 0 ? json() : json(FormatTime(nanos)); }
+json TextOrNull(const std::string& text) { return text.empty() ? json() : json(text); }
+
+json Record(const CheckpointRecord& record) {
+  return {{"number", record.number},
+          {"trigger", record.trigger},
+          {"time", TimeOrNull(record.time_ns)},
+          {"ok", record.status.ok()},
+          {"error", TextOrNull(record.status.message())},
+          {"id", TextOrNull(record.snapshot_id)},
+          {"parent_id", TextOrNull(record.parent_id)},
+          {"frozen_ms", record.frozen_ms},
+          {"seconds", record.seconds},
+          {"bytes_captured", record.bytes_captured},
+          {"bytes_external", record.bytes_external},
+          {"bytes_read", record.bytes_read},
+          {"bytes_new", record.bytes_new},
+          {"bytes_stored", record.bytes_stored},
+          {"bytes_grown_frozen", record.bytes_grown_frozen}};
+}
+
+json Stored(const SnapshotInfo& info) {
+  auto tag = [&](const char* name) {
+    const auto it = info.tags.find(name);
+    return it == info.tags.end() ? std::string() : it->second;
+  };
+  const std::string frozen = tag("snapstore.frozen_ms");
+  return {{"id", info.id},
+          {"time", FormatTime(info.time_ns)},
+          {"host", info.host},
+          {"parent_id", TextOrNull(info.parent_id)},
+          {"trigger", TextOrNull(tag("snapstore.trigger"))},
+          {"frozen_ms", frozen.empty() ? json() : json(std::strtod(frozen.c_str(), nullptr))},
+          {"bytes_read", info.bytes_read},
+          {"bytes_new", info.bytes_new},
+          {"bytes_stored", info.bytes_stored}};
+}
+
+}  // namespace
+
+std::string StatusJson(const SupervisorStatus& status) {
+  return Line(
+      {{"message_type", "status"},
+       {"app", status.app},
+       {"state", AppStateName(status.state)},
+       {"run_cmd", status.run_cmd},
+       {"repository", status.repository},
+       {"pid", status.pid == 0 ? json() : json(status.pid)},
+       {"started", TimeOrNull(status.started_ns)},
+       {"restored_from", TextOrNull(status.restored_from)},
+       {"restore_seconds", status.restore_seconds},
+       {"start_reason", status.start_reason},
+       {"next_checkpoint", TimeOrNull(status.next_checkpoint_ns)},
+       {"checkpoints_taken", status.taken},
+       {"checkpoints_failed", status.failed},
+       {"checkpoints_skipped", status.skipped},
+       {"last_checkpoint", status.last ? Record(*status.last) : json()},
+       {"last_good_checkpoint", status.last_success ? Record(*status.last_success) : json()},
+       {"ended", TextOrNull(status.ended)}});
+}
+
+std::string RecordJson(const CheckpointRecord& record) {
+  json document = Record(record);
+  document["message_type"] = "checkpoint";
+  return Line(document);
+}
+
+std::string CheckpointsJson(const std::vector<SnapshotInfo>& stored,
+                            const std::vector<CheckpointRecord>& records) {
+  json in_store = json::array();
+  for (const SnapshotInfo& info : stored) in_store.push_back(Stored(info));
+  json attempts = json::array();
+  for (const CheckpointRecord& record : records) attempts.push_back(Record(record));
+  return Line({{"message_type", "checkpoints"},
+               {"checkpoints", std::move(in_store)},
+               {"attempts", std::move(attempts)}});
+}
+
+std::string ErrorJson(const Status& status) {
+  return Line({{"message_type", "error"},
+               {"code", StatusCodeName(status.code())},
+               {"message", status.message()}});
+}
+
+}  // namespace snapstore::agent

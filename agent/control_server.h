@@ -1,0 +1,52 @@
+// ControlServer: the agent's HTTP interface.
+//
+//   GET  /status       what runs, since when, the last checkpoint
+//   GET  /checkpoints  those in the repository, and this run's attempts
+//   POST /checkpoint   takes one and answers with its record (500 with the reason when it failed)
+//   POST /stop         final checkpoint, then the application ends; body {"checkpoint": false}:
+//   none GET  /metrics      Prometheus text
+// With a token every request needs "Authorization: Bearer <token>".
+#ifndef SNAPSTORE_AGENT_CONTROL_SERVER_H_
+#define SNAPSTORE_AGENT_CONTROL_SERVER_H_
+
+#include <memory>
+#include <string>
+
+#include "agent/supervisor.h"
+
+namespace snapstore::agent {
+
+struct ListenAddress {
+  std::string host;
+  int port = 0;
+
+  // "127.0.0.1:9527", "[::1]:9527", "0.0.0.0:0" (any free port).
+  static Result<ListenAddress> Parse(std::string_view text);
+  bool IsLoopback() const;
+  std::string ToString() const;
+};
+
+class ControlServer {
+ public:
+  // Listens and serves in threads of its own until destroyed. InvalidArgument: not a loopback
+  // address and no token. `supervisor` must outlive it.
+  static Result<std::unique_ptr<ControlServer>> Start(const ListenAddress& address,
+                                                      const std::string& token,
+                                                      Supervisor* supervisor);
+  ~ControlServer();
+
+  // With the port that was really taken.
+  const ListenAddress& address() const;
+
+ private:
+  struct Impl;
+  explicit ControlServer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// The token in a file: its content without the line end; at least 16 bytes, no blanks.
+Result<std::string> ReadTokenFile(const std::string& path);
+
+}  // namespace snapstore::agent
+
+#endif  // SNAPSTORE_AGENT_CONTROL_SERVER_H_

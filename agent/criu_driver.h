@@ -1,0 +1,57 @@
+// CriuDriver: runs CRIU's command line inside a cell.
+//
+// CRIU is never killed: one that is leaves the application's connections locked. A dump is given up
+// by closing its image sink (ImageCapture does).
+//
+// Thread safety: const calls on different cells may run concurrently.
+#ifndef SNAPSTORE_AGENT_CRIU_DRIVER_H_
+#define SNAPSTORE_AGENT_CRIU_DRIVER_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "agent/arena.h"
+#include "agent/cell.h"
+#include "agent/criu_image.h"
+#include "agent/image_serve.h"
+#include "snapstore/status.h"
+
+namespace snapstore::agent {
+
+struct DumpedImages {
+  std::vector<ArenaFile> files;  // in the arena
+  DumpStats stats;
+};
+
+class CriuDriver {
+ public:
+  // Looks at SNAPSTORE_CRIU, then for criu in PATH, /usr/local/bin and /opt/snapstore/bin, and asks
+  // it for its version. NotFound when there is none; Unsupported when it does not work.
+  static Result<CriuDriver> Find();
+
+  const std::string& path() const { return path_; }
+  const std::string& version() const { return version_; }  // "4.2.1"
+
+  // Dumps the application of `cell`, which runs on afterwards, into `arena`. `directory` (short,
+  // private) gets the log. `while_frozen` is called while nothing of the application runs; its
+  // error fails the dump, and the application runs on as well.
+  Result<DumpedImages> Dump(Cell* cell, const std::string& directory, Arena* arena,
+                            const std::function<Status()>& while_frozen) const;
+
+  // Restores into a new cell in which nothing was started. `process_tree` is pstree.img.
+  // Established connections are closed. On failure the cell is of no further use.
+  Status Restore(Cell* cell, const std::string& directory, ImageSource* images,
+                 ByteSpan process_tree) const;
+
+ private:
+  CriuDriver(std::string path, std::string version)
+      : path_(std::move(path)), version_(std::move(version)) {}
+
+  std::string path_;
+  std::string version_;
+};
+
+}  // namespace snapstore::agent
+
+#endif  // SNAPSTORE_AGENT_CRIU_DRIVER_H_

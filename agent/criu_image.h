@@ -1,0 +1,57 @@
+// Reading the CRIU images the agent must understand: page maps, the process tree, dump statistics.
+//
+// An image is two 32-bit magic numbers and then records, each a 32-bit length and a protobuf
+// message (https://criu.org/Images). All input is foreign: every length and sum is checked.
+#ifndef SNAPSTORE_AGENT_CRIU_IMAGE_H_
+#define SNAPSTORE_AGENT_CRIU_IMAGE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "base/bytes.h"
+#include "snapstore/status.h"
+
+namespace snapstore::agent {
+
+inline constexpr uint64_t kPageBytes = 4096;
+
+// Pages that lie one after another both in memory and in the pages image.
+struct PageRun {
+  uint64_t address = 0;  // virtual address, or offset in shared memory; multiple of 4 KiB
+  uint64_t bytes = 0;    // multiple of 4 KiB
+};
+
+struct Pagemap {
+  uint32_t pages_id = 0;      // pages-<id>.img holds the bytes of all runs, without gaps
+  std::vector<PageRun> runs;  // in the order of the pages image
+  uint64_t bytes = 0;         // of all runs
+  bool ascending = true;      // by address, without overlap
+
+  // Corruption when it is no page map. Pages that are in a parent image are not in `runs`.
+  static Result<Pagemap> Parse(ByteSpan image);
+};
+
+struct ProcessTree {
+  int root_pid = 0;
+  std::vector<int> pids;  // all process, thread, group and session ids, sorted, distinct
+  size_t processes = 0;
+
+  static Result<ProcessTree> Parse(ByteSpan image);
+
+  // A pid after which at least `spare` ones below `pid_max` are not used in the images, so that a
+  // restorer that gets the next pids is in nobody's way.
+  int FreePidsAfter(int pid_max, int spare) const;
+};
+
+struct DumpStats {
+  uint64_t freezing_us = 0;
+  uint64_t frozen_us = 0;
+  uint64_t memory_dump_us = 0;
+  uint64_t pages_written = 0;
+
+  static Result<DumpStats> Parse(ByteSpan image);
+};
+
+}  // namespace snapstore::agent
+
+#endif  // SNAPSTORE_AGENT_CRIU_IMAGE_H_

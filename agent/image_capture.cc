@@ -1,0 +1,238 @@
+#include "agent/image_capture.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "agent/stream_protocol.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+
+namespace snapstore::agent {
+namespace {
+
+constexpr const char* kSocketName = "/streamer-capture.sock";
+constexpr const char* kHookName = "/post-dump";
+constexpr const char* kHookRequestName = "/post-dump.request";
+constexpr const char* kHookAnswerName = "/post-dump.answer";
+// CRIU writes it last; without it the stream was cut short.
+constexpr std::string_view kLastImage = "inventory.img";
+// Reads from one pipe before the others get their turn.
+constexpr int kReadsPerTurn = 16;
+
+// Shell built-ins only, so that nothing but /bin/sh must exist in the cell.
+std::string HookScript(const std::string& directory) {
+  return fmt::format(
+      "#!/bin/sh\n"
+      "# Keeps the application frozen until the agent has everything of this instant.\n"
+      "[ \"$CRTOOLS_SCRIPT_ACTION\" = post-dump ] || exit 0\n"
+      "echo frozen > '{0}{1}' || exit 1\n"
+      "read -r answer < '{0}{2}' || exit 1\n"
+      "[ \"$answer\" = ok ]\n",
+      directory, kHookRequestName, kHookAnswerName);
+}
+
+Result<UniqueFd> MakeFifo(const std::string& path) {
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return Status::FromErrno(errno, fmt::format("remove old {}", path));
+  }
+  if (mkfifo(path.c_str(), 0600) != 0) {
+    return Status::FromErrno(errno, fmt::format("make {}", path));
+  }
+  // Both ends: neither this open nor the hook's ever waits for the other side.
+  return OpenFile(path, O_RDWR | O_NONBLOCK);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<ImageCapture>> ImageCapture::Create(const std::string& directory,
+                                                           Arena* arena) {
+  std::unique_ptr<ImageCapture> capture(new ImageCapture(directory, arena));
+  SNAP_RETURN_IF_ERROR(capture->SetUp());
+  return capture;
+}
+
+ImageCapture::~ImageCapture() {
+  for (const char* name : {kSocketName, kHookName, kHookRequestName, kHookAnswerName}) {
+    (void)unlink((directory_ + name).c_str());
+  }
+}
+
+std::string ImageCapture::hook_command() const { return directory_ + kHookName; }
+
+Status ImageCapture::SetUp() {
+  if (directory_.find('\'') != std::string::npos) {
+    return Status::InvalidArgument(fmt::format("{}: must not contain a quote", directory_));
+  }
+  epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_.valid()) return Status::FromErrno(errno, "make an epoll descriptor");
+  SNAP_ASSIGN_OR_RETURN(listening_, ListenUnix(directory_ + kSocketName));
+  SNAP_ASSIGN_OR_RETURN(hook_request_, MakeFifo(directory_ + kHookRequestName));
+  SNAP_ASSIGN_OR_RETURN(hook_answer_, MakeFifo(directory_ + kHookAnswerName));
+  SNAP_RETURN_IF_ERROR(ReplaceFile(directory_ + kHookName, AsBytes(HookScript(directory_)), 0700));
+  SNAP_RETURN_IF_ERROR(Watch(listening_.get()));
+  return Watch(hook_request_.get());
+}
+
+Status ImageCapture::Watch(int fd) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.fd = fd;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
+    return Status::FromErrno(errno, "watch a descriptor");
+  }
+  return Status::Ok();
+}
+
+Status ImageCapture::HandleRequest() {
+  SNAP_ASSIGN_OR_RETURN(std::optional<std::string> name, ReadImageRequest(connection_.get()));
+  if (!name) {
+    connection_.Reset();
+    return Status::Ok();
+  }
+  SNAP_ASSIGN_OR_RETURN(UniqueFd pipe, ReceiveDescriptor(connection_.get()));
+  EnlargePipe(pipe.get());
+  const int flags = fcntl(pipe.get(), F_GETFL);
+  if (flags < 0 || fcntl(pipe.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+    return Status::FromErrno(errno, fmt::format("set up the pipe for {}", *name));
+  }
+  const int fd = pipe.get();
+  SNAP_RETURN_IF_ERROR(Watch(fd));
+  open_.emplace(fd, OpenFile{std::move(pipe), ArenaWriter(arena_, std::move(*name))});
+  return Status::Ok();
+}
+
+Status ImageCapture::ReadPipe(std::map<int, OpenFile>::iterator file) {
+  ArenaWriter& writer = file->second.writer;
+  for (int turn = 0; turn < kReadsPerTurn; ++turn) {
+    const std::span<uint8_t> space = writer.Space();
+    if (space.empty()) {
+      return Status::NoSpace(
+          fmt::format("the application's memory does not fit into the checkpoint memory of {} MiB "
+                      "(--arena-limit)",
+                      arena_->bytes_max() >> 20));
+    }
+    const ssize_t got = read(file->first, space.data(), space.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return Status::Ok();
+    if (got < 0) return Status::FromErrno(errno, "read an image from CRIU");
+    if (got == 0) {
+      files_.push_back(writer.Finish());
+      open_.erase(file);
+      return Status::Ok();
+    }
+    writer.Advance(static_cast<uint64_t>(got));
+  }
+  return Status::Ok();
+}
+
+Status ImageCapture::HandleHook() {
+  std::array<char, 64> text{};
+  if (read(hook_request_.get(), text.data(), text.size()) > 0) hook_waits_ = true;
+  return Status::Ok();
+}
+
+Status ImageCapture::HandleEvent(int fd) {
+  if (fd == listening_.get()) {
+    SNAP_ASSIGN_OR_RETURN(connection_, AcceptUnix(listening_.get()));
+    listening_.Reset();
+    return Watch(connection_.get());
+  }
+  if (fd == connection_.get()) return HandleRequest();
+  if (fd == hook_request_.get()) return HandleHook();
+  // A descriptor may have been closed by an event handled just before this one.
+  const auto file = open_.find(fd);
+  return file == open_.end() ? Status::Ok() : ReadPipe(file);
+}
+
+bool ImageCapture::RequestWaits() const {
+  if (!connection_.valid()) return listening_.valid();
+  uint8_t byte = 0;
+  // At the end of the stream this is 0: nothing more will come.
+  return recv(connection_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+void ImageCapture::AnswerHook(bool ok) {
+  const std::string_view text = ok ? "ok\n" : "failed\n";
+  (void)!write(hook_answer_.get(), text.data(), text.size());
+  hook_waits_ = false;
+}
+
+Status ImageCapture::FinishFreeze(const std::function<Status()>& while_frozen) {
+  const bool complete = std::any_of(files_.begin(), files_.end(),
+                                    [](const ArenaFile& f) { return f.name == kLastImage; });
+  if (!complete) return Status::Corruption("CRIU's image stream ended without an inventory");
+  SNAP_RETURN_IF_ERROR(while_frozen());
+  frozen_done_ = true;
+  AnswerHook(true);
+  return Status::Ok();
+}
+
+void ImageCapture::Abort() {
+  // CRIU meets EPIPE, resumes the application and ends; it is never killed, for then the
+  // application's connections would stay locked.
+  aborted_ = true;
+  open_.clear();
+  connection_.Reset();
+  listening_.Reset();
+  AnswerHook(false);
+}
+
+Status ImageCapture::Run(int criu_pidfd, const std::function<Status()>& while_frozen,
+                         std::chrono::seconds idle_timeout) {
+  SNAP_RETURN_IF_ERROR(Watch(criu_pidfd));
+  Status result;
+  std::array<epoll_event, 16> events{};
+  const int timeout_ms = static_cast<int>(idle_timeout.count() * 1000);
+  bool criu_ended = false;
+  // What CRIU sent before it ended is still looked at: it may say why.
+  auto unread = [this] {
+    return !aborted_ && (!open_.empty() || (connection_.valid() && !frozen_done_));
+  };
+  while (!criu_ended || unread()) {
+    const int ready = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
+                                 aborted_ || frozen_done_ ? -1 : timeout_ms);
+    if (ready < 0 && errno == EINTR) continue;
+    Status status;
+    if (ready < 0) status = Status::FromErrno(errno, "wait for CRIU");
+    if (ready == 0) {
+      status = Status::Timeout(
+          fmt::format("CRIU has sent nothing for {} seconds", idle_timeout.count()));
+    }
+    for (int i = 0; i < ready && status.ok() && !aborted_; ++i) {
+      const int fd = events[static_cast<size_t>(i)].data.fd;
+      if (fd != criu_pidfd) status = HandleEvent(fd);
+    }
+    for (int i = 0; i < ready; ++i) {
+      if (events[static_cast<size_t>(i)].data.fd != criu_pidfd || criu_ended) continue;
+      criu_ended = true;
+      (void)epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, criu_pidfd, nullptr);
+    }
+    if (status.ok() && hook_waits_ && !aborted_ && open_.empty() && !RequestWaits()) {
+      status = FinishFreeze(while_frozen);
+    }
+    if (aborted_ && hook_request_.valid()) {
+      // A hook that comes only after the abort must be told as well.
+      (void)HandleHook();
+      if (hook_waits_) AnswerHook(false);
+    }
+    if (!status.ok() && !aborted_) {
+      result = status;
+      Abort();
+    }
+  }
+  if (result.ok() && !frozen_done_) {
+    return Status::Cancelled("CRIU ended before the dump was complete");
+  }
+  return result;
+}
+
+}  // namespace snapstore::agent

@@ -1,0 +1,81 @@
+// ImageCapture: takes CRIU's image stream of a dump into an arena while the application is frozen.
+//
+// The trap this exists for: CRIU passes references to the application's pages through the pipes,
+// not copies. With --leave-running what is still unread when the application runs on would show its
+// later memory. A post-dump hook therefore keeps the freeze until every pipe was read to its end
+// and the caller has captured what else belongs to the same instant.
+//
+// Thread safety: none. Run blocks; nothing is hashed, compressed or written to disk in it.
+#ifndef SNAPSTORE_AGENT_IMAGE_CAPTURE_H_
+#define SNAPSTORE_AGENT_IMAGE_CAPTURE_H_
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/arena.h"
+#include "base/unique_fd.h"
+#include "snapstore/status.h"
+
+namespace snapstore::agent {
+
+class ImageCapture {
+ public:
+  // Puts the socket and the hook into `directory` (the one CRIU gets as -D), before CRIU starts.
+  // `arena` must outlive the captured files.
+  static Result<std::unique_ptr<ImageCapture>> Create(const std::string& directory, Arena* arena);
+  ~ImageCapture();
+
+  // For criu's --action-script.
+  std::string hook_command() const;
+
+  // Serves until the process behind `criu_pidfd` has ended. `while_frozen` is called once, after
+  // all images have arrived and before the application runs on; its error fails the dump.
+  // Cancelled: CRIU ended early and its exit status says why. Any other failing Status means that
+  // the capture is no good and that CRIU was made to give up (it then resumes the application);
+  // CRIU's exit status is still the caller's to check.
+  Status Run(int criu_pidfd, const std::function<Status()>& while_frozen,
+             std::chrono::seconds idle_timeout = std::chrono::seconds(60));
+
+  // In order of arrival. Valid after a Run that was OK.
+  const std::vector<ArenaFile>& files() const { return files_; }
+
+ private:
+  struct OpenFile {
+    UniqueFd pipe;
+    ArenaWriter writer;
+  };
+
+  ImageCapture(std::string directory, Arena* arena)
+      : directory_(std::move(directory)), arena_(arena) {}
+  Status SetUp();
+  Status Watch(int fd);
+  Status HandleEvent(int fd);
+  Status HandleRequest();
+  Status ReadPipe(std::map<int, OpenFile>::iterator file);
+  Status HandleHook();
+  Status FinishFreeze(const std::function<Status()>& while_frozen);
+  bool RequestWaits() const;
+  void AnswerHook(bool ok);
+  void Abort();
+
+  const std::string directory_;
+  Arena* const arena_;
+  UniqueFd epoll_;
+  UniqueFd listening_;
+  UniqueFd connection_;
+  UniqueFd hook_request_;
+  UniqueFd hook_answer_;
+  std::map<int, OpenFile> open_;  // by descriptor
+  std::vector<ArenaFile> files_;
+  bool hook_waits_ = false;
+  bool frozen_done_ = false;
+  bool aborted_ = false;
+};
+
+}  // namespace snapstore::agent
+
+#endif  // SNAPSTORE_AGENT_IMAGE_CAPTURE_H_

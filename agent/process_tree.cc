@@ -1,0 +1,76 @@
+#include "agent/process_tree.h"
+
+#include <dirent.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/file.h"
+
+namespace snapstore::agent {
+namespace {
+
+constexpr size_t kStatusBytesMax = 1 << 20;
+
+// The number in a line "Key:   123 kB" of /proc/PID/status; 0 without such a line.
+uint64_t Number(std::string_view status, std::string_view key) {
+  const size_t at = status.find(key);
+  if (at == std::string_view::npos) return 0;
+  std::string_view rest = status.substr(at + key.size());
+  rest.remove_prefix(std::min(rest.find_first_not_of(" \t"), rest.size()));
+  uint64_t value = 0;
+  std::from_chars(rest.data(), rest.data() + rest.size(), value);
+  return value;
+}
+
+std::string StatusOf(pid_t pid) {
+  const auto bytes = ReadWholeFile(fmt::format("/proc/{}/status", pid), kStatusBytesMax);
+  return bytes.ok() ? std::string(AsText(*bytes)) : std::string();
+}
+
+}  // namespace
+
+Result<std::vector<pid_t>> DescendantsOf(pid_t ancestor) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> proc(opendir("/proc"), closedir);
+  if (proc == nullptr) return Status::FromErrno(errno, "read /proc");
+  std::multimap<pid_t, pid_t> children;
+  while (const dirent* entry = readdir(proc.get())) {
+    const std::string_view name = entry->d_name;
+    pid_t pid = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (error != std::errc() || end != name.data() + name.size()) continue;
+    children.emplace(static_cast<pid_t>(Number(StatusOf(pid), "\nPPid:")), pid);
+  }
+  std::vector<pid_t> found;
+  std::vector<pid_t> open{ancestor};
+  while (!open.empty()) {
+    const pid_t parent = open.back();
+    open.pop_back();
+    const auto [begin, end] = children.equal_range(parent);
+    for (auto it = begin; it != end; ++it) {
+      found.push_back(it->second);
+      open.push_back(it->second);
+    }
+  }
+  return found;
+}
+
+uint64_t DumpBytesEstimate(const std::vector<pid_t>& pids) {
+  uint64_t kib = 0;
+  for (const pid_t pid : pids) {
+    const std::string status = StatusOf(pid);
+    for (const std::string_view key : {"\nRssAnon:", "\nRssShmem:", "\nVmSwap:"}) {
+      kib += Number(status, key);
+    }
+  }
+  return kib << 10;
+}
+
+}  // namespace snapstore::agent

@@ -1,0 +1,24 @@
+// The processes below one process, as /proc shows them.
+#ifndef SNAPSTORE_AGENT_PROCESS_TREE_H_
+#define SNAPSTORE_AGENT_PROCESS_TREE_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "snapstore/status.h"
+
+namespace snapstore::agent {
+
+// All descendants of `ancestor`, without it. Of a cell's init that is the application; a CRIU at
+// work in the cell is not among them, since its parent is outside.
+Result<std::vector<pid_t>> DescendantsOf(pid_t ancestor);
+
+// Memory a dump of these processes will contain, rather too much than too little: private and
+// shared anonymous memory, resident or swapped. Processes that are gone count nothing.
+uint64_t DumpBytesEstimate(const std::vector<pid_t>& pids);
+
+}  // namespace snapstore::agent
+
+#endif  // SNAPSTORE_AGENT_PROCESS_TREE_H_

@@ -1,0 +1,134 @@
+// Supervisor: starts one application, from its newest checkpoint if there is one, and checkpoints
+// it on schedule and on request until it ends or is stopped.
+//
+// Start. The newest checkpoint of this application in the repository is restored: external files
+// first, then the processes. If that fails the one before is tried, then the application starts
+// afresh; why is logged and kept in the status. A repository that cannot be read is an error: the
+// application is not started afresh only because its checkpoints could not be seen.
+//
+// Stop. SIGTERM, SIGINT and RequestStop take a final checkpoint after which the application
+// executes nothing any more, then end it. If that checkpoint fails, RequestStop leaves the
+// application running and says why; after a signal one more attempt is made and the application is
+// ended all the same. SIGQUIT ends it at once.
+//
+// If the agent itself is killed, the application ends with it; the next start resumes it from the
+// newest checkpoint.
+//
+// Thread safety: Run belongs to one thread; the other calls may come from any thread.
+#ifndef SNAPSTORE_AGENT_SUPERVISOR_H_
+#define SNAPSTORE_AGENT_SUPERVISOR_H_
+
+#include <deque>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/app_config.h"
+#include "agent/checkpointer.h"
+
+namespace snapstore::agent {
+
+struct SupervisorOptions {
+  AppConfig config;
+  std::string state_directory;  // absolute, short; made when missing, used by one agent at a time
+  uint64_t arena_limit = 0;     // memory for one checkpoint at most; 0: half of this machine's
+  bool restore = true;          // false: start afresh whatever checkpoints there are
+};
+
+enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded };
+std::string_view AppStateName(AppState state);
+
+struct SupervisorStatus {
+  AppState state = AppState::kStarting;
+  std::string app;
+  std::string run_cmd;
+  std::string repository;
+  int pid = 0;                // of the cell's init, as the node sees it
+  int64_t started_ns = 0;     // when the application was started or restored
+  std::string restored_from;  // snapshot id; empty: started afresh
+  std::string start_reason;   // one line
+  double restore_seconds = 0;
+  int64_t next_checkpoint_ns = 0;
+  uint64_t taken = 0;                            // checkpoints committed since the agent started
+  uint64_t failed = 0;                           // attempts that failed
+  uint64_t skipped = 0;                          // ticks that came while a checkpoint was running
+  std::optional<CheckpointRecord> last;          // newest attempt
+  std::optional<CheckpointRecord> last_success;  // newest commit
+  std::string ended;                             // how the application ended
+};
+
+class Supervisor {
+ public:
+  // `repository` and `criu` must outlive it. Conflict: another agent uses the state directory.
+  static Result<std::unique_ptr<Supervisor>> Create(SupervisorOptions options,
+                                                    Repository* repository, const CriuDriver* criu);
+  ~Supervisor();
+
+  // Starts the application and returns when it has ended: OK when it ended with exit code 0 or was
+  // stopped with a final checkpoint. Handles SIGTERM, SIGINT and SIGQUIT, which REQUIRES that they
+  // are blocked in every thread.
+  Status Run();
+
+  SupervisorStatus status() const;
+  // The newest thousand attempts of this run, oldest first.
+  std::vector<CheckpointRecord> records() const;
+  // Checkpoints in the repository, newest first.
+  Result<std::vector<SnapshotInfo>> StoredCheckpoints() const;
+
+  // Takes a checkpoint that begins after this call and waits for it.
+  CheckpointRecord RequestCheckpoint();
+  // Ends the application, with a final checkpoint unless told otherwise, and waits for that.
+  Status RequestStop(bool checkpoint);
+
+ private:
+  struct StopRequest {
+    bool checkpoint;
+    std::promise<Status> done;
+  };
+
+  Supervisor(SupervisorOptions options, Repository* repository, const CriuDriver* criu);
+  Status SetUp();
+  Status StartApplication();
+  Status StartFresh(const std::string& reason);
+  Status TryRestore(const SnapshotInfo& checkpoint);
+  Result<std::unique_ptr<Cell>> NewCell() const;
+  Status Loop();
+  bool WaitForEvent();
+  Status FinishEnded(int wait_status);
+  std::optional<Status> HandleSignals();
+  std::optional<Status> HandleStops();
+  void HandleCheckpointRequests();
+  void HandleSchedule();
+  Status StopOnSignal();
+  CheckpointRecord TakeCheckpoint(const std::string& trigger, bool leave_stopped);
+  void EndApplication(const std::string& how);
+  void RefuseWaiting(const Status& status);
+  void SetState(AppState state);
+  void Wake();
+
+  const SupervisorOptions options_;
+  Repository* const repository_;
+  const CriuDriver* const criu_;
+  std::string log_path_;
+  std::string criu_directory_;
+  UniqueFd lock_;
+  UniqueFd wake_;     // eventfd
+  UniqueFd signals_;  // signalfd
+  std::unique_ptr<Checkpointer> checkpointer_;
+  std::unique_ptr<Cell> cell_;
+  int64_t next_tick_ = 0;  // seconds since the epoch
+
+  mutable std::mutex mutex_;  // guards what follows
+  SupervisorStatus status_;
+  std::deque<CheckpointRecord> records_;
+  std::vector<std::promise<CheckpointRecord>> checkpoint_requests_;
+  std::vector<StopRequest> stop_requests_;
+  bool accepting_ = true;
+};
+
+}  // namespace snapstore::agent
+
+#endif  // SNAPSTORE_AGENT_SUPERVISOR_H_

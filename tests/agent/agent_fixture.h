@@ -1,0 +1,81 @@
+// What the tests with real processes share: a short private directory, polling, and CRIU.
+#ifndef SNAPSTORE_TESTS_AGENT_AGENT_FIXTURE_H_
+#define SNAPSTORE_TESTS_AGENT_AGENT_FIXTURE_H_
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/cell.h"
+
+namespace snapstore::agent {
+
+// A directory of this test, removed at its end. Needs root, skips otherwise.
+class AgentFixture : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+    signal(SIGPIPE, SIG_IGN);
+    std::string pattern = "/tmp/snapstore-test-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+  }
+  void TearDown() override {
+    if (!directory_.empty()) std::filesystem::remove_all(directory_);
+  }
+
+  std::string Path(const std::string& name) const { return directory_ + "/" + name; }
+
+  std::string Write(const std::string& name, const std::string& text) const {
+    std::ofstream(Path(name)) << text;
+    return Path(name);
+  }
+
+  CellOptions Options(std::vector<std::string> argv) const {
+    CellOptions options;
+    options.argv = std::move(argv);
+    options.environment = {"PATH=/usr/local/bin:/usr/bin:/bin", "PYTHONUNBUFFERED=1"};
+    options.log_path = Path("app.log");
+    return options;
+  }
+
+  static std::string Read(const std::string& path) {
+    std::ifstream in(path);
+    std::ostringstream text;
+    text << in.rdbuf();
+    return text.str();
+  }
+
+  static std::vector<std::string> Lines(const std::string& path) {
+    std::vector<std::string> lines;
+    std::istringstream in(Read(path));
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+  }
+
+  // Waits until `condition` holds, ten seconds at most.
+  static bool Eventually(const std::function<bool()>& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return true;
+  }
+
+  std::string directory_;
+};
+
+}  // namespace snapstore::agent
+
+#endif  // SNAPSTORE_TESTS_AGENT_AGENT_FIXTURE_H_

@@ -1,0 +1,283 @@
+// The agent's main job with real processes, CRIU and a real repository.
+#include "agent/supervisor.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <thread>
+
+#include "agent/checkpoint_reader.h"
+#include "agent/control_json.h"
+#include "snapstore/inspect.h"
+#include "snapstore/repository.h"
+#include "tests/agent/agent_fixture.h"
+
+namespace snapstore::agent {
+namespace {
+
+using ::testing::HasSubstr;
+
+class SupervisorTest : public AgentFixture {
+ protected:
+  void SetUp() override {
+    AgentFixture::SetUp();
+    if (IsSkipped()) return;
+    auto criu = CriuDriver::Find();
+    ASSERT_TRUE(criu.ok()) << criu.status().ToString();
+    criu_ = std::make_unique<CriuDriver>(std::move(*criu));
+    repository_options_.location = Path("repo");
+    repository_options_.cache_dir = Path("cache");
+    repository_options_.memory_limit = 128 << 20;
+    const Status made = Repository::Init(repository_options_);
+    ASSERT_TRUE(made.ok()) << made.ToString();
+    auto repository = Repository::Open(repository_options_);
+    ASSERT_TRUE(repository.ok()) << repository.status().ToString();
+    repository_ = std::move(*repository);
+    script_ = Write("counter.py", R"(
+import sys, time
+memory = bytearray(b"0123456789abcdef" * (1 << 20))
+n = 0
+log = open(sys.argv[1], "a")
+while True:
+    n += 1
+    memory[(n * 4096) % len(memory)] = n % 251
+    log.write(f"{n}\n")
+    log.flush()
+    time.sleep(0.01)
+)");
+    StopEarly();
+  }
+  void TearDown() override {
+    (void)EndAgent();
+    repository_.reset();
+    AgentFixture::TearDown();
+  }
+
+  static void StopEarly() {
+    // The supervisor takes these from a descriptor.
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int number : {SIGTERM, SIGINT, SIGQUIT}) sigaddset(&set, number);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  }
+
+  AppConfig Config(const std::string& cron = "0 0 1 1 *") {
+    auto config = AppConfig::Parse(fmt::format(
+        R"({{"name":"counter","runCmd":"python3 {} {}","snapshotDestination":"fs-0123abcd",
+            "snapshotScheduler":"{}","externalFiles":["{}"]}})",
+        script_, Path("log"), cron, Path("log")));
+    EXPECT_TRUE(config.ok()) << config.status().ToString();
+    return *config;
+  }
+
+  void StartAgent(AppConfig config) {
+    auto supervisor = Supervisor::Create({std::move(config), Path("state"), 512ull << 20, true},
+                                         repository_.get(), criu_.get());
+    ASSERT_TRUE(supervisor.ok()) << supervisor.status().ToString();
+    supervisor_ = std::move(*supervisor);
+    running_ = std::async(std::launch::async, [this] { return supervisor_->Run(); });
+  }
+
+  Status EndAgent() {
+    if (supervisor_ == nullptr) return Status::Ok();
+    (void)supervisor_->RequestStop(/*checkpoint=*/false);
+    const Status ended = running_.get();
+    supervisor_.reset();
+    return ended;
+  }
+
+  int Counter() {
+    const auto lines = Lines(Path("log"));
+    return lines.empty() || lines.back().empty() ? 0 : std::stoi(lines.back());
+  }
+  bool CounterPasses(int value) {
+    return Eventually([&] { return Counter() > value; });
+  }
+  // Memory and log agree exactly when no number is missing and none is there twice.
+  void ExpectLogIsWhole() {
+    const auto lines = Lines(Path("log"));
+    for (size_t i = 0; i < lines.size(); ++i) {
+      ASSERT_EQ(lines[i], std::to_string(i + 1)) << "a line is lost or doubled";
+    }
+  }
+
+  RepositoryOptions repository_options_;
+  std::unique_ptr<Repository> repository_;
+  std::unique_ptr<CriuDriver> criu_;
+  std::unique_ptr<Supervisor> supervisor_;
+  std::future<Status> running_;
+  std::string script_;
+};
+
+TEST_F(SupervisorTest, AKilledApplicationWithWipedFilesGoesOnFromItsCheckpoint) {
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(10));
+  EXPECT_THAT(supervisor_->status().start_reason, HasSubstr("no checkpoint"));
+  std::vector<CheckpointRecord> records;
+  for (int i = 0; i < 3; ++i) {
+    records.push_back(supervisor_->RequestCheckpoint());
+    const CheckpointRecord& record = records.back();
+    ASSERT_TRUE(record.status.ok()) << record.status.ToString();
+    EXPECT_GT(record.frozen_ms, 0);
+    EXPECT_GT(record.bytes_external, 0u);
+    EXPECT_EQ(record.bytes_grown_frozen, 0u);
+    ASSERT_TRUE(CounterPasses(Counter() + 5)) << "it must run on";
+  }
+  EXPECT_EQ(records[2].parent_id, records[1].snapshot_id);
+  EXPECT_LT(records[2].bytes_new, records[0].bytes_new / 4) << "memory is compared page by page";
+  const int at_kill = Counter();
+  ASSERT_TRUE(EndAgent().ok());
+
+  std::filesystem::remove(Path("log"));
+  std::filesystem::remove_all(Path("state"));
+  StartAgent(Config());
+  ASSERT_TRUE(Eventually([&] { return supervisor_->status().state == AppState::kRunning; }));
+  EXPECT_EQ(supervisor_->status().restored_from, records[2].snapshot_id)
+      << supervisor_->status().start_reason;
+  ASSERT_TRUE(CounterPasses(at_kill));
+  ExpectLogIsWhole();
+
+  const CheckpointRecord again = supervisor_->RequestCheckpoint();
+  ASSERT_TRUE(again.status.ok()) << again.status.ToString();
+  EXPECT_EQ(again.parent_id, records[2].snapshot_id);
+}
+
+TEST_F(SupervisorTest, AMissingExternalFileFailsThatCheckpointAndNothingElse) {
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(5));
+  const CheckpointRecord first = supervisor_->RequestCheckpoint();
+  ASSERT_TRUE(first.status.ok()) << first.status.ToString();
+  std::filesystem::rename(Path("log"), Path("away"));
+  const CheckpointRecord second = supervisor_->RequestCheckpoint();
+  ASSERT_FALSE(second.status.ok());
+  EXPECT_EQ(second.status.code(), StatusCode::kNotFound);
+  EXPECT_THAT(second.status.message(), HasSubstr("external file " + Path("log")));
+  std::filesystem::rename(Path("away"), Path("log"));
+  ASSERT_TRUE(CounterPasses(Counter() + 5)) << "it must run on";
+  const CheckpointRecord third = supervisor_->RequestCheckpoint();
+  ASSERT_TRUE(third.status.ok()) << third.status.ToString();
+  EXPECT_EQ(third.parent_id, first.snapshot_id);
+  EXPECT_EQ(supervisor_->status().failed, 1u);
+  const auto stored = supervisor_->StoredCheckpoints();
+  ASSERT_TRUE(stored.ok());
+  ASSERT_EQ(stored->size(), 2u);
+  EXPECT_EQ(stored->front().id, third.snapshot_id);
+}
+
+TEST_F(SupervisorTest, AFinalCheckpointLosesNothing) {
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(20));
+  const Status stopped = supervisor_->RequestStop(/*checkpoint=*/true);
+  ASSERT_TRUE(stopped.ok()) << stopped.ToString();
+  EXPECT_TRUE(running_.get().ok());
+  supervisor_.reset();
+  const int at_stop = Counter();
+  const std::string log = Read(Path("log"));
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(at_stop));
+  EXPECT_EQ(Read(Path("log")).substr(0, log.size()), log) << "nothing ran after the checkpoint";
+  ExpectLogIsWhole();
+}
+
+TEST_F(SupervisorTest, ADamagedNewestCheckpointFallsBackToTheOneBefore) {
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(5));
+  const CheckpointRecord good = supervisor_->RequestCheckpoint();
+  ASSERT_TRUE(good.status.ok());
+  ASSERT_TRUE(EndAgent().ok());
+  // A snapshot that claims to be a newer checkpoint and is none.
+  SnapshotRequest request;
+  const std::string text = "not a checkpoint";
+  MemorySource source;
+  source.name = kMetadataName;
+  source.size = text.size();
+  source.extents = {{0, AsBytes(text)}};
+  request.images.push_back(source);
+  request.tags = {{kAppTag, "counter"}, {kKindTag, kCheckpointKind}};
+  request.parent = "none";
+  ASSERT_TRUE(TakeSnapshot(*repository_, request, nullptr).ok());
+
+  StartAgent(Config());
+  ASSERT_TRUE(Eventually([&] { return supervisor_->status().state == AppState::kRunning; }));
+  EXPECT_EQ(supervisor_->status().restored_from, good.snapshot_id)
+      << supervisor_->status().start_reason;
+}
+
+TEST_F(SupervisorTest, AnApplicationThatEndsIsReported) {
+  auto config = AppConfig::Parse(
+      R"({"name":"short","runCmd":"sh -c 'exit 3'","snapshotDestination":"fs-0123abcd",
+          "snapshotScheduler":"@hourly"})");
+  ASSERT_TRUE(config.ok());
+  StartAgent(*config);
+  const Status ended = running_.get();
+  ASSERT_FALSE(ended.ok());
+  EXPECT_THAT(ended.message(), HasSubstr("short has ended with exit code 3"));
+  EXPECT_THAT(supervisor_->RequestCheckpoint().status.message(), HasSubstr("has ended"));
+  supervisor_.reset();
+}
+
+TEST_F(SupervisorTest, OnlyOneAgentUsesAStateDirectory) {
+  StartAgent(Config());
+  auto second =
+      Supervisor::Create({Config(), Path("state"), 0, true}, repository_.get(), criu_.get());
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), StatusCode::kConflict);
+}
+
+TEST_F(SupervisorTest, CapturedImagesComeBackFromTheRepositoryByteForByte) {
+  auto arena = Arena::Create(256 << 20);
+  ASSERT_TRUE(arena.ok());
+  auto cell = Cell::Create(Options({"python3", script_, Path("log")}));
+  ASSERT_TRUE(cell.ok());
+  ASSERT_TRUE((*cell)->StartApplication().ok());
+  ASSERT_TRUE(CounterPasses(5));
+  std::filesystem::create_directory(Path("criu"));
+  std::vector<ArenaFile> files;
+  CheckpointRecord record;
+  {
+    Checkpointer::Options options{Config(), Path("criu"), Path("app.log"), 256 << 20};
+    auto checkpointer = Checkpointer::Create(std::move(options), repository_.get(), criu_.get());
+    ASSERT_TRUE(checkpointer.ok());
+    record = (*checkpointer)->Take(cell->get(), "request", /*leave_stopped=*/true);
+    ASSERT_TRUE(record.status.ok()) << record.status.ToString();
+  }
+  // It stands still, so that a second dump shows the same memory.
+  const int stopped_at = Counter();
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(Counter(), stopped_at);
+  auto dumped = criu_->Dump(cell->get(), Path("criu"), arena->get(), [] { return Status::Ok(); });
+  ASSERT_TRUE(dumped.ok()) << dumped.status().ToString();
+  auto reader = CheckpointReader::Open(repository_.get(), record.snapshot_id);
+  ASSERT_TRUE(reader.ok()) << reader.status().ToString();
+  size_t compared = 0;
+  for (const ArenaFile& file : dumped->files) {
+    if (!file.name.starts_with("pages-")) continue;
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    std::thread writer([&] {
+      EXPECT_TRUE((*reader)->WriteTo(file.name, ends[1]).ok());
+      close(ends[1]);
+    });
+    std::string expected;
+    for (const auto& part : file.parts) expected.append(part.begin(), part.end());
+    std::string got;
+    char buffer[65536];
+    for (ssize_t n; (n = read(ends[0], buffer, sizeof(buffer))) > 0;) got.append(buffer, n);
+    close(ends[0]);
+    writer.join();
+    // The dump itself may leave traces on a stack page.
+    ASSERT_EQ(got.size(), expected.size());
+    size_t different = 0;
+    for (size_t at = 0; at < got.size(); at += kPageBytes) {
+      different += got.compare(at, kPageBytes, expected, at, kPageBytes) != 0 ? 1 : 0;
+    }
+    EXPECT_LE(different, 4u);
+    ++compared;
+  }
+  EXPECT_EQ(compared, 1u);
+}
+
+}  // namespace
+}  // namespace snapstore::agent

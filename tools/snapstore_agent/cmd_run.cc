@@ -1,0 +1,179 @@
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "agent/control_server.h"
+#include "agent/criu_driver.h"
+#include "agent/supervisor.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "snapstore/repository.h"
+#include "tools/snapstore_agent/command.h"
+#include "tools/snapstore_agent/running_agent.h"
+
+namespace snapstore::agent {
+namespace {
+
+// "BI report" becomes "BI_report": a folder name.
+std::string FolderName(const std::string& app) {
+  std::string name = app.substr(0, 32);
+  std::replace_if(
+      name.begin(), name.end(),
+      [](unsigned char c) { return !std::isalnum(c) && c != '-' && c != '_'; }, '_');
+  return name;
+}
+
+// The supervisor waits for these itself; threads inherit the mask.
+void BlockStopSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT}) sigaddset(&set, number);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+}
+
+class RunCommand : public Command {
+ public:
+  void AddOptions(CLI::App* app) override {
+    app->add_option("--config", config_path_, "The application: a JSON file, see below")
+        ->required()
+        ->type_name("FILE");
+    app->add_option("--repo", repository_,
+                    "Where checkpoints go: /path, file:///path, efs://fs-ID/path; else the "
+                    "configuration's snapshotDestination")
+        ->type_name("REPO");
+    app->add_flag("--init", init_, "Make the repository if there is none");
+    app->add_option("--listen", listen_, "Address of the control interface")
+        ->type_name("ADDR:PORT")
+        ->capture_default_str();
+    app->add_option("--token-file", token_file_,
+                    "Requests must carry this bearer token; required unless on loopback")
+        ->type_name("FILE");
+    app->add_option("--state-dir", state_directory_,
+                    "Log of the application, CRIU's working files; else "
+                    "/var/lib/snapstore-agent/NAME")
+        ->type_name("DIR");
+    app->add_option("--arena-limit", arena_limit_,
+                    "Memory one checkpoint may take up; 0: half of this machine's")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("BYTES");
+    app->add_option("--memory-limit", memory_limit_, "Memory of the storage engine")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("BYTES")
+        ->capture_default_str();
+    app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
+  }
+
+  Outcome Run(const GlobalOptions& globals) override {
+    auto config = AppConfig::Load(config_path_);
+    if (!config.ok()) return Outcome::Usage(config.status());
+    auto address = ListenAddress::Parse(listen_);
+    if (!address.ok()) return Outcome::Usage(address.status());
+    if (geteuid() != 0) {
+      return Outcome::Of(Status::PermissionDenied("run: must be root to make namespaces"));
+    }
+    if (globals.quiet) SetLogLevel(LogLevel::kWarning);
+    std::string token;
+    if (!token_file_.empty()) {
+      auto read = ReadTokenFile(token_file_);
+      if (!read.ok()) return Outcome::Usage(read.status());
+      token = std::move(*read);
+      HideInLogs(token);
+    } else if (!address->IsLoopback()) {
+      return Outcome::Usage(Status::InvalidArgument(fmt::format(
+          "--listen {}: not a loopback address, needs --token-file", address->ToString())));
+    }
+    BlockStopSignals();
+    if (state_directory_.empty()) {
+      state_directory_ = "/var/lib/snapstore-agent/" + FolderName(config->name);
+    }
+    state_directory_ = std::filesystem::absolute(state_directory_).lexically_normal();
+    if (state_directory_.ends_with('/')) state_directory_.pop_back();
+    return RunWith(std::move(*config), *address, token, globals);
+  }
+
+ private:
+  Outcome RunWith(AppConfig config, const ListenAddress& address, const std::string& token,
+                  const GlobalOptions& globals) {
+    auto criu = CriuDriver::Find();
+    if (!criu.ok()) return Outcome::Of(criu.status());
+    auto repository = OpenRepository(config);
+    if (!repository.ok()) {
+      const bool missing = repository.status().Is(StatusCode::kNotFound);
+      return missing ? Outcome{repository.status(), kExitNoRepository}
+                     : Outcome::Of(repository.status());
+    }
+    SupervisorOptions options{std::move(config), state_directory_, arena_limit_, !fresh_};
+    auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
+    if (!supervisor.ok()) return Outcome::Of(supervisor.status());
+    auto server = ControlServer::Start(address, token, supervisor->get());
+    if (!server.ok()) return Outcome::Of(server.status());
+    const std::string listening = (*server)->address().ToString();
+    if (Status written = WriteAgentFile(state_directory_, listening); !written.ok()) {
+      return Outcome::Of(written);
+    }
+    LogInfo("control interface on http://{}", listening);
+    if (globals.json) {
+      fmt::print("{}\n", nlohmann::json({{"message_type", "started"},
+                                         {"listen", listening},
+                                         {"repository", (*repository)->location()},
+                                         {"state_dir", state_directory_}})
+                             .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+      std::fflush(stdout);
+    }
+    const Status ended = (*supervisor)->Run();
+    RemoveAgentFile(state_directory_);
+    return ended.ok() ? Outcome::Done() : Outcome{ended, kExitFailed};
+  }
+
+  Result<std::unique_ptr<Repository>> OpenRepository(const AppConfig& config) const {
+    RepositoryOptions options;
+    options.location = repository_.empty() ? config.RepositoryLocation() : repository_;
+    options.memory_limit = memory_limit_;
+    options.cache_dir = state_directory_ + "/cache";
+    SNAP_RETURN_IF_ERROR(MakeDirectories(options.cache_dir, 0700));
+    auto opened = Repository::Open(options);
+    if (opened.ok() || !opened.status().Is(StatusCode::kNotFound)) return opened;
+    if (!init_) {
+      return Status::NotFound(
+          fmt::format("{}: make one with 'snapstore init -r {}' or start with --init",
+                      opened.status().message(), options.location));
+    }
+    // Another node may be quicker; then it is there all the same.
+    const Status made = Repository::Init(options);
+    if (!made.ok() && !made.Is(StatusCode::kConflict)) return made;
+    return Repository::Open(options);
+  }
+
+  std::string config_path_;
+  std::string repository_;
+  std::string listen_ = kDefaultListen;
+  std::string token_file_;
+  std::string state_directory_;
+  uint64_t arena_limit_ = 0;
+  uint64_t memory_limit_ = 512ull << 20;
+  bool init_ = false;
+  bool fresh_ = false;
+};
+
+}  // namespace
+
+const CommandInfo kRunCommand{
+    "run", "Run an application, from its newest checkpoint if there is one.",
+    R"(  snapstore-agent run --config app.json --repo /mnt/efs/checkpoints --init
+  snapstore-agent run --config app.json --listen 0.0.0.0:9527 --token-file /etc/snapstore/token
+
+app.json:
+  {"config": {"name": "BI", "runCmd": "python3 /srv/app.py", "snapshotDestination": "fs-0123abcd",
+              "snapshotScheduler": "*/3 * * * *", "externalFiles": ["/srv/app.log"]}}
+
+snapshotScheduler is a cron expression in UTC. externalFiles are saved at the same instant as the
+memory and put back before it. SIGTERM and SIGINT take a final checkpoint, then end the application;
+SIGQUIT ends it at once. If the agent is killed, the application ends with it.)",
+    [] { return std::unique_ptr<Command>(new RunCommand()); }};
+
+}  // namespace snapstore::agent

@@ -1,0 +1,103 @@
+#include "tools/snapstore_agent/running_agent.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+#include <unistd.h>
+
+#include "agent/control_server.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+
+namespace snapstore::agent {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kAgentFileBytesMax = 4096;
+// A checkpoint of a large application may take that long.
+constexpr int kAnswerTimeoutSeconds = 3600;
+
+std::string AgentFile(const std::string& state_directory) {
+  return state_directory + "/agent.json";
+}
+
+// The code the agent named, so that the exit code is the same as if the work had been done here.
+Status ErrorFrom(const json& document, int http_status) {
+  const std::string code = document.value("code", "");
+  const std::string message = document.value("message", fmt::format("HTTP {}", http_status));
+  for (int i = 1; i <= static_cast<int>(StatusCode::kInternal); ++i) {
+    const auto candidate = static_cast<StatusCode>(i);
+    if (StatusCodeName(candidate) == code) return {candidate, message};
+  }
+  return Status::Io(message);
+}
+
+}  // namespace
+
+Status WriteAgentFile(const std::string& state_directory, const std::string& listen) {
+  const std::string text = json({{"listen", listen}, {"pid", getpid()}}).dump() + "\n";
+  return ReplaceFile(AgentFile(state_directory), AsBytes(text), 0644);
+}
+
+void RemoveAgentFile(const std::string& state_directory) {
+  (void)unlink(AgentFile(state_directory).c_str());
+}
+
+void RunningAgent::AddOptions(CLI::App* app) {
+  auto* listen = app->add_option("--listen", listen_,
+                                 fmt::format("Address of the agent's control interface; else {}",
+                                             kDefaultListen))
+                     ->type_name("ADDR:PORT");
+  app->add_option("--state-dir", state_directory_,
+                  "State directory of the agent, where its address is found")
+      ->type_name("DIR")
+      ->excludes(listen);
+  app->add_option("--token-file", token_file_, "The agent's bearer token")->type_name("FILE");
+}
+
+Result<std::string> RunningAgent::Address() const {
+  if (!listen_.empty()) return listen_;
+  if (state_directory_.empty()) return std::string(kDefaultListen);
+  const auto bytes = ReadWholeFile(AgentFile(state_directory_), kAgentFileBytesMax);
+  if (!bytes.ok()) {
+    if (!bytes.status().Is(StatusCode::kNotFound)) return bytes.status();
+    return Status::NotFound(fmt::format("{}: no agent is running there", state_directory_));
+  }
+  const json document = json::parse(AsText(*bytes), nullptr, false);
+  if (!document.is_object() || !document.contains("listen") || !document["listen"].is_string()) {
+    return Status::Corruption(fmt::format("{}: damaged", AgentFile(state_directory_)));
+  }
+  return document["listen"].get<std::string>();
+}
+
+Result<json> RunningAgent::Call(bool post, const std::string& path, const std::string& body) const {
+  SNAP_ASSIGN_OR_RETURN(const std::string text, Address());
+  SNAP_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse(text));
+  httplib::Client client(address.host, address.port);
+  client.set_read_timeout(kAnswerTimeoutSeconds);
+  if (!token_file_.empty()) {
+    SNAP_ASSIGN_OR_RETURN(const std::string token, ReadTokenFile(token_file_));
+    client.set_bearer_token_auth(token);
+  }
+  const httplib::Result result =
+      post ? client.Post(path, body, "application/json") : client.Get(path);
+  if (!result) {
+    return Status::Io(fmt::format("agent at {}: {}: is it running?", address.ToString(),
+                                  httplib::to_string(result.error())));
+  }
+  json document = json::parse(result->body, nullptr, false);
+  if (!document.is_object()) {
+    return Status::Io(fmt::format("agent at {}: answered something else than JSON (HTTP {})",
+                                  address.ToString(), result->status));
+  }
+  if (result->status != 200) return ErrorFrom(document, result->status);
+  return document;
+}
+
+Result<json> RunningAgent::Get(const std::string& path) const { return Call(false, path, ""); }
+
+Result<json> RunningAgent::Post(const std::string& path, const std::string& body) const {
+  return Call(true, path, body);
+}
+
+}  // namespace snapstore::agent
