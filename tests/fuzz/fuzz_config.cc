@@ -7,7 +7,7 @@ namespace snapstore {
 
 std::vector<Bytes> FuzzSeeds() {
   Bytes config = RepositoryConfig().Encode();
-  config.resize(config.size() - 65);  // the line of the digest, which the target writes
+  config.erase(config.end() - 65, config.end());  // the line of the digest, which the target writes
   return {config};
 }
 

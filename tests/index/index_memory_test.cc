@@ -2,16 +2,11 @@
 
 #include <fstream>
 
+#include "tests/base/sanitized.h"
 #include "tests/index/index_testlib.h"
 
 namespace snapstore {
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;  // shadow memory dwarfs what is measured
-#else
-constexpr bool kSanitized = false;
-#endif
 
 size_t ResidentBytes() {
   std::ifstream statm("/proc/self/statm");
