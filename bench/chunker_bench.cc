@@ -37,14 +37,14 @@ void ReportBytes(benchmark::State& state, size_t size) {
 void BM_CdcCut(benchmark::State& state, const internal::CdcKernel* kernel) {
   const Bytes data = RandomBytes(static_cast<size_t>(state.range(0)));
   const internal::CdcChunker chunker(ChunkerParams::Cdc(1), *kernel);
-  for (auto _ : state) benchmark::DoNotOptimize(CutAll(chunker, data));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(CutAll(chunker, data));
   ReportBytes(state, data.size());
 }
 
 void BM_CdcKernel(benchmark::State& state, const internal::CdcKernel* kernel) {
   const Bytes data = RandomBytes(static_cast<size_t>(state.range(0)));
   uint64_t bits[internal::kScanWords];
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     for (size_t at = 32; at < data.size(); at += internal::kScanPositions) {
       kernel->find_candidates(data.data() + at,
                               std::min(internal::kScanPositions, data.size() - at), bits);
@@ -57,7 +57,7 @@ void BM_CdcKernel(benchmark::State& state, const internal::CdcKernel* kernel) {
 void BM_AlignedGroupsCut(benchmark::State& state) {
   const Bytes data = RandomBytes(static_cast<size_t>(state.range(0)));
   const auto chunker = Chunker::Create(ChunkerParams::AlignedGroups(1));
-  for (auto _ : state) benchmark::DoNotOptimize(CutAll(**chunker, data));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(CutAll(**chunker, data));
   ReportBytes(state, data.size());
 }
 BENCHMARK(BM_AlignedGroupsCut)->Arg(kCacheBytes)->Arg(kMemoryBytes);
@@ -67,7 +67,7 @@ void BM_CdcCutAndName(benchmark::State& state) {
   const Bytes data = RandomBytes(static_cast<size_t>(state.range(0)));
   const auto chunker = Chunker::Create(ChunkerParams::Cdc(1));
   const HashSecret secret{};
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     ByteSpan rest = data;
     while (!rest.empty()) {
       const size_t length = (*chunker)->NextCut(rest, true);
@@ -83,7 +83,7 @@ void BM_ChunkId(benchmark::State& state) {
   constexpr size_t kChunk = 16 << 10;
   const Bytes data = RandomBytes(static_cast<size_t>(state.range(0)));
   const HashSecret secret{};
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     for (size_t at = 0; at < data.size(); at += kChunk) {
       benchmark::DoNotOptimize(ComputeChunkId(secret, ByteSpan(data).subspan(at, kChunk)));
     }
@@ -94,7 +94,7 @@ BENCHMARK(BM_ChunkId)->Arg(kCacheBytes)->Arg(kMemoryBytes);
 
 void BM_IsZero(benchmark::State& state) {
   const Bytes data(static_cast<size_t>(state.range(0)));
-  for (auto _ : state) benchmark::DoNotOptimize(IsZero(data));
+  for ([[maybe_unused]] auto _ : state) benchmark::DoNotOptimize(IsZero(data));
   ReportBytes(state, data.size());
 }
 BENCHMARK(BM_IsZero)->Arg(4 << 10)->Arg(kCacheBytes)->Arg(kMemoryBytes);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "base/clock.h"
+#include "tests/base/temp_folder.h"
 #include "tests/index/index_testlib.h"
 
 namespace snapstore {
@@ -57,14 +58,14 @@ class FilledIndex {
 
   const size_t memory_bytes_ = FromEnvironment("SNAPSTORE_BENCH_MEMORY_MIB", 64) << 20;
   const uint64_t packs_ = FromEnvironment("SNAPSTORE_BENCH_CHUNKS", 4'000'000) / kChunksPerPack;
-  test::TemporaryFolder folder_;
+  TempFolder folder_;
   std::unique_ptr<ChunkIndex> index_;
   double add_seconds_ = 0;
 };
 
 void BM_IndexBulkAdd(benchmark::State& state) {
   FilledIndex& filled = FilledIndex::Get();
-  for (auto _ : state) state.SetIterationTime(filled.add_seconds());
+  for ([[maybe_unused]] auto _ : state) state.SetIterationTime(filled.add_seconds());
   state.SetItemsProcessed(static_cast<int64_t>(filled.chunks()));
 }
 BENCHMARK(BM_IndexBulkAdd)->UseManualTime()->Iterations(1);
@@ -75,7 +76,7 @@ void FindRandom(benchmark::State& state, uint64_t first) {
   SplitMix64 random(1);
   std::vector<ChunkId> ids(kLookUps);
   std::vector<std::optional<ChunkLocation>> found;
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     state.PauseTiming();
     for (ChunkId& id : ids) id = test::NumberedChunk(first + random.Below(filled.chunks()));
     state.ResumeTiming();
@@ -94,7 +95,7 @@ BENCHMARK(BM_IndexMiss);
 void BM_IndexFindOneHit(benchmark::State& state) {
   FilledIndex& filled = FilledIndex::Get();
   SplitMix64 random(1);
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     const auto found = filled.index().Find(test::NumberedChunk(random.Below(filled.chunks())));
     if (!found.ok()) Fail(found.status());
     benchmark::DoNotOptimize(found);
@@ -105,7 +106,7 @@ BENCHMARK(BM_IndexFindOneHit);
 
 void BM_IndexReopen(benchmark::State& state) {
   FilledIndex& filled = FilledIndex::Get();
-  for (auto _ : state) {
+  for ([[maybe_unused]] auto _ : state) {
     filled.Close();
     filled.Open();
   }

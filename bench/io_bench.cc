@@ -85,7 +85,7 @@ Status ReadOnce(IoEngine* engine, int fd, uint64_t size, std::vector<Slot>* slot
       next += kRequestBytes;
     }
     done.clear();
-    if (const Status waited = engine->Wait(1, &done); !waited.ok()) return waited;
+    if (Status waited = engine->Wait(1, &done); !waited.ok()) return waited;
     for (const IoRequest* const request : done) {
       if (request->error_number != 0) status = Status::FromErrno(request->error_number, "read");
       free.push_back(static_cast<Slot*>(request->user));

@@ -9,7 +9,7 @@
 namespace snapstore {
 namespace {
 
-using std::string_view_literals::operator""sv;
+using namespace std::string_view_literals;
 
 struct Magic {
   uint64_t offset;

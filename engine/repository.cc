@@ -84,7 +84,7 @@ Status RepositoryImpl::InitStore(ObjectStore& store) {
   if (!existing.status().Is(StatusCode::kNotFound)) return existing.status();
   // One object is enough to know that the place is in use.
   bool empty = true;
-  const Status listed = store.List("", [&](const ObjectInfo&) {
+  Status listed = store.List("", [&](const ObjectInfo&) {
     empty = false;
     return Status::Cancelled("");
   });

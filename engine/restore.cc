@@ -25,6 +25,7 @@ namespace {
 // Normalized, ascending, none within another.
 std::vector<std::string> SelectRoots(const std::vector<std::string>& paths) {
   std::vector<std::string> sorted;
+  sorted.reserve(paths.size());
   for (const std::string& path : paths) sorted.push_back(NormalizePath(path));
   if (sorted.empty()) sorted.emplace_back();
   std::sort(sorted.begin(), sorted.end(),

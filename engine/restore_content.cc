@@ -25,7 +25,7 @@ Status ContentRestorer::FlushIfFull() { return window_.Full() ? Flush() : Status
 Status ContentRestorer::Flush() {
   SNAP_RETURN_IF_ERROR(executor_.Run(&window_));
   for (const Entry& link : window_.links()) {
-    const Status made = MakeLink(link);
+    Status made = MakeLink(link);
     if (EndsRestore(made)) return made;
     if (!made.ok()) report_->FailEntry(link, made);
   }
@@ -46,8 +46,9 @@ Status ContentRestorer::AddLink(Entry entry) {
   return FlushIfFull();
 }
 
-Status ContentRestorer::Add(std::shared_ptr<RestoreOutput> output, const format::Entry& content) {
-  const Status planned = PlanRuns(output, content);
+Status ContentRestorer::Add(const std::shared_ptr<RestoreOutput>& output,
+                            const format::Entry& content) {
+  Status planned = PlanRuns(output, content);
   if (planned.Is(StatusCode::kCorruption)) {
     output->Fail(planned);
   } else if (!planned.ok()) {
@@ -60,9 +61,9 @@ Status ContentRestorer::Add(std::shared_ptr<RestoreOutput> output, const format:
 
 Status ContentRestorer::PlanRuns(const std::shared_ptr<RestoreOutput>& output,
                                  const format::Entry& content) {
-  const Status inconsistent = Status::Corruption("run list is inconsistent");
+  const auto inconsistent = [] { return Status::Corruption("run list is inconsistent"); };
   if (content.size() == 0) return {};
-  if (!content.has_content()) return inconsistent;
+  if (!content.has_content()) return inconsistent();
   uint32_t ordinal = window_.AddOutput(output);
   RunListReader runs(snapshot_->nodes.get(), content.content().runs());
   const bool holes_matter = output->device() || output->compares();
@@ -82,7 +83,7 @@ Status ContentRestorer::PlanRuns(const std::shared_ptr<RestoreOutput>& output,
     if (!next.ok()) return next.status();
     if (*next == nullptr) break;
     const Run& run = **next;
-    if (run.offset != done || run.length > content.size() - done) return inconsistent;
+    if (run.offset != done || run.length > content.size() - done) return inconsistent();
     done += run.length;
     if (!run.hole) {
       SNAP_RETURN_IF_ERROR(make_room());
@@ -97,7 +98,7 @@ Status ContentRestorer::PlanRuns(const std::shared_ptr<RestoreOutput>& output,
       }
     }
   }
-  return done == content.size() ? Status() : inconsistent;
+  return done == content.size() ? Status() : inconsistent();
 }
 
 }  // namespace snapstore

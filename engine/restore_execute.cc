@@ -136,7 +136,7 @@ Status RestoreExecutor::RunBatch(const RestoreWindow& window, std::span<const Re
       PackKind::kData, chunks,
       [&](size_t i, ByteSpan bytes) -> Status {
         const RestorePart& part = *parts[i];
-        const Status written = WritePart(output_of(part), part, bytes, scratch);
+        Status written = WritePart(output_of(part), part, bytes, scratch);
         if (EndsRestore(written)) return written;
         return written.ok() ? end_part(part) : fail_part(part, written);
       },
@@ -149,7 +149,7 @@ Status RestoreExecutor::WritePart(RestoreOutput* output, const RestorePart& part
                                   Scratch* scratch) {
   if (output->failed()) return {};
   SNAP_ASSIGN_OR_RETURN(const int fd, output->Pin());
-  const Status written = output->Write(fd, part.offset, bytes, part.count, &scratch->bytes);
+  Status written = output->Write(fd, part.offset, bytes, part.count, &scratch->bytes);
   output->Unpin();
   return written;
 }

@@ -34,7 +34,7 @@ class ContentRestorer {
 
   // Restores what `content` (an entry with content of its own) holds to `output`; it may be done
   // only after Flush.
-  Status Add(std::shared_ptr<RestoreOutput> output, const format::Entry& content);
+  Status Add(const std::shared_ptr<RestoreOutput>& output, const format::Entry& content);
   // Makes a hard link once everything added so far is done.
   Status AddLink(Entry entry);
   Status Flush();

@@ -97,7 +97,7 @@ Bytes RunLeafBuilder::Take() {
 }
 
 Status ParseRunLeaf(ByteSpan leaf, uint64_t begin, uint64_t span, std::vector<Run>* out) {
-  const Status bad = Status::Corruption("run list is inconsistent");
+  const auto bad = [] { return Status::Corruption("run list is inconsistent"); };
   out->clear();
   ByteReader reader(leaf);
   uint64_t done = 0;
@@ -112,11 +112,11 @@ Status ParseRunLeaf(ByteSpan leaf, uint64_t begin, uint64_t span, std::vector<Ru
     const uint64_t head = reader.Varint();
     const uint64_t count = head >> 2;
     if ((head & 3) == kHoleRecord) {
-      if (!add({.length = reader.Varint(), .hole = true, .chunk = {}})) return bad;
+      if (!add({.length = reader.Varint(), .hole = true, .chunk = {}})) return bad();
     } else if ((head & 3) == kRepeatRecord) {
-      if (out->empty() || out->back().hole || count == 0) return bad;
+      if (out->empty() || out->back().hole || count == 0) return bad();
       Run& last = out->back();
-      if (count > (span - done) / last.chunk.id.length) return bad;
+      if (count > (span - done) / last.chunk.id.length) return bad();
       last.count += count;
       last.length += count * last.chunk.id.length;
       done += count * last.chunk.id.length;
@@ -128,7 +128,7 @@ Status ParseRunLeaf(ByteSpan leaf, uint64_t begin, uint64_t span, std::vector<Ru
       const uint64_t first = reader.Varint();
       if (!reader.ok() || count == 0 || count > kFrameChunksMax || first + count > UINT16_MAX ||
           pack > UINT32_MAX || offset > kPackBytesMax || length > kFrameStoredMax) {
-        return bad;
+        return bad();
       }
       chunk.pack = static_cast<uint32_t>(pack);
       chunk.frame_offset = static_cast<uint32_t>(offset);
@@ -136,17 +136,17 @@ Status ParseRunLeaf(ByteSpan leaf, uint64_t begin, uint64_t span, std::vector<Ru
       for (uint64_t i = 0; i < count; ++i) {
         const ByteSpan hash = reader.Raw(chunk.id.hash.size());
         const uint64_t bytes = reader.Varint();
-        if (!reader.ok() || bytes > kChunkBytesMax) return bad;
+        if (!reader.ok() || bytes > kChunkBytesMax) return bad();
         std::copy(hash.begin(), hash.end(), chunk.id.hash.begin());
         chunk.id.length = static_cast<uint32_t>(bytes);
         chunk.chunk_in_frame = static_cast<uint16_t>(first + i);
-        if (!add({.length = bytes, .chunk = chunk})) return bad;
+        if (!add({.length = bytes, .chunk = chunk})) return bad();
       }
     } else {
-      return bad;
+      return bad();
     }
   }
-  return reader.ok() && done == span ? Status() : bad;
+  return reader.ok() && done == span ? Status() : bad();
 }
 
 RunListWriter::RunListWriter(PackWriter* packs, const HashSecret* secret)

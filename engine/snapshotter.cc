@@ -211,7 +211,7 @@ Status Snapshotter::AddEntry(format::Entry entry, std::unique_ptr<RunListWriter>
   const std::string path = entry.path();
   const uint64_t bytes = entry.has_content() ? entry.size() : 0;
   const uint64_t chunks = content != nullptr ? content->chunks() : entry.content().chunks();
-  const Status added = entries_->Add(std::move(entry), std::move(content));
+  Status added = entries_->Add(std::move(entry), std::move(content));
   if (added.Is(StatusCode::kInvalidArgument)) {  // its attributes are too large to be stored
     Warn("/" + path, added);
     return {};

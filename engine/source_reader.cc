@@ -74,9 +74,9 @@ SourceReader::SourceReader(const SourceReaderOptions& options, EventSink* sink)
 
 Status SourceReader::Run() {
   SNAP_ASSIGN_OR_RETURN(extents_, ExtentReader::Create(options_.io, sink_, options_.buffers_ahead));
-  const Status status = options_.root->kind == SourceNode::Kind::kPath
-                            ? VisitRoot("")
-                            : VisitChildren("", *options_.root);
+  Status status = options_.root->kind == SourceNode::Kind::kPath
+                      ? VisitRoot("")
+                      : VisitChildren("", *options_.root);
   bytes_read_ += extents_->bytes_read();
   return status;
 }

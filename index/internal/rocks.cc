@@ -139,7 +139,7 @@ Status OpenRocks(const std::string& path, size_t memory_bytes, RocksHandle* hand
     handle->meta = handles[4];
     return Status::Ok();
   }
-  const Status failure = FromRocks(status, "open " + path);
+  Status failure = FromRocks(status, "open " + path);
   // A held lock and a failing disk are the same kind of error to RocksDB; the lock itself tells.
   if (status.IsIOError() && !IsGone(status)) {
     SNAP_RETURN_IF_ERROR(FolderLock::Take(path).status());

@@ -43,7 +43,7 @@ class ExternalFilesTest : public ::testing::Test {
   static Status PutBack(const CapturedFile& file) {
     return PutBackExternalFile(file.info, [&](int fd) {
       for (const auto& part : file.content.parts) {
-        const Status written = WriteFull(fd, part, file.info.path);
+        Status written = WriteFull(fd, part, file.info.path);
         if (!written.ok()) return written;
       }
       return Status::Ok();
@@ -141,6 +141,7 @@ TEST(ArenaTest, InterleavedWritersKeepTheirBytesApart) {
   auto arena = Arena::Create(64 << 20);
   ASSERT_TRUE(arena.ok());
   std::vector<ArenaWriter> writers;
+  writers.reserve(3);
   for (int i = 0; i < 3; ++i) writers.emplace_back(arena->get(), std::to_string(i));
   for (int round = 0; round < 700; ++round) {
     for (size_t i = 0; i < writers.size(); ++i) {

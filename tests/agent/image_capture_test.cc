@@ -107,7 +107,7 @@ class ImageCaptureTest : public ::testing::Test {
       _exit(criu.Connect() ? behaviour(&criu) : 99);
     }
     UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-    const Status status = capture_->Run(pidfd.get(), while_frozen, idle_timeout);
+    Status status = capture_->Run(pidfd.get(), while_frozen, idle_timeout);
     int wait_status = 0;
     waitpid(pid, &wait_status, 0);
     exit_code_ = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;

@@ -83,7 +83,7 @@ while True:
   Status EndAgent() {
     if (supervisor_ == nullptr) return Status::Ok();
     (void)supervisor_->RequestStop(/*checkpoint=*/false);
-    const Status ended = running_.get();
+    Status ended = running_.get();
     supervisor_.reset();
     return ended;
   }
@@ -211,7 +211,7 @@ TEST_F(SupervisorTest, AnApplicationThatEndsIsReported) {
           "snapshotScheduler":"@hourly"})");
   ASSERT_TRUE(config.ok());
   StartAgent(*config);
-  const Status ended = running_.get();
+  Status ended = running_.get();
   ASSERT_FALSE(ended.ok());
   EXPECT_THAT(ended.message(), HasSubstr("short has ended with exit code 3"));
   EXPECT_THAT(supervisor_->RequestCheckpoint().status.message(), HasSubstr("has ended"));

@@ -34,7 +34,7 @@ std::string DescribeXattrs(const std::string& path) {
     found[&names[at]] = HexEncode(value);
   }
   std::string out;
-  for (const auto& [name, value] : found) out += " " + name + "=" + value;
+  for (const auto& [name, value] : found) out.append(" ").append(name).append("=").append(value);
   return out;
 }
 

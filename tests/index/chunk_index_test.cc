@@ -7,11 +7,13 @@
 #include <set>
 #include <thread>
 
+#include "tests/base/temp_folder.h"
 #include "tests/index/index_testlib.h"
 
 namespace snapstore {
 namespace {
 
+using test::IdsOf;
 using test::LocationOf;
 using test::NumberedChunk;
 using test::NumberedChunks;
@@ -54,7 +56,7 @@ class ChunkIndexTest : public testing::Test {
     }
   }
 
-  test::TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 TEST_F(ChunkIndexTest, FindsWhatWasAddedAndNothingElse) {
@@ -264,9 +266,8 @@ TEST_F(ChunkIndexTest, ConcurrentAddsAndFindsSeeWholePacks) {
       for (int round = 0; round < 400; ++round) {
         const uint64_t pack = random.Below(kPacks);
         const bool had_pack = index->HasPack(NumberedDigest(pack)).value();
-        std::vector<ChunkId> ids;
         const auto chunks = NumberedChunks(pack, kChunks);
-        for (const PackChunk& chunk : chunks) ids.push_back(chunk.id);
+        const std::vector<ChunkId> ids = IdsOf(chunks);
         std::vector<std::optional<ChunkLocation>> found;
         const Status status = index->FindMany(ids, &found);
         ASSERT_TRUE(status.ok()) << status.ToString();

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/unique_fd.h"
+#include "tests/base/temp_folder.h"
 #include "tests/index/index_testlib.h"
 
 namespace snapstore {
@@ -49,7 +50,7 @@ TEST(ChunkIndexCrash, KillDuringAddPackLeavesWholePacksInOrder) {
   SecureRandom({reinterpret_cast<uint8_t*>(&seed_bytes), sizeof(seed_bytes)});
   SplitMix64 random(seed_bytes);
   for (int round = 0; round < 8; ++round) {
-    const test::TemporaryFolder folder;
+    const TempFolder folder;
     const std::chrono::microseconds delay(random.Below(300'000));
     SCOPED_TRACE("seed " + std::to_string(seed_bytes) + ", killed after " +
                  std::to_string(delay.count()) + " us");
@@ -73,8 +74,7 @@ TEST(ChunkIndexCrash, KillDuringAddPackLeavesWholePacksInOrder) {
       const auto has = (*index)->HasPack(test::NumberedDigest(pack));
       ASSERT_TRUE(has.ok() && *has == expected) << pack;
       const auto chunks = test::NumberedChunks(pack, kChunks);
-      std::vector<ChunkId> ids;
-      for (const PackChunk& chunk : chunks) ids.push_back(chunk.id);
+      const std::vector<ChunkId> ids = test::IdsOf(chunks);
       std::vector<std::optional<ChunkLocation>> found;
       ASSERT_TRUE((*index)->FindMany(ids, &found).ok());
       for (size_t n = 0; n < chunks.size(); ++n) {

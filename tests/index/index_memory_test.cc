@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "tests/base/sanitized.h"
+#include "tests/base/temp_folder.h"
 #include "tests/index/index_testlib.h"
 
 namespace snapstore {
@@ -22,7 +23,7 @@ TEST(ChunkIndexMemory, StaysNearTheBudgetWithMillionsOfChunks) {
   constexpr size_t kChunksPerPack = 10'000;
   constexpr uint64_t kPacks = kSanitized ? 20 : 200;
 
-  const test::TemporaryFolder folder;
+  const TempFolder folder;
   const size_t before = ResidentBytes();
   size_t peak = 0;
   auto index = ChunkIndex::Open({folder.path(), kBudget});

@@ -1,38 +1,13 @@
-// Packs made from numbers, and a folder to keep an index in.
+// Packs made from numbers.
 #ifndef SNAPSTORE_TESTS_INDEX_INDEX_TESTLIB_H_
 #define SNAPSTORE_TESTS_INDEX_INDEX_TESTLIB_H_
 
-#include <stdlib.h>
-
-#include <filesystem>
-#include <string>
 #include <vector>
 
 #include "base/random.h"
 #include "index/chunk_index.h"
 
 namespace snapstore::test {
-
-// A folder under the system's temporary one, removed with all in it.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "snapstore-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) std::abort();
-    path_ = pattern;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 inline Digest NumberedDigest(uint64_t number) {
   SplitMix64 generator(~number);
@@ -62,6 +37,13 @@ inline std::vector<PackChunk> NumberedChunks(uint64_t pack, size_t count) {
     chunks[n].chunk_in_frame = static_cast<uint16_t>(n % 16);
   }
   return chunks;
+}
+
+inline std::vector<ChunkId> IdsOf(const std::vector<PackChunk>& chunks) {
+  std::vector<ChunkId> ids;
+  ids.reserve(chunks.size());
+  for (const PackChunk& chunk : chunks) ids.push_back(chunk.id);
+  return ids;
 }
 
 inline ChunkLocation LocationOf(uint64_t pack, const PackChunk& chunk) {

@@ -88,6 +88,8 @@ class Canaries(unittest.TestCase):
         self.expect_good("check-tidy")
         self.write("base/base.cc", "int* Status() {\n  return 0;\n}\n")
         self.expect_bad("check-tidy", "modernize-use-nullptr", "base/base.cc:2")
+        self.write("base/base.cc", "int Status(int a) {\n  return a == a;\n}\n")
+        self.expect_bad("check-tidy", "misc-redundant-expression", "base/base.cc:2")
         self.write("base/base.cc", GOOD["base/base.cc"])
         self.expect_good("check-tidy")
         # What passed is remembered, and forgotten when a header below it changes.

@@ -6,7 +6,7 @@
 namespace snapstore::cli {
 namespace {
 
-using std::string_literals::operator""s;
+using namespace std::string_literals;
 
 TEST(EscapeForTerminal, LeavesPrintableUtf8Alone) {
   EXPECT_EQ(EscapeForTerminal("plain Grüße 日本 🙂"), "plain Grüße 日本 🙂");

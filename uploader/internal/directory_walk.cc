@@ -34,8 +34,9 @@ class Walk {
     // Names first: the visitor may delete, and readdir may repeat names when a folder changes.
     std::vector<std::string> names;
     SNAP_RETURN_IF_ERROR(ReadNames(fd.get(), folder, &names));
+    const std::string below = folder.empty() ? "" : folder + "/";
     for (const std::string& entry : names) {
-      SNAP_RETURN_IF_ERROR(Entry(fd.get(), entry, folder.empty() ? entry : folder + "/" + entry));
+      SNAP_RETURN_IF_ERROR(Entry(fd.get(), entry, below + entry));
     }
     return Status::Ok();
   }
