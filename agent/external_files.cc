@@ -12,26 +12,13 @@
 #include <filesystem>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/random.h"
 #include "base/status_macros.h"
 
 namespace snapstore::agent {
 namespace {
-
-constexpr int64_t kNanosPerSecond = 1'000'000'000;
-
-int64_t Nanos(const timespec& time) { return time.tv_sec * kNanosPerSecond + time.tv_nsec; }
-
-timespec TimeSpec(int64_t nanos) {
-  int64_t seconds = nanos / kNanosPerSecond;
-  int64_t rest = nanos % kNanosPerSecond;
-  if (rest < 0) {
-    --seconds;
-    rest += kNanosPerSecond;
-  }
-  return {seconds, rest};
-}
 
 Result<CapturedFile> CaptureOne(const std::string& path, Arena* arena) {
   // Not blocking, in case somebody put a FIFO there.
@@ -42,8 +29,8 @@ Result<CapturedFile> CaptureOne(const std::string& path, Arena* arena) {
   std::array<char, PATH_MAX> real{};
   if (realpath(path.c_str(), real.data()) == nullptr) return Status::FromErrno(errno, path);
   CapturedFile captured;
-  captured.info = {path,        real.data(),         info.st_mode & 07777, info.st_uid,
-                   info.st_gid, Nanos(info.st_atim), Nanos(info.st_mtim),  0};
+  captured.info = {path,        real.data(),           info.st_mode & 07777,  info.st_uid,
+                   info.st_gid, ToNanos(info.st_atim), ToNanos(info.st_mtim), 0};
   ArenaWriter writer(arena, path);
   while (true) {
     const std::span<uint8_t> space = writer.Space();
@@ -81,7 +68,7 @@ Status Fill(int fd, const ExternalFile& file, const std::function<Status(int fd)
   if (fchmod(fd, file.mode) != 0) {
     return Status::FromErrno(errno, fmt::format("change mode of {}", file.real_path));
   }
-  const std::array<timespec, 2> times{TimeSpec(file.atime_ns), TimeSpec(file.mtime_ns)};
+  const std::array<timespec, 2> times{ToTimespec(file.atime_ns), ToTimespec(file.mtime_ns)};
   if (futimens(fd, times.data()) != 0) {
     return Status::FromErrno(errno, fmt::format("set times of {}", file.real_path));
   }

@@ -26,7 +26,6 @@ namespace {
 
 constexpr size_t kRecordsMax = 1000;
 constexpr size_t kRestoreAttemptsMax = 2;
-constexpr int64_t kNanosPerSecond = 1'000'000'000;
 // The clock may be set; look at it at least this often.
 constexpr int64_t kPollMillisMax = 30'000;
 

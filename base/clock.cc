@@ -2,9 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <ctime>
-
 namespace snapstore {
+
+timespec ToTimespec(int64_t nanos) {
+  int64_t seconds = nanos / kNanosPerSecond;
+  int64_t rest = nanos % kNanosPerSecond;
+  if (rest < 0) {
+    rest += kNanosPerSecond;
+    --seconds;
+  }
+  return {.tv_sec = seconds, .tv_nsec = rest};
+}
 
 int64_t WallNanos() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -12,20 +20,14 @@ int64_t WallNanos() {
       .count();
 }
 
-std::string FormatTime(int64_t wall_nanos) {
-  constexpr int64_t kNanosPerSecond = 1'000'000'000;
-  int64_t seconds = wall_nanos / kNanosPerSecond;
-  int64_t nanos = wall_nanos % kNanosPerSecond;
-  if (nanos < 0) {
-    nanos += kNanosPerSecond;
-    --seconds;
-  }
-  const time_t time = seconds;
+std::string FormatTime(int64_t wall_nanos, int decimals) {
+  const timespec time = ToTimespec(wall_nanos);
   struct tm utc {};
-  gmtime_r(&time, &utc);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900,
-                     utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
-                     nanos / 1'000'000);
+  gmtime_r(&time.tv_sec, &utc);
+  std::string fraction = fmt::format(".{:09}", time.tv_nsec);
+  fraction.resize(decimals == 0 ? 0 : static_cast<size_t>(decimals) + 1);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}Z", utc.tm_year + 1900, utc.tm_mon + 1,
+                     utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, fraction);
 }
 
 }  // namespace snapstore

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <map>
 
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "snapstore/reader.h"
 
@@ -15,11 +16,8 @@ namespace snapstore {
 namespace {
 
 constexpr mode_t kPermissionBits = 07777;
-constexpr int64_t kNanosPerSecond = 1'000'000'000;
 // Linux keeps lists and values of extended attributes within 64 KiB.
 constexpr size_t kXattrBytesMax = 64 << 10;
-
-int64_t Nanos(const struct timespec& time) { return time.tv_sec * kNanosPerSecond + time.tv_nsec; }
 
 // Names of extended attributes, or of none where the file system has no such thing.
 Result<std::string> ListXattrs(const std::string& path) {
@@ -77,8 +75,8 @@ Result<format::Entry> EntryFromStat(const std::string& path, const struct stat& 
   entry.set_mode(stat.st_mode & kPermissionBits);
   entry.set_uid(stat.st_uid);
   entry.set_gid(stat.st_gid);
-  entry.set_mtime_ns(Nanos(stat.st_mtim));
-  entry.set_ctime_ns(Nanos(stat.st_ctim));
+  entry.set_mtime_ns(ToNanos(stat.st_mtim));
+  entry.set_ctime_ns(ToNanos(stat.st_ctim));
   if (type == EntryType::kFile) entry.set_size(static_cast<uint64_t>(stat.st_size));
   entry.set_inode(stat.st_ino);
   entry.set_device(stat.st_dev);

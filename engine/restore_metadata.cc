@@ -10,12 +10,12 @@
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/status_macros.h"
 
 namespace snapstore {
 namespace {
 
-constexpr int64_t kNanosPerSecond = 1'000'000'000;
 constexpr mode_t kModeBits = 07777;
 constexpr size_t kAttributeListBytesMax = 64 << 10;  // XATTR_LIST_MAX
 
@@ -86,16 +86,6 @@ Status SetAttributes(const Object& object, const Entry& entry) {
     }
   }
   return {};
-}
-
-timespec ToTimespec(int64_t nanos) {
-  int64_t seconds = nanos / kNanosPerSecond;
-  int64_t rest = nanos % kNanosPerSecond;
-  if (rest < 0) {
-    rest += kNanosPerSecond;
-    --seconds;
-  }
-  return {.tv_sec = seconds, .tv_nsec = rest};
 }
 
 }  // namespace

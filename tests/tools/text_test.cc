@@ -40,12 +40,6 @@ TEST(FormatSize, KeepsThreeDigitsAndChangesUnitBeforeFour) {
   EXPECT_EQ(FormatSize(UINT64_MAX), "16.0 EiB");
 }
 
-TEST(FormatTime, IsUtcAndHoldsBeforeTheEpoch) {
-  EXPECT_EQ(FormatTimeSeconds(1'772'356'500'120'000'000), "2026-03-01T09:15:00Z");
-  EXPECT_EQ(FormatTimeNanos(1), "1970-01-01T00:00:00.000000001Z");
-  EXPECT_EQ(FormatTimeNanos(-1), "1969-12-31T23:59:59.999999999Z");
-}
-
 TEST(FormatMode, ShowsTypeAndSpecialBitsAsLsDoes) {
   EXPECT_EQ(FormatMode(EntryType::kFile, 0644), "-rw-r--r--");
   EXPECT_EQ(FormatMode(EntryType::kDirectory, 01777), "drwxrwxrwt");

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "tools/snapstore/command.h"
 #include "tools/snapstore/text.h"
@@ -46,7 +47,7 @@ class ListCommand : public Command {
     for (const SnapshotInfo& info : snapshots) {
       std::vector<std::string> tags;
       for (const auto& [key, value] : info.tags) tags.push_back(fmt::format("{}={}", key, value));
-      table.Row({info.id.substr(0, kShortIdDigits), FormatTimeSeconds(info.time_ns),
+      table.Row({info.id.substr(0, kShortIdDigits), FormatTime(info.time_ns, /*decimals=*/0),
                  EscapeForTerminal(info.host), FormatSize(info.bytes_total), Joined(tags),
                  Joined(info.paths)});
     }

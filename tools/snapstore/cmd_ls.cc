@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <sys/sysmacros.h>
 
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "tools/snapstore/command.h"
 #include "tools/snapstore/text.h"
@@ -39,7 +40,7 @@ class LsCommand : public Command {
         node ? fmt::format("{},{}", major(entry.rdev), minor(entry.rdev)) : FormatSize(entry.size);
     std::string line =
         fmt::format("{} {:>5} {:>5} {:>10} {} {}", FormatMode(entry.type, entry.mode), entry.uid,
-                    entry.gid, size, FormatTimeSeconds(entry.mtime_ns), path);
+                    entry.gid, size, FormatTime(entry.mtime_ns, /*decimals=*/0), path);
     if (entry.type == EntryType::kSymlink) {
       line += " -> " + EscapeForTerminal(entry.symlink_target);
     } else if (!entry.hard_link_to.empty()) {

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "tools/snapstore/command.h"
 #include "tools/snapstore/text.h"
@@ -27,7 +28,7 @@ class ShowCommand : public Command {
     Table table({Table::Align::kLeft, Table::Align::kLeft});
     table.Row({"id", info.id});
     table.Row({"parent", info.parent_id.empty() ? "none" : info.parent_id});
-    table.Row({"time", FormatTimeSeconds(info.time_ns)});
+    table.Row({"time", FormatTime(info.time_ns, /*decimals=*/0)});
     table.Row({"host", EscapeForTerminal(info.host)});
     table.Row({"user", EscapeForTerminal(info.user)});
     for (const std::string& path : info.paths) table.Row({"path", EscapeForTerminal(path)});

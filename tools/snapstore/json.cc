@@ -118,8 +118,8 @@ Json EntryJson(const Entry& entry) {
   out["uid"] = entry.uid;
   out["gid"] = entry.gid;
   out["size"] = entry.size;
-  out["mtime"] = FormatTimeNanos(entry.mtime_ns);
-  out["ctime"] = FormatTimeNanos(entry.ctime_ns);
+  out["mtime"] = FormatTime(entry.mtime_ns, /*decimals=*/9);
+  out["ctime"] = FormatTime(entry.ctime_ns, /*decimals=*/9);
   out["inode"] = entry.inode;
   out["links"] = entry.links;
   if (entry.type == EntryType::kSymlink) SetBytes(&out, "target", entry.symlink_target);

@@ -7,36 +7,16 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
-#include <ctime>
 
 #include "base/check.h"
 
 namespace snapstore::cli {
 namespace {
 
-constexpr int64_t kNanosPerSecond = 1'000'000'000;
-
 // Columns a string takes, one a code point: East Asian width is not worth a table here.
 size_t DisplayWidth(std::string_view text) {
   return static_cast<size_t>(std::count_if(
       text.begin(), text.end(), [](char c) { return (static_cast<uint8_t>(c) & 0xc0) != 0x80; }));
-}
-
-std::string FormatDateTime(int64_t seconds) {
-  const std::time_t time = seconds;
-  std::tm parts{};
-  if (gmtime_r(&time, &parts) == nullptr) return fmt::format("@{}", seconds);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", parts.tm_year + 1900L, parts.tm_mon + 1,
-                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
-}
-
-void SplitNanos(int64_t wall_nanos, int64_t* seconds, int64_t* nanos) {
-  *seconds = wall_nanos / kNanosPerSecond;
-  *nanos = wall_nanos % kNanosPerSecond;
-  if (*nanos < 0) {
-    *nanos += kNanosPerSecond;
-    --*seconds;
-  }
 }
 
 }  // namespace
@@ -114,20 +94,6 @@ std::string FormatSize(uint64_t bytes) {
   }
   const int decimals = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
   return fmt::format("{:.{}f} {}", value, decimals, kUnits[unit]);
-}
-
-std::string FormatTimeSeconds(int64_t wall_nanos) {
-  int64_t seconds = 0;
-  int64_t nanos = 0;
-  SplitNanos(wall_nanos, &seconds, &nanos);
-  return FormatDateTime(seconds) + "Z";
-}
-
-std::string FormatTimeNanos(int64_t wall_nanos) {
-  int64_t seconds = 0;
-  int64_t nanos = 0;
-  SplitNanos(wall_nanos, &seconds, &nanos);
-  return fmt::format("{}.{:09}Z", FormatDateTime(seconds), nanos);
 }
 
 std::string FormatDuration(double seconds) {

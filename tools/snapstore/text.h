@@ -25,10 +25,6 @@ std::string Base64(std::string_view bytes);
 
 // "512 B", "1.50 KiB", "12.0 GiB".
 std::string FormatSize(uint64_t bytes);
-// "2026-03-01T09:15:00Z".
-std::string FormatTimeSeconds(int64_t wall_nanos);
-// "2026-03-01T09:15:00.123456789Z".
-std::string FormatTimeNanos(int64_t wall_nanos);
 // "0:07", "1:02:03".
 std::string FormatDuration(double seconds);
 // "-rwsr-xr-x", with the type letter of ls.
