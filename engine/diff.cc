@@ -4,6 +4,7 @@
 #include "engine/diff_content.h"
 #include "engine/entry_list.h"
 #include "engine/entry_walk.h"
+#include "engine/leaf_cursor.h"
 #include "engine/progress.h"
 #include "engine/repository_impl.h"
 #include "snapstore/inspect.h"
@@ -11,60 +12,27 @@
 namespace snapstore {
 namespace {
 
-// Walks one snapshot's entries; knows the next leaf before it is read.
-class EntryCursor {
+// The entries of one snapshot.
+class EntryCursor : public LeafCursor<format::Entry> {
  public:
   explicit EntryCursor(const OpenedSnapshot& snapshot)
-      : tree_(snapshot.nodes.get(), snapshot.manifest.tree()) {}
+      : LeafCursor(snapshot.nodes.get(), snapshot.manifest.tree(),
+                   [this](const auto& leaf, auto* entries) { return ParseLeaf(leaf, entries); }) {}
 
-  Status Start() { return NextLeaf(); }
-  // Null when the entries of the last leaf are done.
-  const format::Entry* entry() const {
-    return next_ < entries_.size() ? &entries_[next_] : nullptr;
-  }
-  void Advance() { ++next_; }
-  const NodeTreeReader::Leaf* stored_leaf() const {
-    return entry() == nullptr && have_leaf_ && leaf_.stored ? &leaf_ : nullptr;
-  }
-  Status SkipLeaf() { return NextLeaf(); }
-  Status Fill() {
-    while (entry() == nullptr && have_leaf_) {
-      SNAP_RETURN_IF_ERROR(tree_.ReadBytes(&leaf_));
-      SNAP_RETURN_IF_ERROR(ParseEntryLeaf(leaf_.bytes, leaf_.span, &entries_));
-      next_ = 0;
-      for (const format::Entry& next : entries_) {
-        if (!last_path_.empty() && ComparePaths(last_path_, next.path()) >= 0) {
-          return Status::Corruption("entries are out of order");
-        }
-        last_path_ = next.path();
+ private:
+  Status ParseLeaf(const NodeTreeReader::Leaf& leaf, std::vector<format::Entry>* entries) {
+    SNAP_RETURN_IF_ERROR(ParseEntryLeaf(leaf.bytes, leaf.span, entries));
+    for (const format::Entry& next : *entries) {
+      if (!last_path_.empty() && ComparePaths(last_path_, next.path()) >= 0) {
+        return Status::Corruption("entries are out of order");
       }
-      SNAP_RETURN_IF_ERROR(NextLeaf());
+      last_path_ = next.path();
     }
     return {};
   }
 
- private:
-  Status NextLeaf() {
-    SNAP_ASSIGN_OR_RETURN(have_leaf_, tree_.NextRef(&leaf_));
-    return {};
-  }
-
-  NodeTreeReader tree_;
-  NodeTreeReader::Leaf leaf_;
-  bool have_leaf_ = false;
-  std::vector<format::Entry> entries_;
-  size_t next_ = 0;
   std::string last_path_;
 };
-
-Status SkipSharedLeaves(EntryCursor* a, EntryCursor* b) {
-  while (a->stored_leaf() != nullptr && b->stored_leaf() != nullptr &&
-         a->stored_leaf()->ref.chunk.id == b->stored_leaf()->ref.chunk.id) {
-    SNAP_RETURN_IF_ERROR(a->SkipLeaf());
-    SNAP_RETURN_IF_ERROR(b->SkipLeaf());
-  }
-  return {};
-}
 
 bool HasContent(const format::Entry& entry) {
   return entry.type() == static_cast<uint32_t>(EntryType::kFile) ||
@@ -119,25 +87,25 @@ Result<DiffSummary> SnapshotDiff::Run() {
   SNAP_RETURN_IF_ERROR(b.Start());
   while (true) {
     SNAP_RETURN_IF_ERROR(progress_.Poll());
-    SNAP_RETURN_IF_ERROR(SkipSharedLeaves(&a, &b));
+    SNAP_RETURN_IF_ERROR(SkipSharedLeaves<format::Entry>(LeafPlace::kAny, &a, &b));
     SNAP_RETURN_IF_ERROR(a.Fill().WithContext("snapshot " + before_.id.ToHex()));
     SNAP_RETURN_IF_ERROR(b.Fill().WithContext("snapshot " + after_.id.ToHex()));
-    if (a.entry() == nullptr && b.entry() == nullptr) return summary_;
+    if (a.record() == nullptr && b.record() == nullptr) return summary_;
     int order = 0;
-    if (a.entry() == nullptr) {
+    if (a.record() == nullptr) {
       order = 1;
-    } else if (b.entry() == nullptr) {
+    } else if (b.record() == nullptr) {
       order = -1;
     } else {
-      order = ComparePaths(a.entry()->path(), b.entry()->path());
+      order = ComparePaths(a.record()->path(), b.record()->path());
     }
     progress_.AddItems(1);
     if (order < 0) {
-      SNAP_RETURN_IF_ERROR(Removed(*a.entry()));
+      SNAP_RETURN_IF_ERROR(Removed(*a.record()));
     } else if (order > 0) {
-      SNAP_RETURN_IF_ERROR(Added(*b.entry()));
+      SNAP_RETURN_IF_ERROR(Added(*b.record()));
     } else {
-      SNAP_RETURN_IF_ERROR(Both(*a.entry(), *b.entry()).WithContext(b.entry()->path()));
+      SNAP_RETURN_IF_ERROR(Both(*a.record(), *b.record()).WithContext(b.record()->path()));
     }
     if (order <= 0) a.Advance();
     if (order >= 0) b.Advance();

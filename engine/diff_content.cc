@@ -4,49 +4,17 @@
 
 #include "base/status_macros.h"
 #include "engine/format.pb.h"
+#include "engine/leaf_cursor.h"
 #include "engine/run_list.h"
 
 namespace snapstore {
 namespace {
 
-// Walks one run list; knows the next leaf before it is read.
-class RunCursor {
- public:
-  RunCursor(const NodeSource* nodes, const format::StreamRoot& root) : tree_(nodes, root) {}
+using RunCursor = LeafCursor<Run>;
 
-  Status Start() { return NextLeaf(); }
-  // Null at the end.
-  const Run* run() const { return next_ < runs_.size() ? &runs_[next_] : nullptr; }
-  void Advance() { ++next_; }
-  // The leaf to be read next when all runs of the last are done; null when there is none or it
-  // lies within the root.
-  const NodeTreeReader::Leaf* stored_leaf() const {
-    return run() == nullptr && have_leaf_ && leaf_.stored ? &leaf_ : nullptr;
-  }
-  Status SkipLeaf() { return NextLeaf(); }
-  // Makes run() valid unless the list is at its end.
-  Status Fill() {
-    while (run() == nullptr && have_leaf_) {
-      SNAP_RETURN_IF_ERROR(tree_.ReadBytes(&leaf_));
-      SNAP_RETURN_IF_ERROR(ParseRunLeaf(leaf_.bytes, leaf_.begin, leaf_.span, &runs_));
-      next_ = 0;
-      SNAP_RETURN_IF_ERROR(NextLeaf());
-    }
-    return {};
-  }
-
- private:
-  Status NextLeaf() {
-    SNAP_ASSIGN_OR_RETURN(have_leaf_, tree_.NextRef(&leaf_));
-    return {};
-  }
-
-  NodeTreeReader tree_;
-  NodeTreeReader::Leaf leaf_;
-  bool have_leaf_ = false;
-  std::vector<Run> runs_;
-  size_t next_ = 0;
-};
+Status ParseRuns(const NodeTreeReader::Leaf& leaf, std::vector<Run>* runs) {
+  return ParseRunLeaf(leaf.bytes, leaf.begin, leaf.span, runs);
+}
 
 uint64_t End(const Run& run) { return run.offset + run.length; }
 
@@ -78,43 +46,34 @@ void AddChanged(const Run& run, uint64_t begin, uint64_t end, std::vector<ByteRa
   AddRange(begin, end, ranges);
 }
 
-Status SkipSharedLeaves(RunCursor* a, RunCursor* b) {
-  while (a->stored_leaf() != nullptr && b->stored_leaf() != nullptr &&
-         a->stored_leaf()->begin == b->stored_leaf()->begin &&
-         a->stored_leaf()->ref.chunk.id == b->stored_leaf()->ref.chunk.id) {
-    SNAP_RETURN_IF_ERROR(a->SkipLeaf());
-    SNAP_RETURN_IF_ERROR(b->SkipLeaf());
-  }
-  return {};
-}
-
 }  // namespace
 
 Status DiffContent(const NodeSource& before_nodes, const format::StreamRoot& before,
                    const NodeSource& after_nodes, const format::StreamRoot& after,
                    std::vector<ByteRange>* ranges) {
-  RunCursor a(&before_nodes, before);
-  RunCursor b(&after_nodes, after);
+  RunCursor a(&before_nodes, before, ParseRuns);
+  RunCursor b(&after_nodes, after, ParseRuns);
   SNAP_RETURN_IF_ERROR(a.Start());
   SNAP_RETURN_IF_ERROR(b.Start());
   uint64_t at = 0;
   while (true) {
-    SNAP_RETURN_IF_ERROR(SkipSharedLeaves(&a, &b));
+    SNAP_RETURN_IF_ERROR(SkipSharedLeaves(LeafPlace::kSame, &a, &b));
     SNAP_RETURN_IF_ERROR(b.Fill());
-    if (b.run() == nullptr) return {};
+    if (b.record() == nullptr) return {};
     // Leaves skipped above moved both lists on alike.
-    at = std::max(at, b.run()->offset);
+    at = std::max(at, b.record()->offset);
     SNAP_RETURN_IF_ERROR(a.Fill());
-    while (a.run() != nullptr && End(*a.run()) <= at) {
+    while (a.record() != nullptr && End(*a.record()) <= at) {
       a.Advance();
       SNAP_RETURN_IF_ERROR(a.Fill());
     }
-    const Run& theirs = *b.run();
-    const uint64_t end = a.run() == nullptr ? End(theirs) : std::min(End(*a.run()), End(theirs));
-    if (a.run() == nullptr || !Same(*a.run(), theirs)) AddChanged(theirs, at, end, ranges);
+    const Run& theirs = *b.record();
+    const uint64_t end =
+        a.record() == nullptr ? End(theirs) : std::min(End(*a.record()), End(theirs));
+    if (a.record() == nullptr || !Same(*a.record(), theirs)) AddChanged(theirs, at, end, ranges);
     at = end;
     if (End(theirs) == end) b.Advance();
-    if (a.run() != nullptr && End(*a.run()) == end) a.Advance();
+    if (a.record() != nullptr && End(*a.record()) == end) a.Advance();
   }
 }
 
