@@ -62,12 +62,12 @@ Result<std::string> FindCriu() {
     if (!found.ok()) return found.status().WithContext("SNAPSTORE_CRIU");
     return found;
   }
-  for (const char* candidate : {"criu", "/usr/local/bin/criu", "/opt/snapstore/bin/criu"}) {
+  for (const char* candidate : {"/opt/snapstore/bin/criu", "criu", "/usr/local/bin/criu"}) {
     auto found = FindProgram(candidate);
     if (found.ok()) return found;
   }
   return Status::NotFound(
-      "criu: not in PATH, /usr/local/bin or /opt/snapstore/bin; install it with "
+      "criu: not in /opt/snapstore/bin, PATH or /usr/local/bin; install it with "
       "tools/install-criu or set SNAPSTORE_CRIU");
 }
 

@@ -26,7 +26,7 @@ struct DumpedImages {
 
 class CriuDriver {
  public:
-  // Looks at SNAPSTORE_CRIU, then for criu in PATH, /usr/local/bin and /opt/snapstore/bin, and asks
+  // Looks at SNAPSTORE_CRIU, then for criu in /opt/snapstore/bin, PATH and /usr/local/bin, and asks
   // it for its version. NotFound when there is none; Unsupported when it does not work.
   static Result<CriuDriver> Find();
 

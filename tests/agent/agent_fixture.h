@@ -11,12 +11,15 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "agent/cell.h"
+#include "agent/criu_driver.h"
 
 namespace snapstore::agent {
 
@@ -74,6 +77,20 @@ class AgentFixture : public ::testing::Test {
   }
 
   std::string directory_;
+};
+
+// With the CRIU of this machine.
+class CriuFixture : public AgentFixture {
+ protected:
+  void SetUp() override {
+    AgentFixture::SetUp();
+    if (IsSkipped()) return;
+    auto criu = CriuDriver::Find();
+    ASSERT_TRUE(criu.ok()) << criu.status().ToString();
+    criu_ = std::make_unique<CriuDriver>(std::move(*criu));
+  }
+
+  std::unique_ptr<CriuDriver> criu_;
 };
 
 }  // namespace snapstore::agent

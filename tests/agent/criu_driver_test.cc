@@ -37,14 +37,11 @@ class MemoryImages : public ImageSource {
   std::map<std::string, Bytes> images_;
 };
 
-class CriuDriverTest : public AgentFixture {
+class CriuDriverTest : public CriuFixture {
  protected:
   void SetUp() override {
-    AgentFixture::SetUp();
+    CriuFixture::SetUp();
     if (IsSkipped()) return;
-    auto criu = CriuDriver::Find();
-    ASSERT_TRUE(criu.ok()) << criu.status().ToString();
-    criu_ = std::make_unique<CriuDriver>(std::move(*criu));
     auto arena = Arena::Create(1ull << 30);
     ASSERT_TRUE(arena.ok());
     arena_ = std::move(*arena);
@@ -102,7 +99,6 @@ while True:
 
   static Status Nothing() { return Status::Ok(); }
 
-  std::unique_ptr<CriuDriver> criu_;
   std::unique_ptr<Arena> arena_;
 };
 

@@ -19,14 +19,11 @@ namespace {
 
 using ::testing::HasSubstr;
 
-class SupervisorTest : public AgentFixture {
+class SupervisorTest : public CriuFixture {
  protected:
   void SetUp() override {
-    AgentFixture::SetUp();
+    CriuFixture::SetUp();
     if (IsSkipped()) return;
-    auto criu = CriuDriver::Find();
-    ASSERT_TRUE(criu.ok()) << criu.status().ToString();
-    criu_ = std::make_unique<CriuDriver>(std::move(*criu));
     repository_options_.location = Path("repo");
     repository_options_.cache_dir = Path("cache");
     repository_options_.memory_limit = 128 << 20;
@@ -52,7 +49,7 @@ while True:
   void TearDown() override {
     (void)EndAgent();
     repository_.reset();
-    AgentFixture::TearDown();
+    CriuFixture::TearDown();
   }
 
   static void StopEarly() {
@@ -105,7 +102,6 @@ while True:
 
   RepositoryOptions repository_options_;
   std::unique_ptr<Repository> repository_;
-  std::unique_ptr<CriuDriver> criu_;
   std::unique_ptr<Supervisor> supervisor_;
   std::future<Status> running_;
   std::string script_;

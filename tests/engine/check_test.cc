@@ -10,37 +10,39 @@
 #include "engine/frame.h"
 #include "engine/pack.h"
 #include "engine/segment.h"
-#include "tests/engine/check_fixture.h"
+#include "tests/engine/fixture.h"
 #include "uploader/fault_store.h"
 
 namespace snapstore {
 namespace {
 
-std::string Noise(uint64_t seed, size_t size) {
-  SplitMix64 random(seed);
-  std::string out(size, '\0');
-  for (char& c : out) c = static_cast<char>(random.Next());
-  return out;
-}
-
 std::vector<PackChunk> ChunksOf(const Bytes& pack) { return ParsePack(pack)->chunks; }
 
-class CheckTest : public CheckFixture {
+class CheckTest : public EngineFixture {
  protected:
+  CheckReport CheckStructure() { return Check({}); }
+  CheckReport CheckAll() { return Check({.read_data = true}); }
+  static const CheckProblem* Find(const CheckReport& report, const std::string& object) {
+    for (const CheckProblem& problem : report.problems) {
+      if (problem.object == object) return &problem;
+    }
+    return nullptr;
+  }
+
   // Two snapshots of a small tree; `second_` changes one file of it.
   void MakeSmallRepository() {
-    WriteFile("a.txt", "first");
-    WriteFile("folder/b.bin", Noise(1, 3000));
-    WriteFile("folder/c.bin", Noise(2, 2000));
+    WriteSource("a.txt", "first");
+    WriteSource("folder/b.bin", RandomBytes(3000, 1));
+    WriteSource("folder/c.bin", RandomBytes(2000, 2));
     ASSERT_EQ(::symlink("a.txt", source("link").c_str()), 0);
     ASSERT_EQ(::link(source("a.txt").c_str(), source("other-name").c_str()), 0);
-    first_ = SnapshotSource();
-    WriteFile("folder/c.bin", Noise(3, 2500));
-    second_ = SnapshotSource();
+    first_ = Snapshot();
+    WriteSource("folder/c.bin", RandomBytes(2500, 3));
+    second_ = Snapshot();
   }
   // The data pack that holds `content` as one chunk.
-  std::string PackOf(const std::string& content) const {
-    const ChunkId id = ComputeChunkId(repository_->config().hash_secret, AsBytes(content));
+  std::string PackOf(const std::string& content) {
+    const ChunkId id = ComputeChunkId(repository().config().hash_secret, AsBytes(content));
     for (const auto& [key, bytes] : Objects()) {
       if (!key.starts_with("data/")) continue;
       for (const PackChunk& chunk : ChunksOf(bytes)) {
@@ -50,7 +52,7 @@ class CheckTest : public CheckFixture {
     return "";
   }
   std::string Lost(const std::string& snapshot, const std::string& name) const {
-    return snapshot + ":" + (name == "/" ? name : entry_path(name));
+    return snapshot + ":" + (name == "/" ? name : SourceEntry(name));
   }
 
   std::string first_;
@@ -60,12 +62,13 @@ class CheckTest : public CheckFixture {
 TEST_F(CheckTest, WholeRepositoryHasNoProblems) {
   EXPECT_EQ(Describe(CheckAll()), "");  // empty
   MakeSmallRepository();
-  WriteFile("large", Noise(4, 5 << 20) + std::string(3 << 20, '\0') + Noise(4, 1 << 20));
-  const std::string third = SnapshotSource();
-  const CheckReport structure = Check();
+  WriteSource("large",
+              RandomBytes(5 << 20, 4) + std::string(3 << 20, '\0') + RandomBytes(1 << 20, 4));
+  const std::string third = Snapshot();
+  const CheckReport structure = CheckStructure();
   EXPECT_EQ(Describe(structure), "");
   EXPECT_EQ(structure.snapshots, 3u);
-  EXPECT_EQ(structure.packs, Keys("data/").size() + Keys("meta/").size());
+  EXPECT_EQ(structure.packs, KeysBelow("data/").size() + KeysBelow("meta/").size());
   EXPECT_GT(structure.chunks, 100u);
   const CheckReport all = CheckAll();
   EXPECT_EQ(Describe(all), "");
@@ -76,14 +79,14 @@ TEST_F(CheckTest, WholeRepositoryHasNoProblems) {
 
 TEST_F(CheckTest, ForeignObjectsAndUnusedPacksAreNoProblem) {
   MakeSmallRepository();
-  Put("notes.txt", {1, 2, 3});
-  Put("data/zz/hello", {1});
-  Put("snapshots/readme", {1});
-  Put("index/0123", {1});
+  Put("notes.txt", Bytes{1, 2, 3});
+  Put("data/zz/hello", Bytes{1});
+  Put("snapshots/readme", Bytes{1});
+  Put("index/0123", Bytes{1});
   // A writer that died before its commit leaves packs without segment or manifest.
   PackBuilder builder(PackKind::kData, 0);
   PlainFrame frame{Bytes(100, 7), {}};
-  frame.chunks.push_back(ComputeChunkId(repository_->config().hash_secret, frame.data));
+  frame.chunks.push_back(ComputeChunkId(repository().config().hash_secret, frame.data));
   Bytes stored;
   ASSERT_TRUE(FrameEncoder(3).Encode(&frame, &stored).ok());
   builder.Append(stored, frame.chunks);
@@ -122,7 +125,7 @@ TEST_F(CheckTest, ScrubFindsEveryFlippedByteOfEveryPack) {
     if (!key.starts_with("data/") && !key.starts_with("meta/")) continue;
     const PackPlace place{key.starts_with("data/") ? PackKind::kData : PackKind::kMeta,
                           *DigestOfKey(key), bytes.size()};
-    PackScrubber scrubber(store_.get(), repository_->config().hash_secret);
+    PackScrubber scrubber(store_.get(), repository().config().hash_secret);
     uint64_t bytes_read = 0;
     for (size_t i = 0; i < bytes.size(); ++i) {
       Bytes damaged = bytes;
@@ -154,8 +157,8 @@ TEST_F(CheckTest, TruncatedAndEmptyObjectsAreFound) {
 
 TEST_F(CheckTest, DamagedFrameLosesExactlyThePathsThatNeedIt) {
   MakeSmallRepository();
-  const std::string old_c = Noise(2, 2000);
-  const std::string key = PackOf(Noise(3, 2500));  // only the second snapshot has it
+  const std::string old_c = RandomBytes(2000, 2);
+  const std::string key = PackOf(RandomBytes(2500, 3));  // only the second snapshot has it
   ASSERT_NE(key, "");
   Bytes pack = Objects().at(key);
   pack[kPackHeaderBytes + kFrameHeaderBytes + 10] ^= 1;
@@ -165,12 +168,12 @@ TEST_F(CheckTest, DamagedFrameLosesExactlyThePathsThatNeedIt) {
   EXPECT_EQ(report.problems[0].object, key);
   EXPECT_EQ(report.problems[0].lost_paths, std::vector<std::string>{Lost(second_, "folder/c.bin")});
   // The structure alone does not show it.
-  EXPECT_EQ(Describe(Check()), "");
+  EXPECT_EQ(Describe(CheckStructure()), "");
 }
 
 TEST_F(CheckTest, DamageThatTouchesNoChunkLosesNothing) {
   MakeSmallRepository();
-  const std::string key = PackOf(Noise(3, 2500));
+  const std::string key = PackOf(RandomBytes(2500, 3));
   const Bytes whole = Objects().at(key);
   // The header, and the footer: then frames are found by themselves.
   for (const size_t place : {size_t{9}, whole.size() - kPackTrailerBytes - 3}) {
@@ -186,7 +189,7 @@ TEST_F(CheckTest, DamageThatTouchesNoChunkLosesNothing) {
 
 TEST_F(CheckTest, MissingPackLosesItsPathsInEverySnapshot) {
   MakeSmallRepository();
-  const std::string key = PackOf(Noise(1, 3000));
+  const std::string key = PackOf(RandomBytes(3000, 1));
   Remove(key);
   for (const bool read_data : {false, true}) {
     const CheckReport report = Check({.read_data = read_data});
@@ -203,20 +206,20 @@ TEST_F(CheckTest, MissingPackLosesItsPathsInEverySnapshot) {
 }
 
 TEST_F(CheckTest, LostPathsAreNamedUpToAHundred) {
-  for (int i = 0; i < 150; ++i) WriteFile("f" + std::to_string(i), Noise(100 + i, 50));
-  SnapshotSource();
-  Remove(Keys("data/").at(0));
-  const CheckReport report = Check();
+  for (int i = 0; i < 150; ++i) WriteSource("f" + std::to_string(i), RandomBytes(50, 100 + i));
+  Snapshot();
+  Remove(KeysBelow("data/").at(0));
+  const CheckReport report = CheckStructure();
   ASSERT_EQ(report.problems.size(), 1u);
   EXPECT_EQ(report.problems[0].lost_paths.size(), 100u);
 }
 
 TEST_F(CheckTest, LostMetadataIsPutDownToItsPackAndSnapshot) {
-  for (int i = 0; i < 1500; ++i) WriteFile("f" + std::to_string(i), "x" + std::to_string(i));
-  const std::string id = SnapshotSource();
-  ASSERT_FALSE(Keys("meta/").empty());
-  for (const std::string& key : Keys("meta/")) Remove(key);
-  const CheckReport report = Check();
+  for (int i = 0; i < 1500; ++i) WriteSource("f" + std::to_string(i), "x" + std::to_string(i));
+  const std::string id = Snapshot();
+  ASSERT_FALSE(KeysBelow("meta/").empty());
+  for (const std::string& key : KeysBelow("meta/")) Remove(key);
+  const CheckReport report = CheckStructure();
   ASSERT_FALSE(report.problems.empty());
   for (const CheckProblem& problem : report.problems) {
     EXPECT_TRUE(problem.object.starts_with("meta/")) << Describe(report);
@@ -230,7 +233,7 @@ TEST_F(CheckTest, DamagedManifestLosesItsSnapshotOnly) {
   Bytes manifest = Objects().at(key);
   manifest[40] ^= 1;
   Replace(key, manifest);
-  const CheckReport report = Check();
+  const CheckReport report = CheckStructure();
   ASSERT_EQ(report.problems.size(), 1u) << Describe(report);
   EXPECT_EQ(report.problems[0].object, key);
   EXPECT_EQ(report.problems[0].lost_paths, std::vector<std::string>{first_ + ":/"});
@@ -238,7 +241,7 @@ TEST_F(CheckTest, DamagedManifestLosesItsSnapshotOnly) {
 
 TEST_F(CheckTest, SegmentThatLiesIsFound) {
   MakeSmallRepository();
-  const std::string data_key = Keys("data/").at(0);
+  const std::string data_key = KeysBelow("data/").at(0);
   const PackId pack = *DigestOfKey(data_key);
   std::vector<PackChunk> chunks = ChunksOf(Objects().at(data_key));
   chunks[0].id.hash[0] ^= 1;
@@ -250,7 +253,7 @@ TEST_F(CheckTest, SegmentThatLiesIsFound) {
   const Bytes segment = std::move(builder).Finish();
   const std::string key = SegmentKey(Sha256::Of(segment)).text();
   Put(key, segment);
-  const CheckReport report = Check();
+  const CheckReport report = CheckStructure();
   EXPECT_EQ(report.problems.size(), 2u) << Describe(report);
   EXPECT_NE(Find(report, key), nullptr);
   EXPECT_NE(Find(report, PackKey(PackKind::kData, missing).text()), nullptr);
@@ -262,7 +265,7 @@ TEST_F(CheckTest, StaleHintIsNoDamage) {
   FrameEncoder encoder(3);
   FrameDecoder decoder;
   int repacked = 0;
-  for (const std::string& key : Keys("data/")) {
+  for (const std::string& key : KeysBelow("data/")) {
     const Bytes bytes = Objects().at(key);
     PackBuilder builder(PackKind::kData, 0);
     for (const PackChunk& chunk : ChunksOf(bytes)) {
@@ -284,7 +287,7 @@ TEST_F(CheckTest, StaleHintIsNoDamage) {
     ++repacked;
   }
   ASSERT_GT(repacked, 0);
-  for (const std::string& key : Keys("index/")) Remove(key);
+  for (const std::string& key : KeysBelow("index/")) Remove(key);
   EXPECT_EQ(Describe(CheckAll()), "");
 }
 
@@ -296,14 +299,14 @@ TEST_F(CheckTest, Invariant9FailedRequestIsAnErrorAndNeverDamage) {
       {StoreOp::kGet, "config"},      {StoreOp::kGet, "snapshots/"}, {StoreOp::kGet, "index/"},
       {StoreOp::kGetRange, "data/"},  {StoreOp::kGetRange, "meta/"}};
   for (const auto& [op, prefix] : places) {
-    if (prefix == "meta/" && Keys("meta/").empty()) continue;
+    if (prefix == "meta/" && KeysBelow("meta/").empty()) continue;
     for (const StatusCode code : {StatusCode::kIo, StatusCode::kTimeout,
                                   StatusCode::kPermissionDenied, StatusCode::kThrottled}) {
       auto faulty = std::make_unique<FaultStore>(store_, /*seed=*/1);
       FaultStore* const faults = faulty.get();
       Reopen(std::move(faulty));
       faults->Add({.op = op, .key_prefix = prefix, .error = Status(code, "injected")});
-      const auto report = CheckRepository(*repository_, {.read_data = true}, nullptr);
+      const auto report = CheckRepository(repository(), {.read_data = true}, nullptr);
       EXPECT_EQ(report.status().code(), code) << prefix;
       EXPECT_GT(faults->injected(), 0u);
     }
@@ -312,17 +315,17 @@ TEST_F(CheckTest, Invariant9FailedRequestIsAnErrorAndNeverDamage) {
 
 TEST_F(CheckTest, SampleReadsAShareOfThePacks) {
   for (int i = 0; i < 10; ++i) {
-    WriteFile("f" + std::to_string(i), Noise(500 + i, 200 << 10));
-    SnapshotSource();
+    WriteSource("f" + std::to_string(i), RandomBytes(200 << 10, 500 + i));
+    Snapshot();
   }
-  ASSERT_GE(Keys("data/").size(), 10u);
+  ASSERT_GE(KeysBelow("data/").size(), 10u);
   const uint64_t all = CheckAll().bytes_read;
   const uint64_t half = Check({.read_data = true, .sample_percent = 50}).bytes_read;
   EXPECT_LT(half, all * 4 / 5);
   EXPECT_GT(half, all / 5);
   for (const double percent : {-1.0, 101.0, std::nan("")}) {
     EXPECT_TRUE(
-        CheckRepository(*repository_, {.read_data = true, .sample_percent = percent}, nullptr)
+        CheckRepository(repository(), {.read_data = true, .sample_percent = percent}, nullptr)
             .status()
             .Is(StatusCode::kInvalidArgument));
   }
@@ -337,27 +340,27 @@ TEST_F(CheckTest, ReportsProgressAndStopsWhenAsked) {
     bool cancel = false;
   } observer;
   MakeSmallRepository();
-  ASSERT_TRUE(CheckRepository(*repository_, {.read_data = true}, &observer).ok());
+  ASSERT_TRUE(CheckRepository(repository(), {.read_data = true}, &observer).ok());
   EXPECT_EQ(observer.phases, (std::set<std::string>{"list objects", "check packs",
                                                     "check index segments", "check snapshots"}));
   observer.cancel = true;
-  EXPECT_TRUE(CheckRepository(*repository_, {.read_data = true}, &observer)
+  EXPECT_TRUE(CheckRepository(repository(), {.read_data = true}, &observer)
                   .status()
                   .Is(StatusCode::kCancelled));
 }
 
 TEST_F(CheckTest, LeavesNothingBehindAndClearsWhatAKilledCheckLeft) {
   MakeSmallRepository();
-  const std::string cache = folder_.File("cache") + "/" + repository_->id();
+  const std::string cache = folder_.File("cache") + "/" + repository().id();
   std::filesystem::create_directories(cache + "/check-0");
-  std::ofstream(cache + "/check-0/CURRENT") << "not a database";
+  WriteFileAt(cache + "/check-0/CURRENT", "not a database");
   EXPECT_EQ(Describe(CheckAll()), "");
   EXPECT_FALSE(std::filesystem::exists(cache + "/check-0"));
 }
 
 TEST_F(CheckTest, StatisticsCountWhatIsStored) {
   MakeSmallRepository();
-  const auto stats = GatherStats(*repository_, nullptr);
+  const auto stats = GatherStats(repository(), nullptr);
   ASSERT_TRUE(stats.ok()) << stats.status().ToString();
   uint64_t bytes = 0;
   uint64_t pack_bytes = 0;
@@ -366,8 +369,8 @@ TEST_F(CheckTest, StatisticsCountWhatIsStored) {
     if (key.starts_with("data/") || key.starts_with("meta/")) pack_bytes += object.size();
   }
   EXPECT_EQ(stats->snapshots, 2u);
-  EXPECT_EQ(stats->packs, Keys("data/").size() + Keys("meta/").size());
-  EXPECT_EQ(stats->index_segments, Keys("index/").size());
+  EXPECT_EQ(stats->packs, KeysBelow("data/").size() + KeysBelow("meta/").size());
+  EXPECT_EQ(stats->index_segments, KeysBelow("index/").size());
   EXPECT_EQ(stats->bytes_stored, bytes);
   EXPECT_EQ(stats->bytes_packs, pack_bytes);
   EXPECT_EQ(stats->bytes_logical, 2 * (5 + 3000) + 2000 + 2500u);

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "base/random.h"
-#include "tests/engine/check_fixture.h"
+#include "tests/engine/fixture.h"
 #include "tests/engine/format_fixture.h"
 
 namespace snapstore {
@@ -11,13 +11,13 @@ namespace {
 
 constexpr uint64_t kBlock = 4096;
 
-class Diff : public CheckFixture {
+class Diff : public EngineFixture {
  protected:
   std::map<std::string, DiffEntry> Between(const std::string& before, const std::string& after) {
     std::map<std::string, DiffEntry> entries;
     std::string last;
     const auto summary = DiffSnapshots(
-        *repository_, before, after,
+        repository(), before, after,
         [&](const DiffEntry& entry) {
           entries[entry.path] = entry;
           return Status();
@@ -41,11 +41,11 @@ class Diff : public CheckFixture {
 };
 
 TEST_F(Diff, SnapshotsOfTheSameTreeDoNotDiffer) {
-  WriteFile("a", "one");
-  WriteFile("b/c", std::string(100000, 'x'));
-  const std::string first = SnapshotSource();
-  const std::string second = SnapshotSource();
-  const std::string unrelated = SnapshotSource("none");
+  WriteSource("a", "one");
+  WriteSource("b/c", std::string(100000, 'x'));
+  const std::string first = Snapshot();
+  const std::string second = Snapshot();
+  const std::string unrelated = Snapshot("none");
   EXPECT_TRUE(Between(first, second).empty());
   EXPECT_TRUE(Between(first, unrelated).empty());
   EXPECT_TRUE(Between(first, first).empty());
@@ -53,16 +53,16 @@ TEST_F(Diff, SnapshotsOfTheSameTreeDoNotDiffer) {
 }
 
 TEST_F(Diff, NamesEachKindOfChange) {
-  WriteFile("content", "before");
-  WriteFile("mode", "same");
-  WriteFile("xattr", "same");
-  WriteFile("removed", "gone");
-  WriteFile("type", "a file");
-  WriteFile("touched", "same");
+  WriteSource("content", "before");
+  WriteSource("mode", "same");
+  WriteSource("xattr", "same");
+  WriteSource("removed", "gone");
+  WriteSource("type", "a file");
+  WriteSource("touched", "same");
   ASSERT_EQ(::symlink("content", source("link").c_str()), 0);
-  const std::string before = SnapshotSource();
-  WriteFile("content", "after and longer");
-  WriteFile("added/new", "12345");
+  const std::string before = Snapshot();
+  WriteSource("content", "after and longer");
+  WriteSource("added/new", "12345");
   std::filesystem::remove(source("removed"));
   std::filesystem::remove(source("type"));
   std::filesystem::create_directory(source("type"));
@@ -72,7 +72,7 @@ TEST_F(Diff, NamesEachKindOfChange) {
   const bool have_xattrs = ::setxattr(source("xattr").c_str(), "user.k", "v", 1, 0) == 0;
   const auto touched = std::filesystem::last_write_time(source("touched"));
   std::filesystem::last_write_time(source("touched"), touched + std::chrono::seconds(5));
-  const std::string after = SnapshotSource();
+  const std::string after = Snapshot();
 
   const auto entries = Between(before, after);
   using Change = DiffEntry::Change;
@@ -81,13 +81,13 @@ TEST_F(Diff, NamesEachKindOfChange) {
       {"type", Change::kType},       {"touched", Change::kMetadata}, {"link", Change::kMetadata},
       {"added", Change::kAdded},     {"added/new", Change::kAdded}};
   for (const auto& [name, change] : expected) {
-    ASSERT_TRUE(entries.contains(entry_path(name))) << name;
-    EXPECT_EQ(entries.at(entry_path(name)).change, change) << name;
+    ASSERT_TRUE(entries.contains(SourceEntry(name))) << name;
+    EXPECT_EQ(entries.at(SourceEntry(name)).change, change) << name;
   }
   if (have_xattrs) {
-    EXPECT_EQ(entries.at(entry_path("xattr")).change, Change::kMetadata);
+    EXPECT_EQ(entries.at(SourceEntry("xattr")).change, Change::kMetadata);
   }
-  const DiffEntry& content = entries.at(entry_path("content"));
+  const DiffEntry& content = entries.at(SourceEntry("content"));
   EXPECT_EQ(content.size_before, 6u);
   EXPECT_EQ(content.size_after, 16u);
   EXPECT_EQ(content.ranges, (std::vector<ByteRange>{{0, 16}}));
@@ -100,41 +100,41 @@ TEST_F(Diff, NamesEachKindOfChange) {
 
   const auto back = Between(after, before);
   EXPECT_EQ(back.size(), entries.size());
-  EXPECT_EQ(back.at(entry_path("removed")).change, Change::kAdded);
+  EXPECT_EQ(back.at(SourceEntry("removed")).change, Change::kAdded);
 }
 
 TEST_F(Diff, InodeAndTimeOfChangeAloneAreNoChange) {
-  WriteFile("file", "same");
+  WriteSource("file", "same");
   const auto time = std::filesystem::last_write_time(source("file"));
   const auto folder_time = std::filesystem::last_write_time(source());
-  const std::string before = SnapshotSource();
+  const std::string before = Snapshot();
   std::filesystem::rename(source("file"), source("old"));
-  WriteFile("file", "same");
+  WriteSource("file", "same");
   std::filesystem::remove(source("old"));
   std::filesystem::last_write_time(source("file"), time);
   std::filesystem::last_write_time(source(), folder_time);
-  EXPECT_TRUE(Between(before, SnapshotSource()).empty());
+  EXPECT_TRUE(Between(before, Snapshot()).empty());
 }
 
 TEST_F(Diff, EveryNameOfAChangedFileIsNamed) {
-  WriteFile("a", "before");
-  WriteFile("z", "same");
+  WriteSource("a", "before");
+  WriteSource("z", "same");
   ASSERT_EQ(::link(source("a").c_str(), source("b").c_str()), 0);
   ASSERT_EQ(::link(source("z").c_str(), source("y").c_str()), 0);
-  const std::string first = SnapshotSource();
-  WriteFile("a", "after!");
-  const std::string second = SnapshotSource();
+  const std::string first = Snapshot();
+  WriteSource("a", "after!");
+  const std::string second = Snapshot();
   auto entries = Between(first, second);
-  EXPECT_EQ(entries.at(entry_path("a")).change, DiffEntry::Change::kContent);
-  EXPECT_EQ(entries.at(entry_path("b")).change, DiffEntry::Change::kContent);
-  EXPECT_EQ(entries.at(entry_path("b")).ranges, (std::vector<ByteRange>{{0, 6}}));
+  EXPECT_EQ(entries.at(SourceEntry("a")).change, DiffEntry::Change::kContent);
+  EXPECT_EQ(entries.at(SourceEntry("b")).change, DiffEntry::Change::kContent);
+  EXPECT_EQ(entries.at(SourceEntry("b")).ranges, (std::vector<ByteRange>{{0, 6}}));
   EXPECT_EQ(summary_.bytes_changed, 6u);
-  EXPECT_FALSE(entries.contains(entry_path("y")));
+  EXPECT_FALSE(entries.contains(SourceEntry("y")));
   // The content moves to the name that is left; it does not change.
   std::filesystem::remove(source("a"));
-  entries = Between(second, SnapshotSource());
-  EXPECT_EQ(entries.at(entry_path("a")).change, DiffEntry::Change::kRemoved);
-  EXPECT_EQ(entries.at(entry_path("b")).change, DiffEntry::Change::kMetadata);
+  entries = Between(second, Snapshot());
+  EXPECT_EQ(entries.at(SourceEntry("a")).change, DiffEntry::Change::kRemoved);
+  EXPECT_EQ(entries.at(SourceEntry("b")).change, DiffEntry::Change::kMetadata);
 }
 
 // Blocks of `after` that differ, merged.
@@ -185,7 +185,8 @@ TEST_F(Diff, RangesOfImagesEqualABlockCompare) {
     const auto entries = Between(first, second);
     const std::vector<ByteRange> expected = BruteForce(before, after);
     if (expected.empty() && before.size() == after.size()) {
-      EXPECT_FALSE(entries.contains("image"));
+      // An image's time is that of its snapshot.
+      EXPECT_EQ(entries.at("image").change, DiffEntry::Change::kMetadata);
     } else {
       ASSERT_TRUE(entries.contains("image"));
       EXPECT_EQ(entries.at("image").change, DiffEntry::Change::kContent);
@@ -200,13 +201,13 @@ TEST_F(Diff, RangesOfFilesCoverEveryDifferentByte) {
   SplitMix64 random(seed);
   std::string text(1 << 20, '\0');
   for (char& c : text) c = static_cast<char>(random.Next());
-  WriteFile("file", text);
-  const std::string before = SnapshotSource();
+  WriteSource("file", text);
+  const std::string before = Snapshot();
   std::string edited = text;
   for (int i = 0; i < 5; ++i) edited[random.Below(edited.size())] ^= 1;
   edited.resize(edited.size() - random.Below(1000));
-  WriteFile("file", edited);
-  const DiffEntry entry = Between(before, SnapshotSource()).at(entry_path("file"));
+  WriteSource("file", edited);
+  const DiffEntry entry = Between(before, Snapshot()).at(SourceEntry("file"));
   uint64_t covered = 0;
   uint64_t next = 0;
   for (const ByteRange& range : entry.ranges) {
@@ -234,22 +235,22 @@ TEST_F(Diff, ReadsMetadataOnlyAndOnlyWhatDiffers) {
     if (key.starts_with("data/")) Remove(key);
     if (key.starts_with("meta/")) metadata += bytes.size();
   }
-  Reopen();
+  Reopen(nullptr);
   const auto entries = Between(before, after);
   ASSERT_TRUE(entries.contains("image"));
   EXPECT_EQ(entries.at("image").ranges,
             (std::vector<ByteRange>{{image.size() / 2 / kBlock * kBlock, kBlock}}));
-  EXPECT_LT(repository_->fetcher().bytes_fetched(), metadata);
+  EXPECT_LT(repository().fetcher().bytes_fetched(), metadata);
 }
 
 TEST_F(Diff, UnknownSnapshotIsNotFound) {
-  WriteFile("a", "b");
-  const std::string id = SnapshotSource();
+  WriteSource("a", "b");
+  const std::string id = Snapshot();
   const auto visit = [](const DiffEntry&) { return Status(); };
-  EXPECT_TRUE(DiffSnapshots(*repository_, id, std::string(64, '0'), visit, nullptr)
+  EXPECT_TRUE(DiffSnapshots(repository(), id, std::string(64, '0'), visit, nullptr)
                   .status()
                   .Is(StatusCode::kNotFound));
-  EXPECT_TRUE(DiffSnapshots(*repository_, "xyz", id, visit, nullptr)
+  EXPECT_TRUE(DiffSnapshots(repository(), "xyz", id, visit, nullptr)
                   .status()
                   .Is(StatusCode::kInvalidArgument));
 }

@@ -130,9 +130,19 @@ std::string EngineFixture::target(const std::string& name) const {
   return folder_.File(name.empty() ? "target" : "target/" + name);
 }
 
-std::string EngineFixture::Snapshot() {
+void EngineFixture::Reopen(std::unique_ptr<ObjectStore> through) {
+  repository_.reset();
+  repository_ = OpenRepository(std::move(through));
+}
+
+std::string EngineFixture::Snapshot(const std::string& parent) {
   SnapshotRequest request;
   request.paths = {source()};
+  request.parent = parent;
+  return Snapshot(request);
+}
+
+std::string EngineFixture::Snapshot(const SnapshotRequest& request) {
   const Result<SnapshotSummary> summary = TakeSnapshot(repository(), request, nullptr);
   EXPECT_TRUE(summary.ok()) << summary.status().ToString();
   if (!summary.ok()) return {};
@@ -163,7 +173,32 @@ RestoreSummary EngineFixture::RestoreAll(const std::string& id, bool in_place) {
   return summary.ok() ? *summary : RestoreSummary();
 }
 
-std::vector<std::string> EngineFixture::KeysBelow(const std::string& prefix) {
+CheckReport EngineFixture::Check(const CheckOptions& options) {
+  const Result<CheckReport> report = CheckRepository(repository(), options, nullptr);
+  EXPECT_TRUE(report.ok()) << report.status().ToString();
+  return report.ok() ? *report : CheckReport();
+}
+
+std::string EngineFixture::Describe(const CheckReport& report) {
+  std::string text;
+  for (const CheckProblem& problem : report.problems) {
+    text += fmt::format("{}: {}\n", problem.object, problem.message);
+    for (const std::string& path : problem.lost_paths) text += fmt::format("  {}\n", path);
+  }
+  return text;
+}
+
+std::map<std::string, Bytes> EngineFixture::Objects() const {
+  std::map<std::string, Bytes> objects;
+  for (const std::string& key : KeysBelow("")) {
+    Result<Bytes> bytes = store_->Get(ObjectKey(key), kObjectBytesMax);
+    EXPECT_TRUE(bytes.ok()) << bytes.status().ToString();
+    if (bytes.ok()) objects[key] = std::move(*bytes);
+  }
+  return objects;
+}
+
+std::vector<std::string> EngineFixture::KeysBelow(const std::string& prefix) const {
   std::vector<std::string> keys;
   const Status listed = store_->List(prefix, [&](const ObjectInfo& object) {
     keys.push_back(object.key);
@@ -174,13 +209,25 @@ std::vector<std::string> EngineFixture::KeysBelow(const std::string& prefix) {
   return keys;
 }
 
-void EngineFixture::FlipByte(const std::string& key, size_t at) {
+void EngineFixture::Put(const std::string& key, ByteSpan bytes) const {
+  const ByteSpan parts[] = {bytes};
+  ASSERT_TRUE(store_->PutIfAbsent(ObjectKey(key), parts).ok()) << key;
+}
+
+void EngineFixture::Remove(const std::string& key) const {
+  ASSERT_TRUE(store_->Delete(ObjectKey(key)).ok()) << key;
+}
+
+void EngineFixture::Replace(const std::string& key, ByteSpan bytes) const {
+  Remove(key);
+  Put(key, bytes);
+}
+
+void EngineFixture::FlipByte(const std::string& key, size_t at) const {
   Result<Bytes> bytes = store_->Get(ObjectKey(key), kObjectBytesMax);
   ASSERT_TRUE(bytes.ok()) << bytes.status().ToString();
   (*bytes)[at % bytes->size()] ^= 0x20;
-  ASSERT_TRUE(store_->Delete(ObjectKey(key)).ok());
-  const ByteSpan parts[] = {*bytes};
-  ASSERT_TRUE(store_->PutIfAbsent(ObjectKey(key), parts).ok());
+  Replace(key, *bytes);
 }
 
 std::string EngineFixture::StoreManifest(const std::vector<format::Entry>& entries) {
@@ -197,8 +244,7 @@ std::string EngineFixture::StoreManifest(const std::vector<format::Entry>& entri
   manifest.mutable_tree()->set_span(entries.size());
   const Bytes bytes = EncodeManifest(manifest);
   const Digest id = Sha256::Of(bytes);
-  const ByteSpan parts[] = {bytes};
-  EXPECT_TRUE(store_->PutIfAbsent(ManifestKey(id), parts).ok());
+  Put(ManifestKey(id).text(), bytes);
   return id.ToHex();
 }
 

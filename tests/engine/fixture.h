@@ -1,5 +1,5 @@
 // EngineFixture: a repository in memory, a folder for sources and targets, and the means to compare
-// trees on disk and to damage what is stored.
+// trees on disk, to look at every stored object and to damage it.
 #ifndef SNAPSTORE_TESTS_ENGINE_FIXTURE_H_
 #define SNAPSTORE_TESTS_ENGINE_FIXTURE_H_
 
@@ -12,12 +12,15 @@
 #include <vector>
 
 #include "engine/repository_impl.h"
+#include "snapstore/inspect.h"
 #include "snapstore/restore.h"
 #include "snapstore/snapshot.h"
 #include "tests/base/temp_folder.h"
 #include "uploader/object_store.h"
 
 namespace snapstore {
+
+inline constexpr size_t kMiB = 1 << 20;
 
 // Keeps warnings; cancels once `cancel_after` polls have been made.
 class RecordingObserver final : public Observer {
@@ -52,6 +55,8 @@ class EngineFixture : public ::testing::Test {
                                                  const std::string& cache = "cache",
                                                  uint64_t memory_limit = 128ull << 20);
   RepositoryImpl& repository();
+  // Replaces the handle, as another process would have one, with its own view of the store.
+  void Reopen(std::unique_ptr<ObjectStore> through);
 
   std::string source(const std::string& name = "") const;
   std::string target(const std::string& name = "") const;
@@ -59,17 +64,31 @@ class EngineFixture : public ::testing::Test {
   std::string Restored(const std::string& path) const { return target() + path; }
   // A path as entries have it.
   static std::string EntryPath(const std::string& path) { return path.substr(1); }
+  // As entries name what the source folder holds.
+  std::string SourceEntry(const std::string& name) const { return EntryPath(source(name)); }
+  void WriteSource(const std::string& name, const std::string& content) const {
+    WriteFileAt(source(name), content);
+  }
 
-  // Takes a snapshot of the source folder; its id.
-  std::string Snapshot();
+  // Takes a snapshot, of the source folder if not told; its id.
+  std::string Snapshot(const std::string& parent = "auto");
+  std::string Snapshot(const SnapshotRequest& request);
   // Everything of snapshot `id` below the target.
   RestoreRequest AllOf(const std::string& id) const;
   Result<RestoreSummary> Restore(const RestoreRequest& request, Observer* observer = nullptr);
   // As Restore, with everything below the target, expected to succeed without a warning.
   RestoreSummary RestoreAll(const std::string& id, bool in_place = false);
 
-  std::vector<std::string> KeysBelow(const std::string& prefix);
-  void FlipByte(const std::string& key, size_t at);
+  CheckReport Check(const CheckOptions& options);
+  // One line a problem and one a lost path; empty if the repository is whole.
+  static std::string Describe(const CheckReport& report);
+
+  std::map<std::string, Bytes> Objects() const;
+  std::vector<std::string> KeysBelow(const std::string& prefix) const;
+  void Put(const std::string& key, ByteSpan bytes) const;
+  void Remove(const std::string& key) const;
+  void Replace(const std::string& key, ByteSpan bytes) const;
+  void FlipByte(const std::string& key, size_t at) const;
   // Stores a manifest whose entry list is exactly these records; its id.
   std::string StoreManifest(const std::vector<format::Entry>& entries);
 

@@ -5,29 +5,18 @@
 #include "base/random.h"
 #include "engine/manifest.h"
 #include "tests/base/run_command.h"
-#include "tests/engine/check_fixture.h"
+#include "tests/engine/fixture.h"
 
 namespace snapstore {
 namespace {
 
-std::string Noise(uint64_t seed, size_t size) {
-  SplitMix64 random(seed);
-  std::string out(size, '\0');
-  for (char& c : out) c = static_cast<char>(random.Next());
-  return out;
-}
-
-class FormatDocument : public CheckFixture {
+class FormatDocument : public EngineFixture {
  protected:
   // Every object as a file, as a directory store keeps them.
   void WriteRepository() const {
     std::filesystem::remove_all(folder_.File("repo"));
     for (const auto& [key, bytes] : Objects()) {
-      const std::filesystem::path path = folder_.File("repo/" + key);
-      std::filesystem::create_directories(path.parent_path());
-      std::ofstream(path, std::ios::binary)
-          .write(reinterpret_cast<const char*>(bytes.data()),
-                 static_cast<std::streamsize>(bytes.size()));
+      WriteFileAt(folder_.File("repo/" + key), std::string(AsText(bytes)));
     }
   }
   // What the independent reader writes; its failure fails the test.
@@ -41,36 +30,36 @@ class FormatDocument : public CheckFixture {
 };
 
 TEST_F(FormatDocument, IsEnoughToReadATree) {
-  const std::string large = Noise(1, 6 << 20) + std::string(3 << 20, '\0') + Noise(2, 100001) +
-                            std::string(1 << 20, 'r') + "end";
-  WriteFile("small", "a few bytes\n");
-  WriteFile("empty", "");
-  WriteFile("large", large);
+  const std::string large = RandomBytes(6 << 20, 1) + std::string(3 << 20, '\0') +
+                            RandomBytes(100001, 2) + std::string(1 << 20, 'r') + "end";
+  WriteSource("small", "a few bytes\n");
+  WriteSource("empty", "");
+  WriteSource("large", large);
   for (int i = 0; i < 2000; ++i) {
-    WriteFile("many/" + std::to_string(i), "content " + std::to_string(i % 100));
+    WriteSource("many/" + std::to_string(i), "content " + std::to_string(i % 100));
   }
   ASSERT_EQ(::symlink("small", source("symlink").c_str()), 0);
   ASSERT_EQ(::link(source("large").c_str(), source("zz-other-name").c_str()), 0);
-  const std::string first = SnapshotSource();
+  const std::string first = Snapshot();
   const std::string changed = large.substr(0, 1 << 20) + "inserted" + large.substr(1 << 20);
   std::filesystem::remove(source("large"));
-  WriteFile("large", changed);
-  const std::string second = SnapshotSource();
+  WriteSource("large", changed);
+  const std::string second = Snapshot();
   WriteRepository();
 
   for (const std::string& id : {first, second}) {
     const std::string list = Read("list", id);
-    EXPECT_NE(list.find("1 12 " + entry_path("small") + "\n"), std::string::npos);
-    EXPECT_NE(list.find("2 0 " + entry_path("many") + "\n"), std::string::npos);
-    EXPECT_NE(list.find("3 0 " + entry_path("symlink") + "\n"), std::string::npos) << list;
+    EXPECT_NE(list.find("1 12 " + SourceEntry("small") + "\n"), std::string::npos);
+    EXPECT_NE(list.find("2 0 " + SourceEntry("many") + "\n"), std::string::npos);
+    EXPECT_NE(list.find("3 0 " + SourceEntry("symlink") + "\n"), std::string::npos) << list;
     EXPECT_GE(std::count(list.begin(), list.end(), '\n'), 2000);
-    EXPECT_EQ(Read("extract", id, entry_path("small")), "a few bytes\n");
-    EXPECT_EQ(Read("extract", id, entry_path("empty")), "");
-    EXPECT_EQ(Read("extract", id, entry_path("many/1234")), "content 34");
-    EXPECT_TRUE(Read("extract", id, entry_path("zz-other-name")) == large);
+    EXPECT_EQ(Read("extract", id, SourceEntry("small")), "a few bytes\n");
+    EXPECT_EQ(Read("extract", id, SourceEntry("empty")), "");
+    EXPECT_EQ(Read("extract", id, SourceEntry("many/1234")), "content 34");
+    EXPECT_TRUE(Read("extract", id, SourceEntry("zz-other-name")) == large);
   }
-  EXPECT_TRUE(Read("extract", first, entry_path("large")) == large);
-  EXPECT_TRUE(Read("extract", second, entry_path("large")) == changed);
+  EXPECT_TRUE(Read("extract", first, SourceEntry("large")) == large);
+  EXPECT_TRUE(Read("extract", second, SourceEntry("large")) == changed);
 
   // The lists were long enough to have leaves of their own.
   const Bytes bytes = Objects().at("snapshots/" + first);
@@ -96,7 +85,7 @@ TEST_F(FormatDocument, IsEnoughToReadALongPackTable) {
   const std::string read = Read("extract", id, "image");
   EXPECT_TRUE(std::equal(image.begin(), image.end(), read.begin(), read.end(),
                          [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); }));
-  EXPECT_EQ(Describe(CheckAll()), "");
+  EXPECT_EQ(Describe(Check({.read_data = true})), "");
 }
 
 }  // namespace

@@ -16,8 +16,6 @@
 namespace snapstore {
 namespace {
 
-constexpr size_t kMiB = 1 << 20;
-
 class ReaderTest : public EngineFixture {
  protected:
   std::unique_ptr<SnapshotReader> Open(const std::string& id) {

@@ -14,8 +14,6 @@
 namespace snapstore {
 namespace {
 
-constexpr size_t kMiB = 1 << 20;
-
 // A loop device over a file; detached when it goes.
 class LoopDevice {
  public:

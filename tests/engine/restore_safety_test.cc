@@ -19,8 +19,6 @@
 namespace snapstore {
 namespace {
 
-constexpr size_t kMiB = 1 << 20;
-
 class RestoreSafety : public EngineFixture {
  protected:
   static format::Entry MakeEntry(const std::string& path, EntryType type) {

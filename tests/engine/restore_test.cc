@@ -20,8 +20,6 @@
 namespace snapstore {
 namespace {
 
-constexpr size_t kMiB = 1 << 20;
-
 // Allocated bytes.
 uint64_t DiskUsage(const std::string& path) {
   struct stat stat;

@@ -15,16 +15,12 @@
 #include "base/file.h"
 #include "tests/base/child_process.h"
 #include "tests/base/temp_folder.h"
+#include "tests/uploader/put.h"
 
 namespace snapstore {
 namespace {
 
 namespace fs = std::filesystem;
-
-Result<PutOutcome> Put(ObjectStore* store, const std::string& key, ByteSpan bytes) {
-  const std::array<ByteSpan, 1> parts = {bytes};
-  return store->PutIfAbsent(ObjectKey(key), parts);
-}
 
 size_t FilesBelow(const std::string& path) {
   size_t files = 0;

@@ -7,6 +7,7 @@
 #include <bit>
 
 #include "base/clock.h"
+#include "tests/uploader/put.h"
 #include "uploader/counting_store.h"
 #include "uploader/fault_store.h"
 #include "uploader/memory_store.h"
@@ -15,11 +16,6 @@ namespace snapstore {
 namespace {
 
 constexpr uint64_t kSeed = 20260301;
-
-Result<PutOutcome> Put(ObjectStore* store, const std::string& key, ByteSpan bytes) {
-  const std::array<ByteSpan, 1> parts = {bytes};
-  return store->PutIfAbsent(ObjectKey(key), parts);
-}
 
 class FaultStoreTest : public testing::Test {
  protected:
