@@ -19,7 +19,7 @@
 namespace snapstore::agent {
 namespace {
 
-constexpr const char* kSocketName = "/streamer-capture.sock";
+constexpr const char* kCaptureSocketName = "/streamer-capture.sock";
 constexpr const char* kHookName = "/post-dump";
 constexpr const char* kHookRequestName = "/post-dump.request";
 constexpr const char* kHookAnswerName = "/post-dump.answer";
@@ -61,7 +61,7 @@ Result<std::unique_ptr<ImageCapture>> ImageCapture::Create(const std::string& di
 }
 
 ImageCapture::~ImageCapture() {
-  for (const char* name : {kSocketName, kHookName, kHookRequestName, kHookAnswerName}) {
+  for (const char* name : {kCaptureSocketName, kHookName, kHookRequestName, kHookAnswerName}) {
     (void)unlink((directory_ + name).c_str());
   }
 }
@@ -74,7 +74,7 @@ Status ImageCapture::SetUp() {
   }
   epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return Status::FromErrno(errno, "make an epoll descriptor");
-  SNAP_ASSIGN_OR_RETURN(listening_, ListenUnix(directory_ + kSocketName));
+  SNAP_ASSIGN_OR_RETURN(listening_, ListenUnix(directory_ + kCaptureSocketName));
   SNAP_ASSIGN_OR_RETURN(hook_request_, MakeFifo(directory_ + kHookRequestName));
   SNAP_ASSIGN_OR_RETURN(hook_answer_, MakeFifo(directory_ + kHookAnswerName));
   SNAP_RETURN_IF_ERROR(ReplaceFile(directory_ + kHookName, AsBytes(HookScript(directory_)), 0700));

@@ -11,14 +11,14 @@
 namespace snapstore::agent {
 namespace {
 
-constexpr const char* kSocketName = "/streamer-serve.sock";
+constexpr const char* kServeSocketName = "/streamer-serve.sock";
 
 }  // namespace
 
 Result<std::unique_ptr<ImageServe>> ImageServe::Create(const std::string& directory,
                                                        ImageSource* source) {
   std::unique_ptr<ImageServe> serve(new ImageServe(directory, source));
-  SNAP_ASSIGN_OR_RETURN(serve->listening_, ListenUnix(directory + kSocketName));
+  SNAP_ASSIGN_OR_RETURN(serve->listening_, ListenUnix(directory + kServeSocketName));
   return serve;
 }
 
@@ -26,7 +26,7 @@ ImageServe::~ImageServe() {
   for (std::thread& writer : writers_) {
     if (writer.joinable()) writer.join();
   }
-  (void)unlink((directory_ + kSocketName).c_str());
+  (void)unlink((directory_ + kServeSocketName).c_str());
 }
 
 void ImageServe::Fail(const Status& status) {

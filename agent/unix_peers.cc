@@ -15,7 +15,7 @@
 namespace snapstore::agent {
 namespace {
 
-struct Request {
+struct SocketListRequest {
   nlmsghdr header;
   unix_diag_req body;
 };
@@ -39,7 +39,7 @@ void AddSocket(const nlmsghdr* header, std::map<uint32_t, UnixSocket>* sockets) 
 Result<std::map<uint32_t, UnixSocket>> ListUnixSockets() {
   UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!fd.valid()) return Status::FromErrno(errno, "open a socket to the kernel's socket list");
-  Request request{};
+  SocketListRequest request{};
   request.header.nlmsg_len = sizeof(request);
   request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
   request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;

@@ -12,6 +12,15 @@ function(snapstore_module)
   target_link_libraries(snapstore_${ARG_NAME} PRIVATE ${ARG_LIBRARIES})
 endfunction()
 
+# snapstore_generated_headers(headers…): has the target snapstore_generated make them, for checks
+# that read the sources without building them.
+add_custom_target(snapstore_generated)
+function(snapstore_generated_headers)
+  get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  add_custom_target(snapstore_generated_${folder} DEPENDS ${ARGN})
+  add_dependencies(snapstore_generated snapstore_generated_${folder})
+endfunction()
+
 # snapstore_test(NAME name SOURCES … [LIBRARIES …] [LABELS …] [TIMEOUT s]): one GoogleTest binary,
 # registered with CTest as one test a case. The target snapstore_unit_tests builds those with the
 # label unit, which is the default.

@@ -4,12 +4,10 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "engine/format.h"
 
 namespace snapstore {
 namespace {
-
-// Granularity of holes.
-constexpr size_t kBlockBytes = 4096;
 
 size_t ZeroPrefix(ByteSpan data) {
   size_t zeros = 0;

@@ -11,10 +11,10 @@
 namespace snapstore {
 namespace {
 
-// A leaf ends after a record whose XXH3-64 is 0 modulo kLeafCutModulus, within these bounds.
+// A leaf ends after a record whose XXH3-64 is 0 modulo kEntryCutModulus, within these bounds.
 constexpr size_t kLeafBytesMin = 4 << 10;
 constexpr size_t kLeafBytesMax = 128 << 10;
-constexpr uint64_t kLeafCutModulus = 64;
+constexpr uint64_t kEntryCutModulus = 64;
 
 // Entries and content references that may wait for their place at once; bounds memory.
 constexpr size_t kPendingEntriesMax = 4096;
@@ -147,7 +147,7 @@ Status EntryListWriter::Encode(const format::Entry& entry) {
                    (leaf_.size() >= kLeafBytesMin &&
                     XXH3_64bits_withSecret(record.data(), record.size(), secret_->bytes.data(),
                                            secret_->bytes.size()) %
-                            kLeafCutModulus ==
+                            kEntryCutModulus ==
                         0);
   if (!cut) return {};
   const Bytes leaf = std::exchange(leaf_, {});

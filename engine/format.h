@@ -3,6 +3,7 @@
 #ifndef SNAPSTORE_ENGINE_FORMAT_H_
 #define SNAPSTORE_ENGINE_FORMAT_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -13,6 +14,9 @@
 namespace snapstore {
 
 inline constexpr uint16_t kFormatVersion = 1;
+
+// Granularity of holes, and of the aligned profile.
+inline constexpr size_t kBlockBytes = 4096;
 
 // What a pack holds. Metadata lies apart so that a cold restore touches few objects for it.
 enum class PackKind : uint8_t {

@@ -14,7 +14,7 @@ constexpr size_t kNodeChildrenMin = 32;
 constexpr size_t kNodeChildrenMax = 1024;
 constexpr uint64_t kNodeCutModulus = 128;
 // Children whose place may be open at once; bounds memory.
-constexpr size_t kPendingMax = 64;
+constexpr size_t kPendingLeavesMax = 64;
 
 bool CutsNode(const ChunkId& id) {
   return LoadLe<uint64_t>(id.hash.data() + 8) % kNodeCutModulus == 0;
@@ -84,7 +84,7 @@ Status NodeTreeWriter::Drain(size_t level, bool all) {
   while (!levels_[level].pending.empty()) {
     const Pending& front = levels_[level].pending.front();
     if (!front.ref.resolved()) {
-      if (!all && levels_[level].pending.size() <= kPendingMax) return {};
+      if (!all && levels_[level].pending.size() <= kPendingLeavesMax) return {};
       SNAP_RETURN_IF_ERROR(packs_->Wait(front.ref));
     }
     Level& open = levels_[level];

@@ -12,16 +12,16 @@ namespace {
 // Low two bits of a record's first varint; the rest is the count. Stored: do not renumber.
 enum RecordKind : uint64_t { kHoleRecord = 0, kFrameRecord = 1, kRepeatRecord = 2 };
 
-// A leaf ends after a chunk whose id is 0 modulo kLeafCutModulus, within these bounds.
+// A leaf ends after a chunk whose id is 0 modulo kRunCutModulus, within these bounds.
 constexpr size_t kLeafItemsMin = 128;
 constexpr size_t kLeafItemsMax = 4096;
-constexpr uint64_t kLeafCutModulus = 512;
+constexpr uint64_t kRunCutModulus = 512;
 
 // References whose place may be open at once, per list; bounds memory.
-constexpr size_t kPendingMax = 16384;
+constexpr size_t kPendingChunksMax = 16384;
 
 bool CutsLeaf(const ChunkId& id) {
-  return LoadLe<uint64_t>(id.hash.data() + 8) % kLeafCutModulus == 0;
+  return LoadLe<uint64_t>(id.hash.data() + 8) % kRunCutModulus == 0;
 }
 
 }  // namespace
@@ -168,10 +168,10 @@ Status RunListWriter::AddChunk(PendingRef chunk) {
   size_ += chunk.id().length;
   ++chunks_;
   pending_.push_back({0, std::move(chunk)});
-  return Drain(kPendingMax);
+  return Drain(kPendingChunksMax);
 }
 
-Status RunListWriter::Poll() { return Drain(kPendingMax); }
+Status RunListWriter::Poll() { return Drain(kPendingChunksMax); }
 
 Status RunListWriter::Drain(size_t pending_max) {
   while (!pending_.empty()) {

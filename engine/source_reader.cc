@@ -20,7 +20,6 @@
 namespace snapstore {
 namespace {
 
-constexpr uint64_t kBlockBytes = 4096;
 constexpr uint32_t kVirtualDirectoryMode = 0700;
 
 Result<UniqueFd> OpenAt(int dir_fd, const std::string& name, int flags) {

@@ -15,9 +15,10 @@ def load(root, build):
     commands = {}
     for entry in entries:
         path = os.path.relpath(os.path.realpath(entry["file"]), root)
-        if path.startswith("..") or os.path.realpath(entry["file"]).startswith(
-                os.path.realpath(build) + os.sep):
-            continue  # generated
+        generated = os.path.realpath(entry["file"]).startswith(os.path.realpath(build) + os.sep)
+        # A unity file is generated too, but it only includes sources.
+        if path.startswith("..") or (generated and "/Unity/unity_" not in path):
+            continue
         commands[path] = _flags(entry)
     return commands
 

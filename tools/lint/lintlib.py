@@ -11,13 +11,14 @@ SKIPPED_FOLDERS = {".git", "build", ".cache", "__pycache__"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 
-def arguments(description, build_dir=False):
-    """The options every check has; `build_dir` adds --build for those that need compile commands."""
+def arguments(description, build_dir=None):
+    """The options every check has; `build_dir`, "required" or "optional", adds --build."""
     parser = argparse.ArgumentParser(description=description)
     default_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     parser.add_argument("--root", default=default_root, help="the source tree to check")
     if build_dir:
-        parser.add_argument("--build", required=True, help="a configured and built tree")
+        parser.add_argument("--build", required=build_dir == "required",
+                            help="a configured tree that has its generated headers")
         parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     options.root = os.path.realpath(options.root)

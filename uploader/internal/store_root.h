@@ -47,7 +47,7 @@ class StoreRoot {
  public:
   // Not a valid component of a key, so that no object can live there.
   static constexpr std::string_view kTemporaryFolder = "+tmp";
-  static constexpr int64_t kStaleSeconds = 24 * 60 * 60;
+  static constexpr int64_t kStaleSeconds = int64_t{24} * 60 * 60;
 
   // NotFound only when `path` certainly does not exist.
   static Result<std::unique_ptr<StoreRoot>> Open(const std::string& path);
