@@ -34,6 +34,17 @@ STEPS = ("first", "next", "rescan", "unchanged", "restore")
 SETTLE_SECONDS = 2.2
 
 
+# A program inherits the peak memory of the process that forked it, so that process must be small.
+MEASURED = """
+import json, os, resource, subprocess, sys, time
+begin = time.monotonic()
+code = subprocess.call(sys.argv[2:])
+seconds = time.monotonic() - begin
+peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+os.write(int(sys.argv[1]), json.dumps([code, seconds, peak_kib]).encode())
+"""
+
+
 class Tool:
     """One program under test: a fresh repository per run."""
 
@@ -44,18 +55,17 @@ class Tool:
         self.peak_mib = 0.0
 
     def run(self, *args, cwd=None):
-        started = time.monotonic()
-        process = subprocess.Popen(args, env={**os.environ, **self.env()}, cwd=cwd,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        out, error = process.stdout.read(), process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        process.stdout.close()
-        process.stderr.close()
-        if process.returncode != 0:
-            sys.exit(f"{' '.join(args)} failed: {error.decode(errors='replace')}")
-        self.peak_mib = max(self.peak_mib, usage.ru_maxrss / 1024)
-        return time.monotonic() - started, out
+        results, results_end = os.pipe()
+        process = subprocess.run([sys.executable, "-S", "-c", MEASURED, str(results_end), *args],
+                                 env={**os.environ, **self.env()}, cwd=cwd, check=True,
+                                 pass_fds=[results_end], capture_output=True)
+        code, seconds, peak_kib = json.loads(os.read(results, 4096))
+        os.close(results)
+        os.close(results_end)
+        if code != 0:
+            sys.exit(f"{' '.join(args)} failed: {process.stderr.decode(errors='replace')}")
+        self.peak_mib = max(self.peak_mib, peak_kib / 1024)
+        return seconds, process.stdout
 
     def clean(self):
         for path in (self.repo, self.cache, self.out):
