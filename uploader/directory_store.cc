@@ -223,7 +223,7 @@ class DirectoryStore final : public ObjectStore {
 Result<std::unique_ptr<ObjectStore>> OpenDirectoryStore(const std::string& path,
                                                         const DirectoryStoreOptions& options) {
   if (path.empty()) return Status::InvalidArgument("directory store: the path is empty");
-  if (options.create) SNAP_RETURN_IF_ERROR(MakeDirectories(path));
+  if (options.create) SNAP_RETURN_IF_ERROR(MakeDirectories(path, 0700));
   SNAP_ASSIGN_OR_RETURN(std::unique_ptr<StoreRoot> root, StoreRoot::Open(path));
   return std::unique_ptr<ObjectStore>(std::make_unique<DirectoryStore>(path, std::move(root)));
 }

@@ -6,9 +6,10 @@
 // Temporary files that a crash left are removed when they are older than a day, by the first put of
 // a process.
 //
-// Files are read-only (0444 less the umask) since objects never change. A key whose component
-// begins with ".nfs" is InvalidArgument: NFS clients give such names to deleted files. An object
-// and a folder cannot share a name: Conflict for the second.
+// Files are read-only since objects never change, and for their owner alone (0400, in folders of
+// 0700); in a directory that is writable to its group, for the group too (0440 and 0770, less the
+// umask). A key whose component begins with ".nfs" is InvalidArgument: NFS clients give such names
+// to deleted files. An object and a folder cannot share a name: Conflict for the second.
 //
 // The directory is held open. When its path leads elsewhere later (unmounted, removed, renamed),
 // nothing is NotFound any more; Io says so.
@@ -25,7 +26,7 @@
 namespace snapstore {
 
 struct DirectoryStoreOptions {
-  bool create = false;  // make the directory (and its parents) when missing
+  bool create = false;  // make the directory (and its parents), mode 0700, when missing
 };
 
 // NotFound when `path` does not exist and `create` is off.

@@ -75,6 +75,29 @@ TEST_F(DirectoryStore, KeepsObjectsReadOnlyAndNoTemporaryFiles) {
   EXPECT_EQ(FilesBelow(path_), 1u);
 }
 
+TEST_F(DirectoryStore, ObjectsAreForTheirOwnerUnlessTheFolderIsSharedWithItsGroup) {
+  const mode_t umask_before = ::umask(0);
+  const auto modes = [&](const std::string& path) {
+    const auto store = OpenDirectoryStore(path, {.create = true});
+    EXPECT_TRUE(store.ok() && Put(store->get(), "a/b", AsBytes("x")).ok());
+    std::string found;
+    for (const char* name : {"", "/a", "/a/b"}) {
+      struct stat info {};
+      EXPECT_EQ(::stat((path + name).c_str(), &info), 0);
+      found += fmt::format("{:o} ", info.st_mode & 07777);
+    }
+    return found;
+  };
+  EXPECT_EQ(modes(folder_.File("new")), "700 700 400 ");
+  const std::string shared = folder_.File("shared");
+  for (const auto& [mode, expected] : {std::pair{0755, "755 700 400 "}, {0770, "770 770 440 "}}) {
+    ASSERT_EQ(::mkdir(shared.c_str(), static_cast<mode_t>(mode)), 0);
+    EXPECT_EQ(modes(shared), expected);
+    fs::remove_all(shared);
+  }
+  ::umask(umask_before);
+}
+
 TEST_F(DirectoryStore, PassesOverForeignNames) {
   ASSERT_TRUE(Put(store_.get(), "a/b", AsBytes("x")).ok());
   for (const char* name : {"/README.TXT", "/a/.nfs000000000001", "/a/b c", "/.nfs01", "/a/B"}) {

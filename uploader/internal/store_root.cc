@@ -50,7 +50,10 @@ Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path) {
     return Status::InvalidArgument(fmt::format("{}: it is not a directory", what));
   }
   if (!fd.valid()) return Status::FromErrno(errno, what);
-  return std::unique_ptr<StoreRoot>(new StoreRoot(absolute.get(), std::move(fd)));
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return Status::FromErrno(errno, what);
+  return std::unique_ptr<StoreRoot>(
+      new StoreRoot(absolute.get(), std::move(fd), (info.st_mode & S_IWGRP) != 0));
 }
 
 Status StoreRoot::CheckPresent() const {
@@ -86,7 +89,7 @@ Status StoreRoot::MakeFolder(const std::string& name) {
     const std::lock_guard lock(mutex_);
     if (durable_folders_.count(name) != 0) return Status::Ok();
   }
-  if (::mkdirat(fd_.get(), name.c_str(), 0777) != 0 && errno != EEXIST) {
+  if (::mkdirat(fd_.get(), name.c_str(), FolderMode()) != 0 && errno != EEXIST) {
     return WriteError(errno, "make folder", name);
   }
   // A folder that was there may be another process's, made but not yet durable.
@@ -127,9 +130,10 @@ Result<TemporaryFile> StoreRoot::MakeTemporary() {
   int fd = -1;
   // Names in this folder need not survive a crash, so neither it nor they are synced.
   for (int attempt = 0; fd < 0 && attempt < 2; ++attempt) {
-    fd = ::openat(fd_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    fd = ::openat(fd_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                  shared_ ? 0440 : 0400);
     if (fd >= 0 || errno != ENOENT) break;
-    if (::mkdirat(fd_.get(), folder.c_str(), 0777) != 0 && errno != EEXIST) break;
+    if (::mkdirat(fd_.get(), folder.c_str(), FolderMode()) != 0 && errno != EEXIST) break;
   }
   if (fd < 0) return WriteError(errno, "make temporary file", name);
   TemporaryFile file(fd_.get(), std::move(name), UniqueFd(fd));

@@ -79,13 +79,16 @@ class StoreRoot {
   Result<TemporaryFile> MakeTemporary();
 
  private:
-  StoreRoot(std::string path, UniqueFd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
+  StoreRoot(std::string path, UniqueFd fd, bool shared)
+      : path_(std::move(path)), fd_(std::move(fd)), shared_(shared) {}
 
+  mode_t FolderMode() const { return shared_ ? 0770 : 0700; }
   Status MakeFolder(const std::string& name);
   void RemoveStale(int64_t now_seconds) const;
 
   const std::string path_;  // absolute
   const UniqueFd fd_;
+  const bool shared_;  // with its group
   std::mutex mutex_;
   std::set<std::string, std::less<>> durable_folders_;
   std::once_flag stale_removed_;
