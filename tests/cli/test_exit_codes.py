@@ -1,5 +1,6 @@
 """Bad input: one clear line, the code of docs/exit-codes.md, and nothing else touched."""
 
+import fcntl
 import os
 import shutil
 import threading
@@ -65,6 +66,18 @@ class ExitCodes(harness.CliTest):
                             contains=["no/such"])
         self.one_line_error(1, "dump", "latest", self.src, contains=[self.src.lstrip("/")])
         self.one_line_error(1, "dump", "latest", self.file, "--offset", "8", contains=["beyond"])
+
+    def test_11_while_others_hold_every_index_folder(self):
+        self.snapshot()
+        (cache,) = [entry.path for entry in os.scandir(f"{self.dir}/cache")]
+        for i in range(16):
+            os.makedirs(f"{cache}/index-{i}", exist_ok=True)
+            lock = open(f"{cache}/index-{i}/LOCK", "a")
+            self.addCleanup(lock.close)
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.write("new", b"to be looked up")
+        self.one_line_error(11, "snapshot", self.src, contains=[cache])
+        self.assertEqual(len(self.ok("list", "--json").lines[0]), 1)
 
     def test_1_when_nothing_at_all_can_be_read(self):
         done = self.expect(1, "snapshot", f"{self.dir}/gone")
