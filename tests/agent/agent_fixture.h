@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -20,6 +19,7 @@
 
 #include "agent/cell.h"
 #include "agent/criu_driver.h"
+#include "tests/base/temp_folder.h"
 
 namespace snapstore::agent {
 
@@ -29,12 +29,6 @@ class AgentFixture : public ::testing::Test {
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "needs root";
     signal(SIGPIPE, SIG_IGN);
-    std::string pattern = "/tmp/snapstore-test-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override {
-    if (!directory_.empty()) std::filesystem::remove_all(directory_);
   }
 
   std::string Path(const std::string& name) const { return directory_ + "/" + name; }
@@ -76,7 +70,9 @@ class AgentFixture : public ::testing::Test {
     return true;
   }
 
-  std::string directory_;
+  // Short, for the names of sockets.
+  const TempFolder folder_{"/tmp"};
+  const std::string& directory_ = folder_.path();
 };
 
 // With the CRIU of this machine.

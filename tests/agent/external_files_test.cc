@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -11,6 +10,7 @@
 #include <sstream>
 
 #include "base/file.h"
+#include "tests/base/temp_folder.h"
 
 namespace snapstore::agent {
 namespace {
@@ -21,14 +21,10 @@ using ::testing::StartsWith;
 class ExternalFilesTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = "/tmp/snapstore-test-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
     auto arena = Arena::Create(16 << 20);
     ASSERT_TRUE(arena.ok());
     arena_ = std::move(*arena);
   }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
 
   std::string Write(const std::string& name, const std::string& text) {
     std::ofstream(directory_ + "/" + name) << text;
@@ -50,7 +46,8 @@ class ExternalFilesTest : public ::testing::Test {
     });
   }
 
-  std::string directory_;
+  const TempFolder folder_;
+  const std::string& directory_ = folder_.path();
   std::unique_ptr<Arena> arena_;
 };
 

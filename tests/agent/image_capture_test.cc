@@ -17,6 +17,7 @@
 
 #include "agent/stream_protocol.h"
 #include "base/file.h"
+#include "tests/base/temp_folder.h"
 
 namespace snapstore::agent {
 namespace {
@@ -81,9 +82,6 @@ class FakeCriu {
 class ImageCaptureTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = "/tmp/snapstore-test-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
     arena_ = std::move(*Arena::Create(8 << 20));
     auto capture = ImageCapture::Create(directory_, arena_.get());
     ASSERT_TRUE(capture.ok()) << capture.status().ToString();
@@ -92,7 +90,6 @@ class ImageCaptureTest : public ::testing::Test {
   void TearDown() override {
     capture_.reset();
     EXPECT_TRUE(std::filesystem::is_empty(directory_)) << "the sockets and the hook must be gone";
-    std::filesystem::remove_all(directory_);
   }
 
   // Runs `behaviour` as CRIU; its result is the exit code.
@@ -123,7 +120,9 @@ class ImageCaptureTest : public ::testing::Test {
     return text;
   }
 
-  std::string directory_;
+  // Short, for the names of sockets.
+  const TempFolder folder_{"/tmp"};
+  const std::string& directory_ = folder_.path();
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<ImageCapture> capture_;
   int exit_code_ = -1;

@@ -105,12 +105,13 @@ EngineFixture::EngineFixture(const std::filesystem::path& below)
 
 std::unique_ptr<RepositoryImpl> EngineFixture::OpenRepository(std::unique_ptr<ObjectStore> store,
                                                               const std::string& cache,
-                                                              uint64_t memory_limit) {
+                                                              uint64_t memory_limit,
+                                                              unsigned threads) {
   if (store == nullptr) store = std::make_unique<CountingStore>(store_);
   RepositoryOptions options;
   options.cache_dir = folder_.File(cache);
   options.memory_limit = memory_limit;
-  options.threads = 2;
+  options.threads = threads;
   Result<std::unique_ptr<RepositoryImpl>> opened =
       RepositoryImpl::OpenWithStore(std::move(store), options);
   EXPECT_TRUE(opened.ok()) << opened.status().ToString();

@@ -53,7 +53,8 @@ class EngineFixture : public ::testing::Test {
   // `cache`.
   std::unique_ptr<RepositoryImpl> OpenRepository(std::unique_ptr<ObjectStore> store = nullptr,
                                                  const std::string& cache = "cache",
-                                                 uint64_t memory_limit = 128ull << 20);
+                                                 uint64_t memory_limit = 128ull << 20,
+                                                 unsigned threads = 2);
   RepositoryImpl& repository();
   // Replaces the handle, as another process would have one, with its own view of the store.
   void Reopen(std::unique_ptr<ObjectStore> through);
