@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 
 #include "base/internal/request_step.h"
 #include "base/random.h"
@@ -88,6 +90,31 @@ Status WriteFull(int fd, ByteSpan bytes, std::string_view name) {
     bytes = bytes.subspan(static_cast<size_t>(put));
   }
   return Status::Ok();
+}
+
+int PwriteParts(int fd, std::span<const ByteSpan> parts, uint64_t offset) {
+  std::vector<iovec> vectors;
+  vectors.reserve(parts.size());
+  for (const ByteSpan part : parts) {
+    if (!part.empty()) vectors.push_back({const_cast<uint8_t*>(part.data()), part.size()});
+  }
+  for (size_t next = 0; next < vectors.size();) {
+    const size_t count = std::min<size_t>(vectors.size() - next, IOV_MAX);
+    const ssize_t put =
+        ::pwritev(fd, &vectors[next], static_cast<int>(count), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return put == 0 ? EIO : errno;
+    offset += static_cast<uint64_t>(put);
+    for (auto left = static_cast<size_t>(put); left > 0;) {
+      iovec& vector = vectors[next];
+      const size_t taken = std::min(left, vector.iov_len);
+      vector.iov_base = static_cast<uint8_t*>(vector.iov_base) + taken;
+      vector.iov_len -= taken;
+      left -= taken;
+      if (vector.iov_len == 0) ++next;
+    }
+  }
+  return 0;
 }
 
 Result<Bytes> ReadWholeFile(const std::string& path, size_t bytes_max) {

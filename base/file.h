@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -26,6 +27,9 @@ Result<size_t> PreadFull(int fd, MutableByteSpan out, uint64_t offset, std::stri
 Result<size_t> ReadFull(int fd, MutableByteSpan out, std::string_view name);
 Status PwriteFull(int fd, ByteSpan bytes, uint64_t offset, std::string_view name);
 Status WriteFull(int fd, ByteSpan bytes, std::string_view name);
+// Writes all parts one after the other, in as few calls as the kernel allows. Returns 0 or the
+// errno.
+int PwriteParts(int fd, std::span<const ByteSpan> parts, uint64_t offset);
 
 // Reads a whole file; InvalidArgument when it is longer than `bytes_max`.
 Result<Bytes> ReadWholeFile(const std::string& path, size_t bytes_max);

@@ -24,7 +24,8 @@ Status ChunkFetcher::Read(PackKind kind, const StoredChunk& chunk, Bytes* out) {
   Status failure;
   SNAP_RETURN_IF_ERROR(VisitSingly(
       kind, chunk, 0,
-      [&](size_t, ByteSpan bytes) {
+      [&](std::span<const FetchedChunk> chunks) {
+        const ByteSpan bytes = chunks.front().bytes;
         out->insert(out->end(), bytes.begin(), bytes.end());
         return Status();
       },
@@ -36,8 +37,7 @@ Status ChunkFetcher::Read(PackKind kind, const StoredChunk& chunk, Bytes* out) {
 }
 
 Status ChunkFetcher::VisitSingly(PackKind kind, const StoredChunk& chunk, size_t ordinal,
-                                 const std::function<Status(size_t, ByteSpan)>& visit,
-                                 const std::function<Status(size_t, const Status&)>& failed) {
+                                 const VisitFn& visit, const FailedFn& failed) {
   StoredChunk place = chunk;
   ByteSpan bytes;
   Result<FramePtr> frame = Frame(kind, place.pack, place.frame_offset, place.frame_length);
@@ -50,27 +50,30 @@ Status ChunkFetcher::VisitSingly(PackKind kind, const StoredChunk& chunk, size_t
   if (status.Is(StatusCode::kNotFound)) {
     status = Status::Corruption("its pack is missing: " + status.message());
   }
-  return status.ok() ? visit(ordinal, bytes) : failed(ordinal, status);
+  if (!status.ok()) return failed(ordinal, status);
+  const FetchedChunk fetched{ordinal, bytes};
+  return visit({&fetched, 1});
 }
 
 Status ChunkFetcher::ReadMany(PackKind kind, std::span<const StoredChunk> chunks,
-                              const std::function<Status(size_t, ByteSpan)>& visit,
-                              const std::function<Status(size_t, const Status&)>& failed) {
+                              const VisitFn& visit, const FailedFn& failed) {
   std::vector<size_t> order(chunks.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     const StoredChunk& x = chunks[a];
     const StoredChunk& y = chunks[b];
-    return std::tie(x.pack, x.frame_offset, x.chunk_in_frame) <
-           std::tie(y.pack, y.frame_offset, y.chunk_in_frame);
+    return std::tie(x.pack, x.frame_offset, x.chunk_in_frame, a) <
+           std::tie(y.pack, y.frame_offset, y.chunk_in_frame, b);
   });
+  const auto chunk_at = [&](size_t i) -> const StoredChunk& { return chunks[order[i]]; };
   Bytes stored;
+  DecodedFrame scratch;
   for (size_t begin = 0; begin < order.size();) {
-    const StoredChunk& first = chunks[order[begin]];
+    const StoredChunk& first = chunk_at(begin);
     uint64_t end_offset = uint64_t{first.frame_offset} + first.frame_length;
     size_t end = begin + 1;
     for (; end < order.size(); ++end) {
-      const StoredChunk& next = chunks[order[end]];
+      const StoredChunk& next = chunk_at(end);
       const uint64_t next_end = uint64_t{next.frame_offset} + next.frame_length;
       if (next.pack != first.pack || next.frame_offset > end_offset + kGapMax ||
           next_end - first.frame_offset > kReadBytesMax) {
@@ -86,37 +89,49 @@ Status ChunkFetcher::ReadMany(PackKind kind, std::span<const StoredChunk> chunks
     } else {
       stored.clear();  // each frame is then tried alone
     }
-    SNAP_RETURN_IF_ERROR(VisitRun(kind, chunks, std::span(order).subspan(begin, end - begin),
-                                  stored, visit, failed));
+    for (size_t at = begin; at < end;) {
+      size_t frame_end = at + 1;
+      while (frame_end < end && chunk_at(frame_end).frame_offset == chunk_at(at).frame_offset) {
+        ++frame_end;
+      }
+      ByteSpan frame;
+      const uint64_t in_read = chunk_at(at).frame_offset - first.frame_offset;
+      if (!stored.empty()) {
+        frame = ByteSpan(stored).subspan(in_read, chunk_at(at).frame_length);
+      }
+      SNAP_RETURN_IF_ERROR(VisitFrame(kind, chunks, std::span(order).subspan(at, frame_end - at),
+                                      frame, &scratch, visit, failed));
+      at = frame_end;
+    }
     begin = end;
   }
   return {};
 }
 
-Status ChunkFetcher::VisitRun(PackKind kind, std::span<const StoredChunk> chunks,
-                              std::span<const size_t> order, ByteSpan stored,
-                              const std::function<Status(size_t, ByteSpan)>& visit,
-                              const std::function<Status(size_t, const Status&)>& failed) {
-  const uint32_t base = chunks[order.front()].frame_offset;
-  FramePtr frame;
-  uint32_t frame_offset = 0;
+Status ChunkFetcher::VisitFrame(PackKind kind, std::span<const StoredChunk> chunks,
+                                std::span<const size_t> order, ByteSpan stored,
+                                DecodedFrame* scratch, const VisitFn& visit,
+                                const FailedFn& failed) {
+  const bool decoded = !stored.empty() && Decode(stored, scratch).ok();
+  std::vector<FetchedChunk> fetched;
+  fetched.reserve(order.size());
+  std::vector<size_t> missed;
+  const StoredChunk* last = nullptr;  // verified
   for (const size_t ordinal : order) {
     const StoredChunk& chunk = chunks[ordinal];
-    if (frame == nullptr || chunk.frame_offset != frame_offset) {
-      frame = nullptr;
-      frame_offset = chunk.frame_offset;
-      const uint64_t at = frame_offset - base;
-      if (at + chunk.frame_length <= stored.size()) {
-        Result<FramePtr> decoded = Decode(stored.subspan(at, chunk.frame_length));
-        if (decoded.ok()) frame = *decoded;
-      }
-    }
     ByteSpan bytes;
-    if (frame != nullptr && Verify(*frame, chunk, &bytes).ok()) {
-      SNAP_RETURN_IF_ERROR(visit(ordinal, bytes));
+    if (last != nullptr && last->chunk_in_frame == chunk.chunk_in_frame && last->id == chunk.id) {
+      fetched.push_back({ordinal, fetched.back().bytes});
+    } else if (decoded && Verify(*scratch, chunk, &bytes).ok()) {
+      fetched.push_back({ordinal, bytes});
+      last = &chunk;
     } else {
-      SNAP_RETURN_IF_ERROR(VisitSingly(kind, chunk, ordinal, visit, failed));
+      missed.push_back(ordinal);
     }
+  }
+  if (!fetched.empty()) SNAP_RETURN_IF_ERROR(visit(fetched));
+  for (const size_t ordinal : missed) {
+    SNAP_RETURN_IF_ERROR(VisitSingly(kind, chunks[ordinal], ordinal, visit, failed));
   }
   return {};
 }
@@ -136,14 +151,15 @@ Result<ChunkFetcher::FramePtr> ChunkFetcher::Frame(PackKind kind, const PackId& 
     read = store_->GetRange(PackKey(other, pack), offset, stored);
   }
   SNAP_RETURN_IF_ERROR(read);
-  SNAP_ASSIGN_OR_RETURN(FramePtr frame, Decode(stored));
+  auto frame = std::make_shared<DecodedFrame>();
+  SNAP_RETURN_IF_ERROR(Decode(stored, frame.get()));
   Keep(key, frame);
   std::lock_guard lock(mutex_);
   bytes_fetched_ += length;
-  return frame;
+  return FramePtr(std::move(frame));
 }
 
-Result<ChunkFetcher::FramePtr> ChunkFetcher::Decode(ByteSpan stored) {
+Status ChunkFetcher::Decode(ByteSpan stored, DecodedFrame* out) {
   std::unique_ptr<FrameDecoder> decoder;
   {
     std::lock_guard lock(mutex_);
@@ -153,12 +169,10 @@ Result<ChunkFetcher::FramePtr> ChunkFetcher::Decode(ByteSpan stored) {
     }
   }
   if (decoder == nullptr) decoder = std::make_unique<FrameDecoder>();
-  auto frame = std::make_shared<DecodedFrame>();
-  const Status status = decoder->Decode(stored, frame.get());
+  const Status status = decoder->Decode(stored, out);
   std::lock_guard lock(mutex_);
   decoders_.push_back(std::move(decoder));
-  if (!status.ok()) return status;
-  return FramePtr(std::move(frame));
+  return status;
 }
 
 Status ChunkFetcher::Verify(const DecodedFrame& frame, const StoredChunk& chunk,

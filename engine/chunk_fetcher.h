@@ -32,6 +32,15 @@ struct StoredChunk {
   uint16_t chunk_in_frame = 0;
 };
 
+// A chunk that was asked for, verified.
+struct FetchedChunk {
+  size_t ordinal = 0;  // in what was asked for
+  ByteSpan bytes;
+};
+
+using VisitFn = std::function<Status(std::span<const FetchedChunk>)>;
+using FailedFn = std::function<Status(size_t ordinal, const Status&)>;
+
 // Finds a chunk by its id alone; empty when no pack has it.
 using LocateFn = std::function<Result<std::optional<ChunkLocation>>(const ChunkId&)>;
 
@@ -45,11 +54,10 @@ class ChunkFetcher {
   Status Read(PackKind kind, const StoredChunk& chunk, Bytes* out);
 
   // Reads many chunks, given in any order; neighbouring frames are fetched together. `visit` gets
-  // each chunk's ordinal in `chunks` and its bytes, in order of their place in the store, and is
-  // not called for a chunk that could not be read: `failed` gets those.
-  Status ReadMany(PackKind kind, std::span<const StoredChunk> chunks,
-                  const std::function<Status(size_t, ByteSpan)>& visit,
-                  const std::function<Status(size_t, const Status&)>& failed);
+  // those of one frame at a time, in order of their place in it; their bytes are gone when it
+  // returns. Chunks that could not be read go to `failed` instead.
+  Status ReadMany(PackKind kind, std::span<const StoredChunk> chunks, const VisitFn& visit,
+                  const FailedFn& failed);
 
   uint64_t bytes_fetched() const;
 
@@ -58,16 +66,16 @@ class ChunkFetcher {
   using FramePtr = std::shared_ptr<const DecodedFrame>;
 
   Result<FramePtr> Frame(PackKind kind, const PackId& pack, uint32_t offset, uint32_t length);
-  Result<FramePtr> Decode(ByteSpan stored);
+  Status Decode(ByteSpan stored, DecodedFrame* out);
   Status Verify(const DecodedFrame& frame, const StoredChunk& chunk, ByteSpan* out) const;
   // Where the chunk is if not where the hint says; `cause` if nowhere.
   Result<FramePtr> Relocate(PackKind kind, StoredChunk* chunk, const Status& cause);
-  Status VisitRun(PackKind kind, std::span<const StoredChunk> chunks, std::span<const size_t> order,
-                  ByteSpan stored, const std::function<Status(size_t, ByteSpan)>& visit,
-                  const std::function<Status(size_t, const Status&)>& failed);
-  Status VisitSingly(PackKind kind, const StoredChunk& chunk, size_t ordinal,
-                     const std::function<Status(size_t, ByteSpan)>& visit,
-                     const std::function<Status(size_t, const Status&)>& failed);
+  // Those of `order` lie in one frame, which is `stored`, or could not be read if that is empty.
+  Status VisitFrame(PackKind kind, std::span<const StoredChunk> chunks,
+                    std::span<const size_t> order, ByteSpan stored, DecodedFrame* scratch,
+                    const VisitFn& visit, const FailedFn& failed);
+  Status VisitSingly(PackKind kind, const StoredChunk& chunk, size_t ordinal, const VisitFn& visit,
+                     const FailedFn& failed);
   FramePtr Cached(const FrameKey& key);
   void Keep(const FrameKey& key, const FramePtr& frame);
 

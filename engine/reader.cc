@@ -135,8 +135,8 @@ class ContentReaderImpl final : public ContentReader {
     }
     return fetcher->ReadMany(
         PackKind::kData, chunks,
-        [&](size_t i, ByteSpan bytes) {
-          Place(pieces[i], bytes, offset, out);
+        [&](std::span<const FetchedChunk> fetched) {
+          for (const auto& [i, bytes] : fetched) Place(pieces[i], bytes, offset, out);
           return Status();
         },
         [](size_t, const Status& status) { return status; });

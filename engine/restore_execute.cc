@@ -1,6 +1,7 @@
 #include "engine/restore_execute.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/file.h"
 #include "base/status_macros.h"
@@ -25,7 +26,7 @@ RestoreExecutor::RestoreExecutor(RepositoryImpl* repository, const OpenedSnapsho
     : repository_(repository),
       snapshot_(snapshot),
       report_(report),
-      scratch_(repository->memory().threads) {}
+      scratch_(repository->memory().threads + 1) {}
 
 Status RestoreExecutor::Run(RestoreWindow* window) {
   const auto poll = [this] { return report_->Poll(); };
@@ -111,17 +112,13 @@ Status RestoreExecutor::RunBatch(const RestoreWindow& window, std::span<const Re
   const auto output_of = [&](const RestorePart& part) {
     return window.outputs()[part.output].get();
   };
-  const auto end_part = [&](const RestorePart& part) {
-    report_->progress().AddBytes(part.bytes());
-    return output_of(part)->PartDone();
-  };
   const auto fail_part = [&](const RestorePart& part, const Status& status) {
     output_of(part)->Fail(status);
-    return end_part(part);
+    return EndPart(output_of(part), part);
   };
   for (const RestorePart& part : batch) {
     if (output_of(part)->failed()) {
-      SNAP_RETURN_IF_ERROR(end_part(part));
+      SNAP_RETURN_IF_ERROR(EndPart(output_of(part), part));
       continue;
     }
     const Result<StoredChunk> chunk = snapshot_->nodes->Resolve(part.chunk);
@@ -132,24 +129,69 @@ Status RestoreExecutor::RunBatch(const RestoreWindow& window, std::span<const Re
     chunks.push_back(*chunk);
     parts.push_back(&part);
   }
+  std::vector<Fetched> fetched;
   return repository_->fetcher().ReadMany(
       PackKind::kData, chunks,
-      [&](size_t i, ByteSpan bytes) -> Status {
-        const RestorePart& part = *parts[i];
-        Status written = WritePart(output_of(part), part, bytes, scratch);
-        if (EndsRestore(written)) return written;
-        return written.ok() ? end_part(part) : fail_part(part, written);
+      [&](std::span<const FetchedChunk> chunks_of_frame) -> Status {
+        fetched.clear();
+        for (const FetchedChunk& chunk : chunks_of_frame) {
+          fetched.push_back({parts[chunk.ordinal], chunk.bytes});
+        }
+        return WriteParts(window, fetched, scratch);
       },
       [&](size_t i, const Status& status) -> Status {
         return EndsEntryOnly(status) ? fail_part(*parts[i], status) : status;
       });
 }
 
-Status RestoreExecutor::WritePart(RestoreOutput* output, const RestorePart& part, ByteSpan bytes,
-                                  Scratch* scratch) {
+Status RestoreExecutor::EndPart(RestoreOutput* output, const RestorePart& part) {
+  report_->progress().AddBytes(part.bytes());
+  return output->PartDone();
+}
+
+Status RestoreExecutor::WriteParts(const RestoreWindow& window, std::span<Fetched> fetched,
+                                   Scratch* scratch) {
+  std::sort(fetched.begin(), fetched.end(), [](const Fetched& a, const Fetched& b) {
+    return std::tie(a.part->output, a.part->offset) < std::tie(b.part->output, b.part->offset);
+  });
+  for (size_t begin = 0; begin < fetched.size();) {
+    size_t end = begin + 1;
+    const auto follows = [&](const RestorePart& part, const RestorePart& before) {
+      return part.output == before.output && part.offset == before.offset + before.bytes() &&
+             part.count == 1 && before.count == 1;
+    };
+    while (end < fetched.size() && follows(*fetched[end].part, *fetched[end - 1].part)) ++end;
+    RestoreOutput* const output = window.outputs()[fetched[begin].part->output].get();
+    const std::span<const Fetched> run = fetched.subspan(begin, end - begin);
+    const Status written = WriteRun(output, run, scratch);
+    if (EndsRestore(written)) return written;
+    if (!written.ok()) output->Fail(written);
+    for (const Fetched& each : run) SNAP_RETURN_IF_ERROR(EndPart(output, *each.part));
+    begin = end;
+  }
+  return {};
+}
+
+Status RestoreExecutor::WriteRun(RestoreOutput* output, std::span<const Fetched> run,
+                                 Scratch* scratch) {
   if (output->failed()) return {};
   SNAP_ASSIGN_OR_RETURN(const int fd, output->Pin());
-  Status written = output->Write(fd, part.offset, bytes, part.count, &scratch->bytes);
+  const RestorePart& first = *run.front().part;
+  Status written;
+  if (first.count > 1) {
+    written = output->Repeat(fd, first.offset, run.front().bytes, first.count, &scratch->bytes);
+  } else {
+    scratch->pieces.clear();
+    for (const Fetched& each : run) {
+      ByteSpan* const last = scratch->pieces.empty() ? nullptr : &scratch->pieces.back();
+      if (last != nullptr && last->data() + last->size() == each.bytes.data()) {
+        *last = ByteSpan(last->data(), last->size() + each.bytes.size());
+      } else {
+        scratch->pieces.push_back(each.bytes);
+      }
+    }
+    written = output->Write(fd, first.offset, scratch->pieces);
+  }
   output->Unpin();
   return written;
 }

@@ -26,6 +26,11 @@ class RestoreExecutor {
  private:
   struct Scratch {
     Bytes bytes;
+    std::vector<ByteSpan> pieces;
+  };
+  struct Fetched {
+    const RestorePart* part = nullptr;
+    ByteSpan bytes;  // of the chunk
   };
 
   Status Prepare(RestoreWindow* window);
@@ -33,8 +38,10 @@ class RestoreExecutor {
   Result<bool> PreparePart(RestoreOutput* output, const RestorePart& part, Scratch* scratch);
   Status RunBatch(const RestoreWindow& window, std::span<const RestorePart> batch,
                   Scratch* scratch);
-  Status WritePart(RestoreOutput* output, const RestorePart& part, ByteSpan bytes,
-                   Scratch* scratch);
+  Status EndPart(RestoreOutput* output, const RestorePart& part);
+  // Writes what one frame brought, neighbours together.
+  Status WriteParts(const RestoreWindow& window, std::span<Fetched> fetched, Scratch* scratch);
+  Status WriteRun(RestoreOutput* output, std::span<const Fetched> run, Scratch* scratch);
 
   RepositoryImpl* const repository_;
   const OpenedSnapshot* const snapshot_;

@@ -1,6 +1,7 @@
 #include "engine/restore_output.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -160,14 +161,21 @@ Status RestoreOutput::WriteDiffering(int fd, uint64_t offset, ByteSpan bytes, By
   return {};
 }
 
-Status RestoreOutput::Write(int fd, uint64_t offset, ByteSpan bytes, uint64_t count,
-                            Bytes* scratch) {
-  if (count == 1) {
-    // The plan has found that it differs.
-    SNAP_RETURN_IF_ERROR(PwriteFull(fd, bytes, offset, entry_.path));
-    context_->report->AddWritten(bytes.size());
-    return {};
+Status RestoreOutput::Write(int fd, uint64_t offset, std::span<const ByteSpan> pieces) {
+  std::unique_lock writing(write_mutex_);
+  const int error_number = PwriteParts(fd, pieces, offset);
+  writing.unlock();
+  if (error_number != 0) {
+    return Status::FromErrno(error_number, fmt::format("write {} at {}", entry_.path, offset));
   }
+  uint64_t bytes = 0;
+  for (const ByteSpan piece : pieces) bytes += piece.size();
+  context_->report->AddWritten(bytes);
+  return {};
+}
+
+Status RestoreOutput::Repeat(int fd, uint64_t offset, ByteSpan bytes, uint64_t count,
+                             Bytes* scratch) {
   const uint64_t batch = std::clamp<uint64_t>(kStepBytes / bytes.size(), 1, count);
   Bytes repeated;
   repeated.reserve(batch * bytes.size());

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <span>
 
 #include "base/bytes.h"
 #include "base/unique_fd.h"
@@ -62,8 +63,10 @@ class RestoreOutput {
   // Marks the file as failed; the first call reports it.
   void Fail(const Status& status);
 
+  // Writes `pieces` one after the other from `offset`. The caller has found that they differ.
+  Status Write(int fd, uint64_t offset, std::span<const ByteSpan> pieces);
   // Writes `count` repetitions of `bytes` from `offset`, only what differs if compares().
-  Status Write(int fd, uint64_t offset, ByteSpan bytes, uint64_t count, Bytes* scratch);
+  Status Repeat(int fd, uint64_t offset, ByteSpan bytes, uint64_t count, Bytes* scratch);
   // Makes a range zero that may hold data.
   Status Zero(int fd, uint64_t offset, uint64_t length, Bytes* scratch);
 
@@ -83,6 +86,9 @@ class RestoreOutput {
   std::atomic<uint64_t> parts_ = 1;
   std::atomic<bool> failed_ = false;
   std::atomic<bool> finished_ = false;
+
+  // File systems let one writer into a file at a time; the others would spin in the kernel.
+  std::mutex write_mutex_;
 
   std::mutex mutex_;  // guards what follows
   UniqueFd fd_;

@@ -4,12 +4,10 @@
 #include <fmt/format.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -24,30 +22,6 @@ namespace {
 
 using internal::StoreRoot;
 using internal::TemporaryFile;
-
-// Writes all parts with as few calls as the kernel allows.
-int WriteParts(int fd, std::span<const ByteSpan> parts) {
-  std::vector<iovec> vectors;
-  vectors.reserve(parts.size());
-  for (const ByteSpan part : parts) {
-    if (!part.empty()) vectors.push_back({const_cast<uint8_t*>(part.data()), part.size()});
-  }
-  for (size_t next = 0; next < vectors.size();) {
-    const size_t count = std::min<size_t>(vectors.size() - next, IOV_MAX);
-    const ssize_t put = ::writev(fd, &vectors[next], static_cast<int>(count));
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return put == 0 ? EIO : errno;
-    for (auto left = static_cast<size_t>(put); left > 0;) {
-      iovec& vector = vectors[next];
-      const size_t taken = std::min(left, vector.iov_len);
-      vector.iov_base = static_cast<uint8_t*>(vector.iov_base) + taken;
-      vector.iov_len -= taken;
-      left -= taken;
-      if (vector.iov_len == 0) ++next;
-    }
-  }
-  return 0;
-}
 
 bool IsLinkRefused(int error_number) {
   return error_number == EPERM || error_number == EOPNOTSUPP || error_number == ENOSYS ||
@@ -161,7 +135,7 @@ class DirectoryStore final : public ObjectStore {
 
   Result<PutOutcome> Create(const ObjectKey& key, std::span<const ByteSpan> parts) {
     SNAP_ASSIGN_OR_RETURN(TemporaryFile file, root_->MakeTemporary());
-    if (const int error_number = WriteParts(file.fd(), parts); error_number != 0) {
+    if (const int error_number = PwriteParts(file.fd(), parts, 0); error_number != 0) {
       return root_->WriteError(error_number, "write", key.text());
     }
     SNAP_RETURN_IF_ERROR(SyncFd(file.fd(), fmt::format("{}/{}", root_->path(), key.text())));

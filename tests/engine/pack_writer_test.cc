@@ -43,9 +43,11 @@ TEST(PackWriter, EveryChunkIsReadBackByItsReference) {
   size_t visited = 0;
   const Status status = bench.fetcher().ReadMany(
       PackKind::kData, chunks,
-      [&](size_t i, ByteSpan bytes) {
-        EXPECT_EQ(Bytes(bytes.begin(), bytes.end()), contents[i]);
-        ++visited;
+      [&](std::span<const FetchedChunk> fetched) {
+        for (const auto& [i, bytes] : fetched) {
+          EXPECT_EQ(Bytes(bytes.begin(), bytes.end()), contents[i]);
+        }
+        visited += fetched.size();
         return Status();
       },
       [](size_t, const Status& failure) { return failure; });
