@@ -28,15 +28,20 @@ uint64_t FrameChecksum(ByteSpan header, ByteSpan payload) {
                               XXH3_64bits(header.data(), kChecksumOffset));
 }
 
-// Whether zstd is worth its time: the first level on a sample from the middle must save 3 %.
+// Whether zstd is worth its time: its first level must save 3 % of samples from all over the frame.
 bool LooksCompressible(ZSTD_CCtx* context, ByteSpan plain) {
-  constexpr size_t kSampleBytes = 16 << 10;
-  if (plain.size() < 4 * kSampleBytes) return true;
-  const ByteSpan sample = plain.subspan(plain.size() / 2 - kSampleBytes / 2, kSampleBytes);
-  uint8_t scratch[kSampleBytes];
-  const size_t limit = kSampleBytes - kSampleBytes / 32;
-  const size_t got =
-      ZSTD_compressCCtx(context, scratch, limit, sample.data(), sample.size(), /*level=*/1);
+  constexpr size_t kSamples = 8;
+  constexpr size_t kSampleBytes = 2 << 10;
+  constexpr size_t kAllBytes = kSamples * kSampleBytes;
+  if (plain.size() < 4 * kAllBytes) return true;
+  uint8_t samples[kAllBytes];
+  for (size_t i = 0; i < kSamples; ++i) {
+    const size_t at = (plain.size() - kSampleBytes) / (kSamples - 1) * i;
+    std::memcpy(samples + i * kSampleBytes, plain.data() + at, kSampleBytes);
+  }
+  uint8_t scratch[kAllBytes];
+  constexpr size_t kLimit = kAllBytes - kAllBytes / 32;
+  const size_t got = ZSTD_compressCCtx(context, scratch, kLimit, samples, kAllBytes, /*level=*/1);
   return ZSTD_isError(got) == 0;
 }
 
@@ -44,35 +49,34 @@ bool LooksCompressible(ZSTD_CCtx* context, ByteSpan plain) {
 
 struct FrameEncoder::Context {
   ZSTD_CCtx* zstd = ZSTD_createCCtx();
-  int level = 3;
+  Bytes out;  // only ever grows: a vector that is made longer is filled with zeros first
   ~Context() { ZSTD_freeCCtx(zstd); }
 };
 
-FrameEncoder::FrameEncoder(int compression_level) : context_(std::make_unique<Context>()) {
+FrameEncoder::FrameEncoder() : context_(std::make_unique<Context>()) {
   SNAP_CHECK(context_->zstd != nullptr);
-  context_->level = compression_level;
 }
 
 FrameEncoder::~FrameEncoder() = default;
 
-Status FrameEncoder::Encode(PlainFrame* frame, Bytes* out) {
+Result<ByteSpan> FrameEncoder::Encode(PlainFrame* frame, int level) {
   SNAP_CHECK(!frame->chunks.empty() && frame->chunks.size() <= kFrameChunksMax);
   ByteWriter lengths(&frame->data);
   for (const ChunkId& chunk : frame->chunks) lengths.U32(chunk.length);
   const ByteSpan plain(frame->data);
   SNAP_CHECK(plain.size() <= kFramePlainMax);
 
-  const size_t start = out->size();
   const size_t bound = ZSTD_compressBound(plain.size());
-  out->resize(start + kFrameHeaderBytes + bound);
-  uint8_t* const header = out->data() + start;
+  Bytes& out = context_->out;
+  if (out.size() < kFrameHeaderBytes + bound) out.resize(kFrameHeaderBytes + bound);
+  uint8_t* const header = out.data();
   uint8_t* const payload = header + kFrameHeaderBytes;
 
   Codec codec = Codec::kRaw;
   size_t stored = plain.size();
   if (LooksCompressible(context_->zstd, plain)) {
     const size_t packed = ZSTD_compressCCtx(context_->zstd, payload, bound, plain.data(),
-                                            plain.size(), context_->level);
+                                            plain.size(), level);
     if (ZSTD_isError(packed) != 0) {
       return Status::Internal(fmt::format("zstd: {}", ZSTD_getErrorName(packed)));
     }
@@ -91,8 +95,7 @@ Status FrameEncoder::Encode(PlainFrame* frame, Bytes* out) {
   StoreLe<uint32_t>(header + 12, kFrameMagic);
   StoreLe<uint64_t>(header + kChecksumOffset,
                     FrameChecksum({header, kFrameHeaderBytes}, {payload, stored}));
-  out->resize(start + kFrameHeaderBytes + stored);
-  return {};
+  return ByteSpan(out).first(kFrameHeaderBytes + stored);
 }
 
 uint64_t StoredFrameLength(ByteSpan header) {

@@ -21,7 +21,7 @@ namespace snapstore {
 
 inline constexpr uint32_t kFrameHeaderBytes = 24;
 // A frame is closed once it holds this many plain bytes.
-inline constexpr uint32_t kFramePlainTarget = 256u << 10;
+inline constexpr uint32_t kFramePlainTarget = 1u << 20;
 inline constexpr uint16_t kFrameChunksMax = 4096;
 
 // Chunks on their way into a frame.
@@ -34,14 +34,14 @@ struct PlainFrame {
 
 class FrameEncoder {
  public:
-  explicit FrameEncoder(int compression_level);
+  FrameEncoder();
   ~FrameEncoder();
   FrameEncoder(const FrameEncoder&) = delete;
   FrameEncoder& operator=(const FrameEncoder&) = delete;
 
-  // Appends the stored form of `frame` to `out`. `frame->data` is used as scratch.
-  // REQUIRES: at least one chunk.
-  Status Encode(PlainFrame* frame, Bytes* out);
+  // The stored form of `frame`, compressed at a zstd `level`; valid until the next call.
+  // `frame->data` is used as scratch. REQUIRES: at least one chunk.
+  Result<ByteSpan> Encode(PlainFrame* frame, int level);
 
  private:
   struct Context;

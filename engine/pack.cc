@@ -89,9 +89,10 @@ Result<PackFooter> ParseFooter(const Trailer& trailer, ByteSpan footer) {
 
 }  // namespace
 
-PackBuilder::PackBuilder(PackKind kind, size_t capacity_hint) {
+PackBuilder::PackBuilder(PackKind kind, Bytes storage) {
   pack_.kind = kind;
-  pack_.bytes.reserve(capacity_hint);
+  pack_.bytes = std::move(storage);
+  pack_.bytes.clear();
   ByteWriter writer(&pack_.bytes);
   writer.Raw(AsBytes(kPackMagic));
   writer.U16(kFormatVersion);

@@ -32,7 +32,8 @@ struct SealedPack {
 
 class PackBuilder {
  public:
-  explicit PackBuilder(PackKind kind, size_t capacity_hint);
+  // `storage` is memory to use again; its content is dropped.
+  explicit PackBuilder(PackKind kind, Bytes storage = {});
 
   // Appends one stored frame; returns its offset in the pack.
   uint32_t Append(ByteSpan frame, std::span<const ChunkId> chunks);
@@ -43,16 +44,9 @@ class PackBuilder {
   SealedPack Seal() &&;
 
  private:
-  struct FrameRecord {
-    uint32_t offset;
-    uint32_t length;
-    uint16_t chunk_count;
-  };
-
   void HashNew();
 
   SealedPack pack_;
-  std::vector<FrameRecord> frames_;
   Sha256 hash_;
   size_t hashed_ = 0;
 };

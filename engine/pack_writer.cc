@@ -9,7 +9,7 @@ namespace {
 // One pack on its way while the next is filled keeps a store busy; more would only hold memory.
 constexpr size_t kUploadThreads = 1;
 constexpr size_t kUploadQueue = 1;
-constexpr size_t kFramesQueuedPerThread = 4;
+constexpr size_t kFramesQueuedPerThread = 1;
 // Room beyond the sealing size for the last frame and the footer.
 constexpr size_t kPackSlack = 4 << 20;
 
@@ -39,6 +39,7 @@ PackWriter::PackWriter(ObjectStore* store, ChunkIndex* index, SegmentPublisher* 
       publisher_(publisher),
       table_(table),
       options_(options),
+      level_(options.compression_level),
       frame_queue_(kFramesQueuedPerThread * options.threads),
       upload_queue_(kUploadQueue) {
   for (unsigned i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { CompressLoop(); });
@@ -69,10 +70,7 @@ Result<PendingRef> PackWriter::Put(PackKind kind, const ChunkId& id, ByteSpan co
   }
 
   OpenFrame& frame = frame_of(kind);
-  if (frame.slot == nullptr) {
-    frame.slot = std::make_shared<FrameSlot>();
-    frame.plain.data.reserve(kFramePlainTarget + kChunkBytesMax / 4);
-  }
+  if (frame.slot == nullptr) StartFrame(&frame);
   const auto ordinal = static_cast<uint16_t>(frame.plain.chunks.size());
   PendingRef ref(id, frame.slot, ordinal);
   frame.plain.data.insert(frame.plain.data.end(), content.begin(), content.end());
@@ -89,14 +87,21 @@ Result<PendingRef> PackWriter::Put(PackKind kind, const ChunkId& id, ByteSpan co
   return ref;
 }
 
+void PackWriter::StartFrame(OpenFrame* frame) {
+  frame->slot = std::make_shared<FrameSlot>();
+  {
+    std::lock_guard lock(mutex_);
+    if (!spare_frames_.empty()) {
+      frame->plain = std::move(spare_frames_.back());
+      spare_frames_.pop_back();
+    }
+  }
+  frame->plain.data.reserve(kFramePlainTarget + kChunkBytesMax / 4);
+}
+
 Status PackWriter::CloseFrame(PackKind kind) {
-  OpenFrame& frame = frame_of(kind);
-  if (frame.slot == nullptr) return {};
-  FrameJob job;
-  job.kind = kind;
-  job.plain = std::move(frame.plain);
-  job.slot = std::move(frame.slot);
-  frame = OpenFrame();
+  if (frame_of(kind).slot == nullptr) return {};
+  FrameJob job{kind, std::exchange(frame_of(kind), OpenFrame())};
   {
     std::lock_guard lock(mutex_);
     ++frames_in_flight_;
@@ -135,12 +140,10 @@ Status PackWriter::Flush() {
 }
 
 void PackWriter::CompressLoop() {
-  FrameEncoder encoder(options_.compression_level);
-  Bytes stored;
+  FrameEncoder encoder;
   while (std::optional<FrameJob> job = frame_queue_.Pop()) {
-    stored.clear();
-    Status status = encoder.Encode(&job->plain, &stored);
-    if (status.ok()) status = PlaceFrame(*job, stored);
+    const Result<ByteSpan> stored = encoder.Encode(&job->frame.plain, level_.level());
+    const Status status = stored.ok() ? PlaceFrame(std::move(*job), *stored) : stored.status();
     if (!status.ok()) {
       Fail(status);
       return;
@@ -148,32 +151,50 @@ void PackWriter::CompressLoop() {
   }
 }
 
-Status PackWriter::PlaceFrame(const FrameJob& job, ByteSpan stored) {
+Status PackWriter::PlaceFrame(FrameJob job, ByteSpan stored) {
   OpenPack full;
+  FrameSlot& slot = *job.frame.slot;
   {
     std::lock_guard lock(pack_mutex_);
     OpenPack& pack = pack_of(job.kind);
     if (pack.builder == nullptr) {
-      pack.builder = std::make_unique<PackBuilder>(job.kind, options_.pack_bytes + kPackSlack);
+      pack.builder = std::make_unique<PackBuilder>(job.kind, TakePackStorage());
       pack.ordinal = table_->Reserve();
     }
-    job.slot->pack = pack.ordinal;
-    job.slot->offset = pack.builder->Append(stored, job.plain.chunks);
-    job.slot->length = static_cast<uint32_t>(stored.size());
+    slot.pack = pack.ordinal;
+    slot.offset = pack.builder->Append(stored, job.frame.plain.chunks);
+    slot.length = static_cast<uint32_t>(stored.size());
     if (pack.builder->size() >= options_.pack_bytes) full = std::exchange(pack, OpenPack());
   }
   SNAP_RETURN_IF_ERROR(Seal(std::move(full)));
+  job.frame.plain.data.clear();
+  job.frame.plain.chunks.clear();
   std::lock_guard lock(mutex_);
-  job.slot->placed.store(true, std::memory_order_release);
+  slot.placed.store(true, std::memory_order_release);
+  spare_frames_.push_back(std::move(job.frame.plain));
   --frames_in_flight_;
   changed_.notify_all();
   return {};
+}
+
+Bytes PackWriter::TakePackStorage() {
+  Bytes storage;
+  {
+    std::lock_guard lock(mutex_);
+    if (!spare_packs_.empty()) {
+      storage = std::move(spare_packs_.back());
+      spare_packs_.pop_back();
+    }
+  }
+  storage.reserve(options_.pack_bytes + kPackSlack);
+  return storage;
 }
 
 Status PackWriter::Seal(OpenPack pack) {
   if (pack.builder == nullptr) return {};
   {
     std::lock_guard lock(mutex_);
+    if (pack.builder->size() >= options_.pack_bytes) level_.OnPackFull(uploads_in_flight_);
     ++uploads_in_flight_;
   }
   UploadJob job{std::move(*pack.builder).Seal(), pack.ordinal};
@@ -190,7 +211,7 @@ void PackWriter::UploadLoop() {
 }
 
 Status PackWriter::Upload(UploadJob* job) {
-  const SealedPack& pack = job->pack;
+  SealedPack& pack = job->pack;
   const ByteSpan parts[] = {pack.bytes};
   const auto put = store_->PutIfAbsent(PackKey(pack.kind, pack.id), parts);
   if (!put.ok()) return put.status().WithContext("store pack " + pack.id.ToHex());
@@ -200,6 +221,7 @@ Status PackWriter::Upload(UploadJob* job) {
   std::lock_guard lock(mutex_);
   for (const PackChunk& chunk : pack.chunks) session_.erase(chunk.id);
   stats_.bytes_stored += pack.bytes.size();
+  spare_packs_.push_back(std::move(pack.bytes));
   --uploads_in_flight_;
   changed_.notify_all();
   return {};

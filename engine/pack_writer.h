@@ -24,6 +24,7 @@
 #include "base/bounded_queue.h"
 #include "engine/format.h"
 #include "engine/frame.h"
+#include "engine/level_chooser.h"
 #include "engine/pack.h"
 #include "engine/pack_table.h"
 #include "engine/segment_publisher.h"
@@ -60,8 +61,8 @@ class PendingRef {
 };
 
 struct PackWriterOptions {
-  unsigned threads = 2;  // compression workers
-  int compression_level = 3;
+  unsigned threads = 2;       // compression workers
+  int compression_level = 0;  // of zstd; 0: LevelChooser's
   size_t pack_bytes = 32 << 20;  // a pack is sealed once it is this large
 };
 
@@ -93,14 +94,13 @@ class PackWriter {
   PackWriterStats stats() const;
 
  private:
-  struct FrameJob {
-    PackKind kind = PackKind::kData;
-    PlainFrame plain;
-    std::shared_ptr<FrameSlot> slot;
-  };
   struct OpenFrame {
     PlainFrame plain;
     std::shared_ptr<FrameSlot> slot;
+  };
+  struct FrameJob {
+    PackKind kind = PackKind::kData;
+    OpenFrame frame;
   };
   struct OpenPack {
     std::unique_ptr<PackBuilder> builder;
@@ -118,9 +118,11 @@ class PackWriter {
   OpenFrame& frame_of(PackKind kind) { return frames_[kind == PackKind::kData ? 0 : 1]; }
   OpenPack& pack_of(PackKind kind) { return packs_[kind == PackKind::kData ? 0 : 1]; }
 
+  void StartFrame(OpenFrame* frame);
   Status CloseFrame(PackKind kind);
   void CompressLoop();
-  Status PlaceFrame(const FrameJob& job, ByteSpan stored);
+  Status PlaceFrame(FrameJob job, ByteSpan stored);
+  Bytes TakePackStorage();
   Status Seal(OpenPack pack);
   void UploadLoop();
   Status Upload(UploadJob* job);
@@ -143,6 +145,9 @@ class PackWriter {
   Status error_;
   size_t frames_in_flight_ = 0;
   size_t uploads_in_flight_ = 0;
+  LevelChooser level_;
+  std::vector<PlainFrame> spare_frames_;  // memory to use again: fresh pages are slow
+  std::vector<Bytes> spare_packs_;
   std::unordered_map<ChunkId, Known> session_;  // chunks whose pack is not durable yet
   PackWriterStats stats_;
 

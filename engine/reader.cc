@@ -83,10 +83,29 @@ class ContentReaderImpl final : public ContentReader {
     uint64_t length = 0;  // of all repetitions
   };
 
+  // How far to read ahead of `offset`: about ahead_bytes_, to where a frame ends, so that the next
+  // window does not begin with fetching it again.
+  Result<size_t> WindowBytes(uint64_t offset) {
+    const uint64_t least = std::min<uint64_t>(ahead_bytes_, size_ - offset);
+    const uint64_t most = std::min<uint64_t>(ahead_bytes_ + kFramePlainTarget, size_ - offset);
+    SNAP_RETURN_IF_ERROR(runs_.Seek(offset));
+    std::optional<ChunkRef> last;
+    uint64_t length = 0;
+    while (length < most) {
+      SNAP_ASSIGN_OR_RETURN(const Run* const run, runs_.Next());
+      if (run == nullptr) break;
+      if (length >= least && (run->hole || !last.has_value() || !run->chunk.SameFrame(*last))) break;
+      length = run->offset + run->length - offset;
+      last = run->hole ? std::nullopt : std::optional(run->chunk);
+    }
+    return std::clamp(length, least, most);
+  }
+
   Status FillWindow(uint64_t offset) {
+    SNAP_ASSIGN_OR_RETURN(const size_t length, WindowBytes(offset));
     Bytes bytes = std::move(window_);
     window_.clear();
-    bytes.resize(std::min<uint64_t>(ahead_bytes_, size_ - offset));
+    bytes.resize(length);
     SNAP_RETURN_IF_ERROR(Fetch(offset, bytes));
     window_ = std::move(bytes);
     window_begin_ = offset;

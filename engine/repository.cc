@@ -22,6 +22,8 @@ namespace snapstore {
 namespace {
 
 constexpr uint64_t kMemoryLimitMin = 64ull << 20;
+// One frame being compressed, one waiting, one compressed, and what zstd needs.
+constexpr uint64_t kWorkerBytes = 8ull << 20;
 // Index folders of one repository, one for each process that has it open at the same time.
 constexpr int kIndexFolders = 16;
 constexpr size_t kPrefixDigitsMin = 4;
@@ -54,7 +56,8 @@ MemoryPlan MemoryPlan::For(uint64_t limit, unsigned threads) {
   plan.pack = std::clamp<uint64_t>(limit / 16, 4 << 20, 32 << 20);
   plan.read_buffers = std::clamp<uint64_t>(limit / 8, 8 << 20, 64 << 20);
   plan.frame_cache = std::clamp<uint64_t>(limit / 16, 4 << 20, 64 << 20);
-  plan.threads = threads != 0 ? threads : std::max(1u, std::thread::hardware_concurrency());
+  const unsigned wanted = threads != 0 ? threads : std::thread::hardware_concurrency();
+  plan.threads = std::clamp<unsigned>(wanted, 1, limit / 4 / kWorkerBytes);
   return plan;
 }
 

@@ -75,8 +75,8 @@ Status Snapshotter::Prepare() {
     return Status::InvalidArgument("changed blocks need exactly one volume or file");
   }
   constexpr int kLevelMax = 19;
-  if (request_->compression_level < 1 || request_->compression_level > kLevelMax) {
-    return Status::InvalidArgument("the compression level must be from 1 to 19");
+  if (request_->compression_level < 0 || request_->compression_level > kLevelMax) {
+    return Status::InvalidArgument("the compression level must be from 1 to 19, or 0");
   }
   std::array<uint8_t, 16> nonce{};
   SecureRandom(nonce);

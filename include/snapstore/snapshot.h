@@ -79,7 +79,8 @@ struct SnapshotRequest {
 
   bool one_file_system = false;       // do not descend into other mounts
   std::vector<std::string> excludes;  // fnmatch patterns against the absolute path
-  int compression_level = 3;          // zstd, 1 to 19
+  // Of zstd, 1 to 19; 0: low while compression holds the snapshot up, higher while the store does.
+  int compression_level = 0;
 };
 
 struct SnapshotSummary {

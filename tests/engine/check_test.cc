@@ -84,12 +84,11 @@ TEST_F(CheckTest, ForeignObjectsAndUnusedPacksAreNoProblem) {
   Put("snapshots/readme", Bytes{1});
   Put("index/0123", Bytes{1});
   // A writer that died before its commit leaves packs without segment or manifest.
-  PackBuilder builder(PackKind::kData, 0);
+  PackBuilder builder(PackKind::kData);
   PlainFrame frame{Bytes(100, 7), {}};
   frame.chunks.push_back(ComputeChunkId(repository().config().hash_secret, frame.data));
-  Bytes stored;
-  ASSERT_TRUE(FrameEncoder(3).Encode(&frame, &stored).ok());
-  builder.Append(stored, frame.chunks);
+  FrameEncoder encoder;
+  builder.Append(encoder.Encode(&frame, /*level=*/3).value(), frame.chunks);
   const SealedPack pack = std::move(builder).Seal();
   Put(PackKey(pack.kind, pack.id).text(), pack.bytes);
   EXPECT_EQ(Describe(CheckAll()), "");
@@ -262,12 +261,12 @@ TEST_F(CheckTest, SegmentThatLiesIsFound) {
 TEST_F(CheckTest, StaleHintIsNoDamage) {
   MakeSmallRepository();
   // Every data pack is written anew, each chunk in a frame of its own, as a repacking would.
-  FrameEncoder encoder(3);
+  FrameEncoder encoder;
   FrameDecoder decoder;
   int repacked = 0;
   for (const std::string& key : KeysBelow("data/")) {
     const Bytes bytes = Objects().at(key);
-    PackBuilder builder(PackKind::kData, 0);
+    PackBuilder builder(PackKind::kData);
     for (const PackChunk& chunk : ChunksOf(bytes)) {
       DecodedFrame frame;
       ASSERT_TRUE(
@@ -275,9 +274,7 @@ TEST_F(CheckTest, StaleHintIsNoDamage) {
               .ok());
       const ByteSpan content = frame.chunk(chunk.chunk_in_frame);
       PlainFrame plain{Bytes(content.begin(), content.end()), {chunk.id}};
-      Bytes stored;
-      ASSERT_TRUE(encoder.Encode(&plain, &stored).ok());
-      builder.Append(stored, plain.chunks);
+      builder.Append(encoder.Encode(&plain, /*level=*/3).value(), plain.chunks);
     }
     const SealedPack pack = std::move(builder).Seal();
     const std::string fresh = PackKey(pack.kind, pack.id).text();

@@ -19,11 +19,10 @@ PlainFrame MakeFrame(const std::vector<Bytes>& chunks) {
 }
 
 Bytes Encode(const std::vector<Bytes>& chunks) {
-  FrameEncoder encoder(3);
-  Bytes stored;
+  FrameEncoder encoder;
   PlainFrame frame = MakeFrame(chunks);
-  EXPECT_TRUE(encoder.Encode(&frame, &stored).ok());
-  return stored;
+  const ByteSpan stored = encoder.Encode(&frame, /*level=*/3).value();
+  return Bytes(stored.begin(), stored.end());
 }
 
 void ExpectHolds(const Bytes& stored, const std::vector<Bytes>& chunks) {

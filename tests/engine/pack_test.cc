@@ -16,8 +16,8 @@ struct Sample {
 
 Sample MakePack(SplitMix64* random, PackKind kind, size_t frames) {
   Sample sample;
-  FrameEncoder encoder(1);
-  PackBuilder builder(kind, 0);
+  FrameEncoder encoder;
+  PackBuilder builder(kind);
   for (size_t f = 0; f < frames; ++f) {
     PlainFrame frame;
     for (uint64_t left = 1 + random->Below(5); left > 0; --left) {
@@ -26,8 +26,7 @@ Sample MakePack(SplitMix64* random, PackKind kind, size_t frames) {
       frame.chunks.push_back(ComputeChunkId(TestSecret(), chunk));
       sample.contents.push_back(chunk);
     }
-    Bytes stored;
-    EXPECT_TRUE(encoder.Encode(&frame, &stored).ok());
+    const ByteSpan stored = encoder.Encode(&frame, /*level=*/1).value();
     const size_t at = builder.size();
     EXPECT_EQ(builder.Append(stored, frame.chunks), at);
   }

@@ -9,7 +9,7 @@ namespace snapstore {
 
 std::vector<Bytes> FuzzSeeds() {
   std::vector<Bytes> seeds;
-  FrameEncoder encoder(3);
+  FrameEncoder encoder;
   for (const size_t chunks : {1, 5, 40}) {
     PlainFrame frame;
     for (size_t i = 0; i < chunks; ++i) {
@@ -18,7 +18,8 @@ std::vector<Bytes> FuzzSeeds() {
       id.length = static_cast<uint32_t>(1 + i * 37 % 500);
       frame.chunks.push_back(id);
     }
-    SNAP_CHECK(encoder.Encode(&frame, &seeds.emplace_back()).ok());
+    const ByteSpan stored = encoder.Encode(&frame, /*level=*/3).value();
+    seeds.emplace_back(stored.begin(), stored.end());
   }
   return seeds;
 }

@@ -12,7 +12,7 @@ namespace snapstore {
 std::vector<Bytes> FuzzSeeds() {
   std::vector<Bytes> seeds;
   for (const size_t frames : {1, 3, 20}) {
-    PackBuilder builder(PackKind::kData, 0);
+    PackBuilder builder(PackKind::kData);
     for (size_t f = 0; f < frames; ++f) {
       std::vector<ChunkId> chunks(1 + f % 4);
       for (ChunkId& id : chunks) id.length = 100;

@@ -55,8 +55,9 @@ class SnapshotCommand : public Command {
                     "repeated")
         ->allow_extra_args(false);
     app->add_flag("--one-file-system", request_.one_file_system, "Do not enter other file systems");
-    app->add_option("--compression-level", request_.compression_level, "zstd level, 1 to 19")
-        ->check(CLI::Range(1, 19))
+    app->add_option("--compression-level", level_,
+                    "zstd level, 1 to 19; 'auto' goes by whether CPU or store is the slower")
+        ->check(CLI::IsMember({"auto"}) | CLI::Range(1, 19))
         ->capture_default_str();
   }
 
@@ -82,6 +83,7 @@ class SnapshotCommand : public Command {
     request_.profile = profile_ == "cdc"       ? Profile::kCdc
                        : profile_ == "aligned" ? Profile::kAligned
                                                : Profile::kAuto;
+    request_.compression_level = level_ == "auto" ? 0 : std::stoi(level_);
     SNAP_RETURN_IF_ERROR(AddStdin());
     return ReadChangedBlocks();
   }
@@ -156,6 +158,7 @@ class SnapshotCommand : public Command {
   SnapshotRequest request_;
   std::vector<std::string> tags_;
   std::string profile_ = "auto";
+  std::string level_ = "auto";
   std::optional<std::string> changed_blocks_;
   bool stdin_ = false;
   std::string name_;
