@@ -75,8 +75,8 @@ Result<ByteSpan> FrameEncoder::Encode(PlainFrame* frame, int level) {
   Codec codec = Codec::kRaw;
   size_t stored = plain.size();
   if (LooksCompressible(context_->zstd, plain)) {
-    const size_t packed = ZSTD_compressCCtx(context_->zstd, payload, bound, plain.data(),
-                                            plain.size(), level);
+    const size_t packed =
+        ZSTD_compressCCtx(context_->zstd, payload, bound, plain.data(), plain.size(), level);
     if (ZSTD_isError(packed) != 0) {
       return Status::Internal(fmt::format("zstd: {}", ZSTD_getErrorName(packed)));
     }

@@ -61,8 +61,8 @@ class PendingRef {
 };
 
 struct PackWriterOptions {
-  unsigned threads = 2;       // compression workers
-  int compression_level = 0;  // of zstd; 0: LevelChooser's
+  unsigned threads = 2;          // compression workers
+  int compression_level = 0;     // of zstd; 0: LevelChooser's
   size_t pack_bytes = 32 << 20;  // a pack is sealed once it is this large
 };
 

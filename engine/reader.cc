@@ -94,7 +94,8 @@ class ContentReaderImpl final : public ContentReader {
     while (length < most) {
       SNAP_ASSIGN_OR_RETURN(const Run* const run, runs_.Next());
       if (run == nullptr) break;
-      if (length >= least && (run->hole || !last.has_value() || !run->chunk.SameFrame(*last))) break;
+      if (length >= least && (run->hole || !last.has_value() || !run->chunk.SameFrame(*last)))
+        break;
       length = run->offset + run->length - offset;
       last = run->hole ? std::nullopt : std::optional(run->chunk);
     }
