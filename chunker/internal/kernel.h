@@ -38,9 +38,12 @@ struct CdcKernel {
 
 // The definition, spelled out; slow.
 extern const CdcKernel kReferenceKernel;
-// Loops that compilers vectorise, for the baseline instruction set and for AVX2 (x86-64 only).
+// Loops that compilers vectorise, for the baseline instruction set and for AVX2.
 extern const CdcKernel kPortableKernel;
 extern const CdcKernel kAvx2Kernel;
+// AVX-512 (F and BW), without and with GFNI. These and AVX2: x86-64 only.
+extern const CdcKernel kAvx512Kernel;
+extern const CdcKernel kGfniKernel;
 
 // Kernels this CPU can run, slowest first.
 std::span<const CdcKernel* const> CdcKernels();
