@@ -1,9 +1,58 @@
 #include "engine/event_sink.h"
 
+#include <utility>
+
+#include "base/status_macros.h"
+
 namespace snapstore {
 
 Status EventSink::Push(SourceEvent event) {
+  if (event.kind != SourceEvent::Kind::kEntries) SNAP_RETURN_IF_ERROR(Flush());
   return queue_->Push(std::move(event)) ? Status() : Status::Cancelled("snapshot ended");
+}
+
+Status EventSink::Flush() {
+  if (batch_->empty()) return {};
+  SourceEvent event;
+  event.kind = SourceEvent::Kind::kEntries;
+  event.batch = std::exchange(batch_, std::make_shared<EntryBatch>());
+  if (event.batch->HasFiles()) {
+    readers_.Submit(event.batch);
+  } else {
+    event.batch->Read();
+  }
+  return Push(std::move(event));
+}
+
+Status EventSink::Add(BatchedEntry entry) {
+  batch_->Add(std::move(entry));
+  return batch_->Full() ? Flush() : Status();
+}
+
+Status EventSink::Complete(format::Entry entry) {
+  BatchedEntry added;
+  added.entry = std::move(entry);
+  return Add(std::move(added));
+}
+
+Status EventSink::OnTheWay(format::Entry directory) {
+  BatchedEntry added;
+  added.entry = std::move(directory);
+  added.on_the_way = true;
+  return Add(std::move(added));
+}
+
+Status EventSink::File(format::Entry entry, std::unique_ptr<SmallFile> file) {
+  const auto size = static_cast<uint64_t>(file->stat.st_size);
+  if (!batch_->HasRoom(size)) {
+    if (batch_->HasFiles()) SNAP_RETURN_IF_ERROR(Flush());
+    SNAP_ASSIGN_OR_RETURN(PooledBuffer buffer, TakeBuffer());
+    batch_->SetBuffer(std::move(buffer), pool_->buffer_bytes());
+  }
+  BatchedEntry added;
+  added.entry = std::move(entry);
+  added.file = std::move(file);
+  return Add(std::move(added));
 }
 
 Status EventSink::Begin(format::Entry entry, CutRule cut, std::optional<format::Content> parent) {
@@ -12,23 +61,6 @@ Status EventSink::Begin(format::Entry entry, CutRule cut, std::optional<format::
   event.entry = std::move(entry);
   event.cut = cut;
   event.parent = std::move(parent);
-  return Push(std::move(event));
-}
-
-Status EventSink::Complete(format::Entry entry) {
-  SourceEvent event;
-  event.kind = SourceEvent::Kind::kBegin;
-  event.entry = std::move(entry);
-  event.complete = true;
-  return Push(std::move(event));
-}
-
-Status EventSink::OnTheWay(format::Entry directory) {
-  SourceEvent event;
-  event.kind = SourceEvent::Kind::kBegin;
-  event.entry = std::move(directory);
-  event.complete = true;
-  event.on_the_way = true;
   return Push(std::move(event));
 }
 

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <map>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/status_macros.h"
@@ -16,19 +17,51 @@ namespace snapstore {
 namespace {
 
 constexpr mode_t kPermissionBits = 07777;
-// Linux keeps lists and values of extended attributes within 64 KiB.
+// Linux keeps lists and values of extended attributes within 64 KiB; most files have none.
 constexpr size_t kXattrBytesMax = 64 << 10;
+constexpr size_t kXattrBytesFirst = 256;
 
-// Names of extended attributes, or of none where the file system has no such thing.
-Result<std::string> ListXattrs(const std::string& path) {
-  std::string names(kXattrBytesMax, '\0');
-  const ssize_t size = ::llistxattr(path.c_str(), names.data(), names.size());
-  if (size < 0) {
-    if (errno == ENOTSUP || errno == ENODATA || errno == ENOSYS) return std::string();
-    return Status::FromErrno(errno, "list extended attributes");
+// What `read` (flistxattr and its like) puts into a buffer; empty where there is no such thing.
+template <typename Read>
+Result<std::optional<std::string>> ReadXattr(const std::string& what, const Read& read) {
+  std::string bytes(kXattrBytesFirst, '\0');
+  ssize_t size = read(bytes.data(), bytes.size());
+  if (size < 0 && errno == ERANGE) {
+    bytes.resize(kXattrBytesMax);
+    size = read(bytes.data(), bytes.size());
   }
-  names.resize(static_cast<size_t>(size));
-  return names;
+  if (size < 0) {
+    // Removed meanwhile, or not readable so.
+    if (errno == ENOTSUP || errno == ENODATA || errno == ENOSYS) {
+      return std::optional<std::string>();
+    }
+    return Status::FromErrno(errno, what);
+  }
+  bytes.resize(static_cast<size_t>(size));
+  return std::optional<std::string>(std::move(bytes));
+}
+
+template <typename List, typename Get>
+Status AddXattrs(const List& list, const Get& get, format::Entry* entry) {
+  SNAP_ASSIGN_OR_RETURN(const std::optional<std::string> names,
+                        ReadXattr("list extended attributes", list));
+  if (!names.has_value()) return {};
+  std::map<std::string, std::string> xattrs;
+  for (size_t begin = 0; begin < names->size();) {
+    const std::string xattr = names->c_str() + begin;
+    begin += xattr.size() + 1;
+    SNAP_ASSIGN_OR_RETURN(
+        std::optional<std::string> value,
+        ReadXattr("read extended attribute " + xattr,
+                  [&](char* out, size_t size) { return get(xattr.c_str(), out, size); }));
+    if (value.has_value()) xattrs[xattr] = std::move(*value);
+  }
+  for (const auto& [xattr, value] : xattrs) {
+    format::ExtendedAttribute* const added = entry->add_xattrs();
+    added->set_name(xattr);
+    added->set_value(value);
+  }
+  return {};
 }
 
 }  // namespace
@@ -88,9 +121,6 @@ Result<format::Entry> EntryFromStat(const std::string& path, const struct stat& 
 }
 
 Status ReadExtraMetadata(int dir_fd, const std::string& name, format::Entry* entry) {
-  // Through /proc, since there is no llistxattrat: short whatever the depth, the last component is
-  // not followed.
-  const std::string path = fmt::format("/proc/self/fd/{}/{}", dir_fd, name);
   if (entry->type() == static_cast<uint32_t>(EntryType::kSymlink)) {
     std::string target(PATH_MAX, '\0');
     const ssize_t size = ::readlinkat(dir_fd, name.c_str(), target.data(), target.size());
@@ -98,26 +128,36 @@ Status ReadExtraMetadata(int dir_fd, const std::string& name, format::Entry* ent
     target.resize(static_cast<size_t>(size));
     entry->set_symlink_target(target);
   }
-  SNAP_ASSIGN_OR_RETURN(const std::string names, ListXattrs(path));
-  std::map<std::string, std::string> xattrs;
-  for (size_t begin = 0; begin < names.size();) {
-    const std::string xattr = names.c_str() + begin;
-    begin += xattr.size() + 1;
-    std::string value(kXattrBytesMax, '\0');
-    const ssize_t size = ::lgetxattr(path.c_str(), xattr.c_str(), value.data(), value.size());
-    if (size < 0) {
-      if (errno == ENODATA || errno == ENOTSUP) continue;  // removed meanwhile, or not readable so
-      return Status::FromErrno(errno, "read extended attribute " + xattr);
-    }
-    value.resize(static_cast<size_t>(size));
-    xattrs[xattr] = std::move(value);
+  // Through /proc, since there is no llistxattrat: short whatever the depth, the last component is
+  // not followed.
+  const std::string path = fmt::format("/proc/self/fd/{}/{}", dir_fd, name);
+  return AddXattrs([&](char* out, size_t size) { return ::llistxattr(path.c_str(), out, size); },
+                   [&](const char* xattr, char* out, size_t size) {
+                     return ::lgetxattr(path.c_str(), xattr, out, size);
+                   },
+                   entry);
+}
+
+Status ReadXattrs(int fd, format::Entry* entry) {
+  return AddXattrs(
+      [&](char* out, size_t size) { return ::flistxattr(fd, out, size); },
+      [&](const char* xattr, char* out, size_t size) { return ::fgetxattr(fd, xattr, out, size); },
+      entry);
+}
+
+Result<UniqueFd> OpenAt(int dir_fd, const std::string& name, int flags) {
+  // O_NOATIME is allowed to the owner and to root only.
+  int fd = ::openat(dir_fd, name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NOATIME);
+  if (fd < 0 && errno == EPERM) {
+    fd = ::openat(dir_fd, name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW);
   }
-  for (const auto& [xattr, value] : xattrs) {
-    format::ExtendedAttribute* const added = entry->add_xattrs();
-    added->set_name(xattr);
-    added->set_value(value);
-  }
-  return {};
+  if (fd < 0) return Status::FromErrno(errno, "open");
+  return UniqueFd(fd);
+}
+
+bool SameModification(const struct stat& a, const struct stat& b) {
+  return a.st_size == b.st_size && a.st_mtim.tv_sec == b.st_mtim.tv_sec &&
+         a.st_mtim.tv_nsec == b.st_mtim.tv_nsec;
 }
 
 }  // namespace snapstore

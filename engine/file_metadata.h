@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "base/unique_fd.h"
 #include "engine/format.pb.h"
 #include "snapstore/status.h"
 
@@ -20,6 +21,14 @@ Result<format::Entry> EntryFromStat(const std::string& path, const struct stat& 
 
 // Adds extended attributes (ACLs among them) and, for symlinks, the target.
 Status ReadExtraMetadata(int dir_fd, const std::string& name, format::Entry* entry);
+// Adds the extended attributes of an open file.
+Status ReadXattrs(int fd, format::Entry* entry);
+
+// openat of `name` itself, never of what it links to; access times stay where that is allowed.
+Result<UniqueFd> OpenAt(int dir_fd, const std::string& name, int flags);
+
+// Whether nothing was written between the two.
+bool SameModification(const struct stat& a, const struct stat& b);
 
 }  // namespace snapstore
 

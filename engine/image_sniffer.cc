@@ -1,10 +1,10 @@
 #include "engine/image_sniffer.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <string_view>
+
+#include "base/file.h"
 
 namespace snapstore {
 namespace {
@@ -27,18 +27,23 @@ constexpr std::array kMagics = {
     Magic{0, "QFI\xfb"sv},         // qcow2
     Magic{0, "LUKS\xba\xbe"sv},    // LUKS
 };
-constexpr uint64_t kImageBytesMin = 64 << 10;
+// Up to the last magic.
+constexpr size_t kImageStartBytes = 0x10048;
 
 }  // namespace
 
+bool LooksLikeImage(ByteSpan start) {
+  return std::any_of(kMagics.begin(), kMagics.end(), [&](const Magic& magic) {
+    return start.size() >= magic.offset + magic.bytes.size() &&
+           AsText(start.subspan(magic.offset, magic.bytes.size())) == magic.bytes;
+  });
+}
+
 bool LooksLikeImage(int fd, uint64_t size) {
   if (size < kImageBytesMin) return false;
-  return std::any_of(kMagics.begin(), kMagics.end(), [&](const Magic& magic) {
-    char found[16];
-    return ::pread(fd, found, magic.bytes.size(), static_cast<off_t>(magic.offset)) ==
-               static_cast<ssize_t>(magic.bytes.size()) &&
-           std::string_view(found, magic.bytes.size()) == magic.bytes;
-  });
+  Bytes start(kImageStartBytes);
+  const Result<size_t> got = PreadFull(fd, start, 0, "");
+  return got.ok() && LooksLikeImage(ByteSpan(start).first(*got));
 }
 
 }  // namespace snapstore

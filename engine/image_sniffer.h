@@ -4,9 +4,16 @@
 
 #include <cstdint>
 
+#include "base/bytes.h"
+
 namespace snapstore {
 
-// Reads a few bytes of `fd`; what cannot be read counts as no.
+// Smaller files are none.
+inline constexpr uint64_t kImageBytesMin = 64 << 10;
+
+// Goes by the first bytes of a file, as many as are there.
+bool LooksLikeImage(ByteSpan start);
+// Reads them from `fd`; what cannot be read counts as no.
 bool LooksLikeImage(int fd, uint64_t size);
 
 }  // namespace snapstore

@@ -18,8 +18,8 @@ namespace {
 
 constexpr size_t kReadBufferBytes = 1 << 20;
 constexpr size_t kReadBuffersMin = 8;
-// Events are small; the buffers they carry are what is bounded.
-constexpr size_t kEventQueue = 1024;
+// The buffers that events carry are bounded by their pool, the entries by this.
+constexpr size_t kEventQueue = 64;
 constexpr size_t kHostNameMax = 256;
 
 std::string HostName() {
@@ -172,8 +172,12 @@ Status Snapshotter::Pump() {
 
 Status Snapshotter::Consume(SourceEvent event) {
   switch (event.kind) {
+    case SourceEvent::Kind::kEntries:
+      return AddEntries(event.batch.get());
     case SourceEvent::Kind::kBegin:
-      return BeginEntry(std::move(event));
+      StartEntry(event.entry);
+      StartContent(event.cut, event.parent);
+      return {};
     case SourceEvent::Kind::kData:
       progress_->AddBytes(event.data.size());
       return content_->Add(event.data);
@@ -184,7 +188,7 @@ Status Snapshotter::Consume(SourceEvent event) {
       progress_->AddBytes(event.length);
       return content_->AddUnchanged(event.length);
     case SourceEvent::Kind::kEnd:
-      return EndEntry(std::move(event));
+      return EndEntry(std::move(event.entry), event.status);
     case SourceEvent::Kind::kWarning:
       Warn(event.item, event.status);
       return {};
@@ -192,19 +196,37 @@ Status Snapshotter::Consume(SourceEvent event) {
   return Status::Internal("unknown source event");
 }
 
-Status Snapshotter::BeginEntry(SourceEvent event) {
-  progress_->AddItems(1);
-  progress_->SetCurrent(event.entry.path());
-  if (!event.complete) {
-    cut_ = event.cut;
-    content_ = std::make_unique<ContentWriter>(
-        &cut_rules_->For(cut_), &repository_->config().hash_secret, packs_.get(),
-        parent_.has_value() ? parent_->nodes.get() : nullptr, event.parent);
-    return {};
+Status Snapshotter::AddEntries(EntryBatch* batch) {
+  batch->Wait();
+  for (BatchedEntry& each : batch->entries()) {
+    SNAP_RETURN_IF_ERROR(progress_->Poll());
+    StartEntry(each.entry);
+    if (each.file != nullptr) {
+      progress_->AddBytes(each.file->data.size());
+      if (each.file->status.ok()) {
+        StartContent(each.file->cut, each.file->parent);
+        SNAP_RETURN_IF_ERROR(content_->Add(each.file->data));
+      }
+      SNAP_RETURN_IF_ERROR(EndEntry(std::move(each.entry), each.file->status));
+      continue;
+    }
+    if (each.on_the_way) ++on_the_way_;
+    if (each.entry.has_content()) progress_->AddBytes(each.entry.size());
+    SNAP_RETURN_IF_ERROR(AddEntry(std::move(each.entry), nullptr));
   }
-  if (event.on_the_way) ++on_the_way_;
-  if (event.entry.has_content()) progress_->AddBytes(event.entry.size());
-  return AddEntry(std::move(event.entry), nullptr);
+  return {};
+}
+
+void Snapshotter::StartEntry(const format::Entry& entry) {
+  progress_->AddItems(1);
+  progress_->SetCurrent(entry.path());
+}
+
+void Snapshotter::StartContent(CutRule cut, const std::optional<format::Content>& parent) {
+  cut_ = cut;
+  content_ = std::make_unique<ContentWriter>(
+      &cut_rules_->For(cut), &repository_->config().hash_secret, packs_.get(),
+      parent_.has_value() ? parent_->nodes.get() : nullptr, parent);
 }
 
 Status Snapshotter::AddEntry(format::Entry entry, std::unique_ptr<RunListWriter> content) {
@@ -222,17 +244,19 @@ Status Snapshotter::AddEntry(format::Entry entry, std::unique_ptr<RunListWriter>
   return added;
 }
 
-Status Snapshotter::EndEntry(SourceEvent event) {
+Status Snapshotter::EndEntry(format::Entry entry, const Status& status) {
   const std::unique_ptr<ContentWriter> content = std::move(content_);
-  if (!event.status.ok()) {
-    Warn("/" + event.entry.path(), event.status);
+  if (!status.ok()) {
+    Warn("/" + entry.path(), status);
     return {};
   }
+  if (entry.changed_while_read()) {
+    Warn("/" + entry.path(), Status::Conflict("changed while it was read"));
+  }
   SNAP_ASSIGN_OR_RETURN(std::unique_ptr<RunListWriter> runs, content->Finish());
-  SNAP_CHECK(runs->size() == event.entry.size());
-  event.entry.mutable_content()->set_chunker(
-      static_cast<uint32_t>(cut_rules_->For(cut_).params().kind));
-  return AddEntry(std::move(event.entry), std::move(runs));
+  SNAP_CHECK(runs->size() == entry.size());
+  entry.mutable_content()->set_chunker(static_cast<uint32_t>(cut_rules_->For(cut_).params().kind));
+  return AddEntry(std::move(entry), std::move(runs));
 }
 
 void Snapshotter::Warn(const std::string& item, const Status& status) {

@@ -31,8 +31,10 @@ class Snapshotter {
   Status SelectParent();
   Status Pump();
   Status Consume(SourceEvent event);
-  Status BeginEntry(SourceEvent event);
-  Status EndEntry(SourceEvent event);
+  Status AddEntries(EntryBatch* batch);
+  void StartEntry(const format::Entry& entry);
+  void StartContent(CutRule cut, const std::optional<format::Content>& parent);
+  Status EndEntry(format::Entry entry, const Status& status);
   Status AddEntry(format::Entry entry, std::unique_ptr<RunListWriter> content);
   void Warn(const std::string& item, const Status& status);
   Status Commit();

@@ -9,24 +9,18 @@
 #include <string>
 
 #include "base/bytes.h"
-#include "chunker/chunker.h"
 #include "engine/buffer_pool.h"
+#include "engine/cut_rule.h"
+#include "engine/entry_batch.h"
 #include "engine/format.pb.h"
 #include "snapstore/status.h"
 
 namespace snapstore {
 
-// How the content of one entry is cut.
-enum class CutRule : uint8_t {
-  kNone,  // no content
-  kCdc,
-  kAlignedGroups,  // volumes
-  kAlignedBlocks,  // memory
-};
-
 struct SourceEvent {
   enum class Kind : uint8_t {
-    kBegin,      // a new entry
+    kEntries,    // a batch of whole entries
+    kBegin,      // a new entry, whose content follows
     kData,       // bytes, which follow what came before
     kHole,       // zeros
     kUnchanged,  // the same bytes as the parent's content at this position
@@ -36,11 +30,10 @@ struct SourceEvent {
 
   Kind kind = Kind::kBegin;
 
-  // kBegin: metadata; complete, content included, when it is taken over from the parent. kEnd: the
-  // metadata to store, which may have changed since kBegin.
+  std::shared_ptr<EntryBatch> batch;  // kEntries
+
+  // kBegin: metadata. kEnd: the metadata to store, which may have changed since kBegin.
   format::Entry entry;
-  bool complete = false;
-  bool on_the_way = false;  // a directory that only leads to sources
   CutRule cut = CutRule::kNone;
   std::optional<format::Content> parent;  // the parent's content of the same path
 

@@ -22,16 +22,6 @@ namespace {
 
 constexpr uint32_t kVirtualDirectoryMode = 0700;
 
-Result<UniqueFd> OpenAt(int dir_fd, const std::string& name, int flags) {
-  // O_NOATIME is allowed to the owner and to root only.
-  int fd = ::openat(dir_fd, name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NOATIME);
-  if (fd < 0 && errno == EPERM) {
-    fd = ::openat(dir_fd, name.c_str(), flags | O_CLOEXEC | O_NOFOLLOW);
-  }
-  if (fd < 0) return Status::FromErrno(errno, "open");
-  return UniqueFd(fd);
-}
-
 // Names in a directory, in byte order.
 Result<std::vector<std::string>> ReadNames(int dir_fd) {
   const int copy = ::fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
@@ -61,9 +51,10 @@ std::string Join(const std::string& path, const std::string& name) {
 
 EntryType TypeOf(const format::Entry& entry) { return static_cast<EntryType>(entry.type()); }
 
-CutRule RuleFor(Profile profile, bool image) {
-  if (profile == Profile::kAuto) return image ? CutRule::kAlignedGroups : CutRule::kCdc;
-  return profile == Profile::kAligned ? CutRule::kAlignedGroups : CutRule::kCdc;
+// What the parent snapshot holds of a file; `entry` may be null.
+std::optional<format::Content> ContentOf(const format::Entry* entry) {
+  if (entry == nullptr || TypeOf(*entry) != EntryType::kFile || !entry->has_content()) return {};
+  return entry->content();
 }
 
 }  // namespace
@@ -76,6 +67,7 @@ Status SourceReader::Run() {
   Status status = options_.root->kind == SourceNode::Kind::kPath
                       ? VisitRoot("")
                       : VisitChildren("", *options_.root);
+  if (status.ok()) status = sink_->Flush();
   bytes_read_ += extents_->bytes_read();
   return status;
 }
@@ -130,13 +122,13 @@ Status SourceReader::VisitRoot(const std::string& path) {
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return Skip(path, Status::FromErrno(errno, "open " + folder));
-  const UniqueFd dir(fd);
-  const Result<struct stat> stat = StatAt(dir.get(), name.empty() ? "." : name);
+  const auto dir = std::make_shared<const UniqueFd>(fd);
+  const Result<struct stat> stat = StatAt(dir->get(), name.empty() ? "." : name);
   if (!stat.ok()) return Skip(path, stat.status());
   root_device_ = stat->st_dev;
-  if (name.empty()) return VisitNames(dir.get(), "");
+  if (name.empty()) return VisitNames(dir, "");
   if (S_ISBLK(stat->st_mode)) return VisitVolume(path);
-  return VisitAt(dir.get(), name, path);
+  return VisitAt(dir, name, path);
 }
 
 bool SourceReader::Excluded(const std::string& path, const std::string& name) const {
@@ -148,19 +140,18 @@ bool SourceReader::Excluded(const std::string& path, const std::string& name) co
                      });
 }
 
-Status SourceReader::VisitAt(int dir_fd, const std::string& name, const std::string& path) {
+Status SourceReader::VisitAt(const Directory& dir, const std::string& name,
+                             const std::string& path) {
   if (Excluded(path, name)) return {};
-  const Result<struct stat> stat = StatAt(dir_fd, name);
+  const Result<struct stat> stat = StatAt(dir->get(), name);
   if (!stat.ok()) return Skip(path, stat.status());
   Result<format::Entry> entry = EntryFromStat(path, *stat);
   if (!entry.ok()) return Skip(path, entry.status());
-  if (TypeOf(*entry) == EntryType::kFile) return VisitFile(dir_fd, name, std::move(*entry));
-  if (const Status extra = ReadExtraMetadata(dir_fd, name, &*entry); !extra.ok()) {
+  if (TypeOf(*entry) == EntryType::kFile) return VisitFile(dir, name, *stat, std::move(*entry));
+  if (const Status extra = ReadExtraMetadata(dir->get(), name, &*entry); !extra.ok()) {
     return Skip(path, extra);
   }
-  if (TypeOf(*entry) == EntryType::kDirectory) {
-    return VisitDirectory(dir_fd, name, std::move(*entry));
-  }
+  if (TypeOf(*entry) == EntryType::kDirectory) return VisitDirectory(dir, name, std::move(*entry));
   if (entry->links() > 1) {
     const auto [first, is_first] =
         hard_links_.try_emplace(FileId(entry->device(), entry->inode()), path);
@@ -169,26 +160,28 @@ Status SourceReader::VisitAt(int dir_fd, const std::string& name, const std::str
   return sink_->Complete(std::move(*entry));
 }
 
-Status SourceReader::VisitDirectory(int dir_fd, const std::string& name, format::Entry entry) {
+Status SourceReader::VisitDirectory(const Directory& parent, const std::string& name,
+                                    format::Entry entry) {
   const std::string path = entry.path();
   const bool foreign = options_.request->one_file_system && entry.device() != root_device_;
   SNAP_RETURN_IF_ERROR(sink_->Complete(std::move(entry)));
   if (foreign) return {};
-  const Result<UniqueFd> dir = OpenAt(dir_fd, name, O_RDONLY | O_DIRECTORY);
+  Result<UniqueFd> dir = OpenAt(parent->get(), name, O_RDONLY | O_DIRECTORY);
   if (!dir.ok()) return Skip(path, dir.status());
-  return VisitNames(dir->get(), path);
+  return VisitNames(std::make_shared<const UniqueFd>(std::move(*dir)), path);
 }
 
-Status SourceReader::VisitNames(int dir_fd, const std::string& path) {
-  const Result<std::vector<std::string>> names = ReadNames(dir_fd);
+Status SourceReader::VisitNames(const Directory& dir, const std::string& path) {
+  const Result<std::vector<std::string>> names = ReadNames(dir->get());
   if (!names.ok()) return Skip(path, names.status());
   for (const std::string& name : *names) {
-    SNAP_RETURN_IF_ERROR(VisitAt(dir_fd, name, Join(path, name)));
+    SNAP_RETURN_IF_ERROR(VisitAt(dir, name, Join(path, name)));
   }
   return {};
 }
 
-Status SourceReader::VisitFile(int dir_fd, const std::string& name, format::Entry entry) {
+Status SourceReader::VisitFile(const Directory& dir, const std::string& name,
+                               const struct stat& stat, format::Entry entry) {
   const FileId file_id(entry.device(), entry.inode());
   if (entry.links() > 1) {
     if (const auto first = hard_links_.find(file_id); first != hard_links_.end()) {
@@ -206,12 +199,24 @@ Status SourceReader::VisitFile(int dir_fd, const std::string& name, format::Entr
     same.set_device(entry.device());
     return sink_->Complete(std::move(same));
   }
-  if (const Status extra = ReadExtraMetadata(dir_fd, name, &entry); !extra.ok()) {
+  // Files with several names wait for each other.
+  if (sink_->TakesFile(entry.size()) && entry.links() <= 1 &&
+      !options_.request->have_changed_ranges) {
+    auto file = std::make_unique<SmallFile>();
+    file->directory = dir;
+    file->name = name;
+    file->stat = stat;
+    file->profile = options_.request->profile;
+    file->parent = ContentOf(parent);
+    bytes_read_ += entry.size();
+    return sink_->File(std::move(entry), std::move(file));
+  }
+  const Result<UniqueFd> opened = OpenAt(dir->get(), name, O_RDONLY | O_NONBLOCK);
+  if (!opened.ok()) return Skip(entry.path(), opened.status());
+  if (const Status extra = ReadXattrs(opened->get(), &entry); !extra.ok()) {
     return Skip(entry.path(), extra);
   }
-  const Result<UniqueFd> file = OpenAt(dir_fd, name, O_RDONLY | O_NONBLOCK);
-  if (!file.ok()) return Skip(entry.path(), file.status());
-  return ReadFileContent(file->get(), std::move(entry), parent);
+  return ReadFileContent(opened->get(), std::move(entry), parent);
 }
 
 Status SourceReader::ReadFileContent(int fd, format::Entry entry, const format::Entry* parent) {
@@ -223,10 +228,7 @@ Status SourceReader::ReadFileContent(int fd, format::Entry entry, const format::
   const CutRule rule =
       RuleFor(options_.request->profile,
               options_.request->profile == Profile::kAuto && LooksLikeImage(fd, entry.size()));
-  std::optional<format::Content> parent_content;
-  if (parent != nullptr && TypeOf(*parent) == EntryType::kFile && parent->has_content()) {
-    parent_content = parent->content();
-  }
+  const std::optional<format::Content> parent_content = ContentOf(parent);
   SNAP_RETURN_IF_ERROR(sink_->Begin(entry, rule, parent_content));
 
   Status status;
@@ -248,14 +250,7 @@ Status SourceReader::ReadFileContent(int fd, format::Entry entry, const format::
 
   struct stat after {};
   if (status.ok() && ::fstat(fd, &after) != 0) status = Status::FromErrno(errno, "stat");
-  const auto moved = [](const struct timespec& a, const struct timespec& b) {
-    return a.tv_sec != b.tv_sec || a.tv_nsec != b.tv_nsec;
-  };
-  if (status.ok() && (before.st_size != after.st_size || moved(before.st_mtim, after.st_mtim))) {
-    entry.set_changed_while_read(true);
-    SNAP_RETURN_IF_ERROR(
-        sink_->Warn("/" + entry.path(), Status::Conflict("changed while it was read")));
-  }
+  if (status.ok() && !SameModification(before, after)) entry.set_changed_while_read(true);
   if (status.ok() && entry.links() > 1) {
     hard_links_[FileId(entry.device(), entry.inode())] = entry.path();
   }

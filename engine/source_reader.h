@@ -41,16 +41,18 @@ class SourceReader {
 
  private:
   using FileId = std::pair<uint64_t, uint64_t>;  // device, inode
+  using Directory = std::shared_ptr<const UniqueFd>;
 
   // Each emits the entry at `path` (without a leading '/') and what lies below it.
   Status VisitNode(const std::string& path, const SourceNode& node);
   Status VisitChildren(const std::string& path, const SourceNode& node);
   Status VisitRoot(const std::string& path);
   Status VisitRealDirectory(const std::string& path);
-  Status VisitAt(int dir_fd, const std::string& name, const std::string& path);
-  Status VisitDirectory(int dir_fd, const std::string& name, format::Entry entry);
-  Status VisitNames(int dir_fd, const std::string& path);
-  Status VisitFile(int dir_fd, const std::string& name, format::Entry entry);
+  Status VisitAt(const Directory& dir, const std::string& name, const std::string& path);
+  Status VisitDirectory(const Directory& parent, const std::string& name, format::Entry entry);
+  Status VisitNames(const Directory& dir, const std::string& path);
+  Status VisitFile(const Directory& dir, const std::string& name, const struct stat& stat,
+                   format::Entry entry);
   Status VisitVolume(const std::string& path);
   Status VisitStream(const std::string& path, const StreamSource& stream);
   Status VisitImage(const std::string& path, const MemorySource& image);
