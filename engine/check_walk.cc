@@ -108,7 +108,19 @@ Result<bool> ReferenceWalk::VisitEntryLeaf(ByteSpan leaf, uint64_t span) {
 }
 
 Result<bool> ReferenceWalk::VisitRunLeaf(ByteSpan leaf, uint64_t span) {
-  if (Status status = ParseRunLeaf(leaf, /*begin=*/0, span, &runs_); !status.ok()) {
+  const Result<std::optional<ChunkRef>> base = RunLeafBase(leaf);
+  Status status = base.status();
+  if (base.ok() && base->has_value()) {
+    Bytes bytes;
+    if (const Status read = nodes_->ReadNode(**base, &bytes); !read.ok()) {
+      if (!IsDamage(read)) return read;
+      BlameReference(PackKind::kMeta, **base);
+      return false;
+    }
+  }
+  if (status.ok()) status = ParseRunLeaf(leaf, /*begin=*/0, span, nodes_.get(), &runs_);
+  if (!status.ok()) {
+    if (!IsDamage(status)) return status;
     BlameSnapshot(status.message());
     return false;
   }

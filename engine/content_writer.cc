@@ -45,13 +45,14 @@ const Chunker& CutRules::For(CutRule rule) const {
 ContentWriter::ContentWriter(const Chunker* chunker, const HashSecret* secret, PackWriter* packs,
                              const NodeSource* parent_nodes,
                              const std::optional<format::Content>& parent)
-    : chunker_(chunker),
-      secret_(secret),
-      packs_(packs),
-      runs_(std::make_unique<RunListWriter>(packs, secret)) {
-  if (parent_nodes != nullptr && parent.has_value()) {
+    : chunker_(chunker), secret_(secret), packs_(packs) {
+  const bool continues = parent_nodes != nullptr && parent.has_value();
+  if (continues) {
     parent_ = std::make_unique<RunListReader>(parent_nodes, parent->runs());
+    parent_leaves_ = std::make_unique<NodeTreeReader>(parent_nodes, parent->runs());
   }
+  runs_ = std::make_unique<RunListWriter>(packs, secret, parent_nodes,
+                                          continues ? &parent->runs() : nullptr);
 }
 
 Status ContentWriter::Add(ByteSpan data) { return aligned() ? AddBlocks(data) : AddStream(data); }
@@ -181,6 +182,24 @@ Status ContentWriter::AddUnchanged(uint64_t length) {
   SNAP_RETURN_IF_ERROR(FlushCarry());
   if (parent_ == nullptr) return Status::Internal("no parent content to take over");
   const uint64_t end = offset_ + length;
+  SNAP_RETURN_IF_ERROR(parent_leaves_->Seek(offset_));
+  while (offset_ < end) {
+    NodeTreeReader::Leaf leaf;
+    SNAP_ASSIGN_OR_RETURN(const bool more, parent_leaves_->NextRef(&leaf));
+    if (!more) return Status::Corruption("the parent's run list ends early");
+    const uint64_t leaf_end = leaf.begin + leaf.span;
+    if (leaf.stored && leaf.begin == offset_ && leaf_end <= end) {
+      SNAP_RETURN_IF_ERROR(runs_->AddStoredLeaf(leaf.ref));  // unread
+      offset_ = leaf_end;
+    } else {
+      SNAP_RETURN_IF_ERROR(CopyUnchanged(std::min(end, leaf_end)));
+    }
+  }
+  parent_run_ = nullptr;
+  return parent_->Seek(offset_);
+}
+
+Status ContentWriter::CopyUnchanged(uint64_t end) {
   SNAP_RETURN_IF_ERROR(parent_->Seek(offset_));
   while (offset_ < end) {
     SNAP_ASSIGN_OR_RETURN(parent_run_, parent_->Next());

@@ -55,6 +55,8 @@ class ContentWriter {
   // Chunks from the front of `data`; returns how much was consumed.
   Result<size_t> CutFrom(ByteSpan data, bool last);
   Status FlushCarry();
+  // The parent's runs from offset_ to `end`.
+  Status CopyUnchanged(uint64_t end);
   Status EmitChunk(ByteSpan chunk);
   Status EmitHole(uint64_t length);
   Result<std::optional<ChunkRef>> ParentChunkAt(uint64_t offset, const ChunkId& id);
@@ -62,7 +64,8 @@ class ContentWriter {
   const Chunker* const chunker_;
   const HashSecret* const secret_;
   PackWriter* const packs_;
-  std::unique_ptr<RunListReader> parent_;
+  std::unique_ptr<RunListReader> parent_;  // null without one, and at its end
+  std::unique_ptr<NodeTreeReader> parent_leaves_;
   const Run* parent_run_ = nullptr;  // the parent's run at or after offset_
   std::unique_ptr<RunListWriter> runs_;
   Bytes carry_;          // bytes of the chunk that is still open

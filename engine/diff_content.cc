@@ -12,8 +12,10 @@ namespace {
 
 using RunCursor = LeafCursor<Run>;
 
-Status ParseRuns(const NodeTreeReader::Leaf& leaf, std::vector<Run>* runs) {
-  return ParseRunLeaf(leaf.bytes, leaf.begin, leaf.span, runs);
+RunCursor::Parse ParseRuns(const NodeSource& nodes) {
+  return [&nodes](const NodeTreeReader::Leaf& leaf, std::vector<Run>* runs) {
+    return ParseRunLeaf(leaf.bytes, leaf.begin, leaf.span, &nodes, runs);
+  };
 }
 
 uint64_t End(const Run& run) { return run.offset + run.length; }
@@ -51,8 +53,8 @@ void AddChanged(const Run& run, uint64_t begin, uint64_t end, std::vector<ByteRa
 Status DiffContent(const NodeSource& before_nodes, const format::StreamRoot& before,
                    const NodeSource& after_nodes, const format::StreamRoot& after,
                    std::vector<ByteRange>* ranges) {
-  RunCursor a(&before_nodes, before, ParseRuns);
-  RunCursor b(&after_nodes, after, ParseRuns);
+  RunCursor a(&before_nodes, before, ParseRuns(before_nodes));
+  RunCursor b(&after_nodes, after, ParseRuns(after_nodes));
   SNAP_RETURN_IF_ERROR(a.Start());
   SNAP_RETURN_IF_ERROR(b.Start());
   uint64_t at = 0;

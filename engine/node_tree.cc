@@ -1,5 +1,7 @@
 #include "engine/node_tree.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/format.pb.h"
@@ -22,15 +24,43 @@ bool CutsNode(const ChunkId& id) {
 
 }  // namespace
 
-void AppendNodeRef(const NodeRef& ref, Bytes* out) {
+void AppendChunkRef(const ChunkRef& ref, Bytes* out) {
   ByteWriter writer(out);
-  writer.Raw(ref.chunk.id.hash);
-  writer.Varint(ref.chunk.id.length);
-  writer.Varint(ref.chunk.pack);
-  writer.Varint(ref.chunk.frame_offset);
-  writer.Varint(ref.chunk.frame_length);
-  writer.Varint(ref.chunk.chunk_in_frame);
+  writer.Raw(ref.id.hash);
+  writer.Varint(ref.id.length);
+  writer.Varint(ref.pack);
+  writer.Varint(ref.frame_offset);
+  writer.Varint(ref.frame_length);
+  writer.Varint(ref.chunk_in_frame);
+}
+
+Result<ChunkRef> ParseChunkRef(ByteReader* reader) {
+  ChunkRef ref;
+  const ByteSpan hash = reader->Raw(ref.id.hash.size());
+  const uint64_t length = reader->Varint();
+  const uint64_t pack = reader->Varint();
+  const uint64_t frame_offset = reader->Varint();
+  const uint64_t frame_length = reader->Varint();
+  const uint64_t chunk_in_frame = reader->Varint();
+  if (!reader->ok() || length == 0 || length > kChunkBytesMax || pack > UINT32_MAX ||
+      frame_offset > kPackBytesMax || frame_length > kFrameStoredMax ||
+      chunk_in_frame > UINT16_MAX) {
+    return Status::Corruption("reference to a metadata chunk is inconsistent");
+  }
+  std::copy(hash.begin(), hash.end(), ref.id.hash.begin());
+  ref.id.length = static_cast<uint32_t>(length);
+  ref.pack = static_cast<uint32_t>(pack);
+  ref.frame_offset = static_cast<uint32_t>(frame_offset);
+  ref.frame_length = static_cast<uint32_t>(frame_length);
+  ref.chunk_in_frame = static_cast<uint16_t>(chunk_in_frame);
+  return ref;
+}
+
+void AppendNodeRef(const NodeRef& ref, Bytes* out) {
+  AppendChunkRef(ref.chunk, out);
+  ByteWriter writer(out);
   writer.Varint(ref.span);
+  writer.Varint(ref.items);
 }
 
 Result<std::vector<NodeRef>> ParseNode(ByteSpan node, uint64_t span) {
@@ -39,39 +69,27 @@ Result<std::vector<NodeRef>> ParseNode(ByteSpan node, uint64_t span) {
   uint64_t total = 0;
   while (!reader.empty()) {
     NodeRef ref;
-    const ByteSpan hash = reader.Raw(ref.chunk.id.hash.size());
-    const uint64_t length = reader.Varint();
-    const uint64_t pack = reader.Varint();
-    const uint64_t frame_offset = reader.Varint();
-    const uint64_t frame_length = reader.Varint();
-    const uint64_t chunk_in_frame = reader.Varint();
+    SNAP_ASSIGN_OR_RETURN(ref.chunk, ParseChunkRef(&reader));
     ref.span = reader.Varint();
-    if (!reader.ok() || length == 0 || length > kChunkBytesMax || pack > UINT32_MAX ||
-        frame_offset > kPackBytesMax || frame_length > kFrameStoredMax ||
-        chunk_in_frame > UINT16_MAX || ref.span > UINT64_MAX - total) {
+    ref.items = reader.Varint();
+    if (!reader.ok() || ref.span > UINT64_MAX - total) {
       return Status::Corruption("metadata node is inconsistent");
     }
     total += ref.span;
-    std::copy(hash.begin(), hash.end(), ref.chunk.id.hash.begin());
-    ref.chunk.id.length = static_cast<uint32_t>(length);
-    ref.chunk.pack = static_cast<uint32_t>(pack);
-    ref.chunk.frame_offset = static_cast<uint32_t>(frame_offset);
-    ref.chunk.frame_length = static_cast<uint32_t>(frame_length);
-    ref.chunk.chunk_in_frame = static_cast<uint16_t>(chunk_in_frame);
     refs.push_back(ref);
   }
   if (total != span) return Status::Corruption("metadata node has a wrong span");
   return refs;
 }
 
-Status NodeTreeWriter::AddLeaf(ByteSpan leaf, uint64_t span) {
+Status NodeTreeWriter::AddLeaf(ByteSpan leaf, uint64_t span, uint64_t items) {
   const ChunkId id = ComputeChunkId(*secret_, leaf);
   SNAP_ASSIGN_OR_RETURN(PendingRef ref, packs_->Put(PackKind::kMeta, id, leaf));
-  return AddChild(0, {std::move(ref), span});
+  return AddChild(0, {std::move(ref), span, items});
 }
 
 Status NodeTreeWriter::AddStoredLeaf(const NodeRef& leaf) {
-  return AddChild(0, {PendingRef(leaf.chunk), leaf.span});
+  return AddChild(0, {PendingRef(leaf.chunk), leaf.span, leaf.items});
 }
 
 Status NodeTreeWriter::AddChild(size_t level, Pending child) {
@@ -88,8 +106,9 @@ Status NodeTreeWriter::Drain(size_t level, bool all) {
       SNAP_RETURN_IF_ERROR(packs_->Wait(front.ref));
     }
     Level& open = levels_[level];
-    AppendNodeRef({front.ref.Resolve(), front.span}, &open.node);
+    AppendNodeRef({front.ref.Resolve(), front.span, front.items}, &open.node);
     open.span += front.span;
+    open.items += front.items;
     ++open.children;
     const bool cut = open.children >= kNodeChildrenMax ||
                      (open.children >= kNodeChildrenMin && CutsNode(front.ref.id()));
@@ -103,15 +122,20 @@ Status NodeTreeWriter::CloseNode(size_t level) {
   Level& open = levels_[level];
   const Bytes node = std::exchange(open.node, {});
   const uint64_t span = std::exchange(open.span, 0);
+  const uint64_t items = std::exchange(open.items, 0);
   open.children = 0;
   ++open.nodes_closed;
   const ChunkId id = ComputeChunkId(*secret_, node);
   SNAP_ASSIGN_OR_RETURN(PendingRef ref, packs_->Put(PackKind::kMeta, id, node));
-  return AddChild(level + 1, {std::move(ref), span});
+  return AddChild(level + 1, {std::move(ref), span, items});
+}
+
+bool NodeTreeWriter::FitsRoot(ByteSpan rest) const {
+  return levels_.empty() && rest.size() <= kInlineLeafMax;
 }
 
 Status NodeTreeWriter::Finish(ByteSpan rest, uint64_t span, format::StreamRoot* root) {
-  if (levels_.empty() && rest.size() <= kInlineLeafMax) {
+  if (FitsRoot(rest)) {
     root->set_depth(0);
     root->set_nodes(rest.data(), rest.size());
     root->set_span(span);
@@ -225,24 +249,6 @@ Result<bool> NodeTreeReader::Next(Leaf* leaf) {
   SNAP_ASSIGN_OR_RETURN(const bool more, NextRef(leaf));
   if (more) SNAP_RETURN_IF_ERROR(ReadBytes(leaf));
   return more;
-}
-
-Status NodeTreeReader::ForEachNode(const std::function<Status(const ChunkRef&)>& visit) {
-  SNAP_RETURN_IF_ERROR(Open());
-  return depth_ == 0 ? Status() : VisitNodes(stack_.front().children, depth_, visit);
-}
-
-Status NodeTreeReader::VisitNodes(const std::vector<NodeRef>& children, uint32_t depth,
-                                  const std::function<Status(const ChunkRef&)>& visit) {
-  for (const NodeRef& child : children) {
-    SNAP_RETURN_IF_ERROR(visit(child.chunk));
-    if (depth == 1) continue;
-    Bytes node;
-    SNAP_RETURN_IF_ERROR(source_->ReadNode(child.chunk, &node));
-    SNAP_ASSIGN_OR_RETURN(const std::vector<NodeRef> below, ParseNode(node, child.span));
-    SNAP_RETURN_IF_ERROR(VisitNodes(below, depth - 1, visit));
-  }
-  return {};
 }
 
 }  // namespace snapstore

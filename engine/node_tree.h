@@ -34,7 +34,8 @@ inline constexpr uint32_t kNodeDepthMax = 8;
 // One child of an inner node.
 struct NodeRef {
   ChunkRef chunk;
-  uint64_t span = 0;  // of everything below it, in the list's own unit
+  uint64_t span = 0;   // of everything below it, in the list's own unit
+  uint64_t items = 0;  // below it, in lists that count them
 };
 
 class NodeTreeWriter {
@@ -43,32 +44,34 @@ class NodeTreeWriter {
   NodeTreeWriter(PackWriter* packs, const HashSecret* secret) : packs_(packs), secret_(secret) {}
 
   // Adds the list's next leaf.
-  Status AddLeaf(ByteSpan leaf, uint64_t span);
+  Status AddLeaf(ByteSpan leaf, uint64_t span, uint64_t items = 0);
   // Adds a leaf that is stored already, as the parent's metadata names it.
   Status AddStoredLeaf(const NodeRef& leaf);
   bool empty() const { return levels_.empty(); }
 
-  // Ends the list. `rest` is the last leaf (may be empty, with span 0); a short list that consists
-  // of it alone is kept inside the root.
+  // Whether `rest`, as the last leaf, would be kept inside the root: a short list of one leaf.
+  bool FitsRoot(ByteSpan rest) const;
+  // Ends the list. `rest` is the last leaf (may be empty, with span 0).
   Status Finish(ByteSpan rest, uint64_t span, format::StreamRoot* root);
 
  private:
   struct Pending {
     PendingRef ref;
     uint64_t span = 0;
+    uint64_t items = 0;
   };
   struct Level {
     std::deque<Pending> pending;  // children whose place is not known yet
     Bytes node;                   // encoded children of the open node
     size_t children = 0;
     uint64_t span = 0;
+    uint64_t items = 0;
     uint64_t nodes_closed = 0;
   };
 
   Status AddChild(size_t level, Pending child);
   Status Drain(size_t level, bool all);
   Status CloseNode(size_t level);
-  Status PutNode(size_t level, ByteSpan node, uint64_t span);
 
   PackWriter* const packs_;
   const HashSecret* const secret_;
@@ -114,9 +117,6 @@ class NodeTreeReader {
   Result<bool> NextRef(Leaf* leaf);
   Status ReadBytes(Leaf* leaf) const;
 
-  // Calls `visit` for each stored node, inner ones included; reads inner nodes only.
-  Status ForEachNode(const std::function<Status(const ChunkRef&)>& visit);
-
  private:
   struct Frame {
     std::vector<NodeRef> children;
@@ -126,8 +126,6 @@ class NodeTreeReader {
 
   Status Open();
   Status Descend(uint64_t at);
-  Status VisitNodes(const std::vector<NodeRef>& children, uint32_t depth,
-                    const std::function<Status(const ChunkRef&)>& visit);
 
   const NodeSource* const source_;
   uint32_t depth_ = 0;
@@ -138,6 +136,9 @@ class NodeTreeReader {
   std::vector<Frame> stack_;  // [0]: the root's children
 };
 
+// A reference's encoding.
+void AppendChunkRef(const ChunkRef& ref, Bytes* out);
+Result<ChunkRef> ParseChunkRef(ByteReader* reader);
 // An inner node's encoding, exposed for tests and fuzzing.
 void AppendNodeRef(const NodeRef& ref, Bytes* out);
 // Corruption unless the children span `span` together.

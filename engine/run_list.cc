@@ -9,165 +9,46 @@
 namespace snapstore {
 namespace {
 
-// Low two bits of a record's first varint; the rest is the count. Stored: do not renumber.
-enum RecordKind : uint64_t { kHoleRecord = 0, kFrameRecord = 1, kRepeatRecord = 2 };
-
-// A leaf ends after a chunk whose id is 0 modulo kRunCutModulus, within these bounds.
-constexpr size_t kLeafItemsMin = 128;
-constexpr size_t kLeafItemsMax = 4096;
-constexpr uint64_t kRunCutModulus = 512;
-
 // References whose place may be open at once, per list; bounds memory.
 constexpr size_t kPendingChunksMax = 16384;
-
-bool CutsLeaf(const ChunkId& id) {
-  return LoadLe<uint64_t>(id.hash.data() + 8) % kRunCutModulus == 0;
-}
+// A leaf that ends where the parent's does has at least this many items, so that lists do not fall
+// to pieces when content goes away.
+constexpr size_t kSharedEndItemsMin = 16;
+// Changes are stored instead of a leaf when they take no more than this part of it: the more there
+// are, the more each later snapshot has to repeat.
+constexpr size_t kChangesPart = 3;
 
 }  // namespace
 
-void RunLeafBuilder::AddHole(uint64_t length) {
-  SNAP_CHECK(length > 0);
-  CloseGroup();
-  have_last_ = false;
-  if (hole_ == 0) ++items_;
-  hole_ += length;
-  span_ += length;
+RunListWriter::RunListWriter(PackWriter* packs, const HashSecret* secret,
+                             const NodeSource* parent_nodes, const format::StreamRoot* parent)
+    : packs_(packs), secret_(secret), parent_nodes_(parent_nodes), tree_(packs, secret) {
+  if (parent != nullptr) parent_ = std::make_unique<NodeTreeReader>(parent_nodes, *parent);
 }
-
-void RunLeafBuilder::AddChunk(const ChunkRef& chunk) {
-  SNAP_CHECK(chunk.id.length > 0);
-  CloseHole();
-  span_ += chunk.id.length;
-  if (have_last_ && chunk == last_) {
-    ++repeat_;
-    return;
-  }
-  CloseRepeat();
-  if (!group_.empty() && (!chunk.SameFrame(group_.back()) ||
-                          chunk.chunk_in_frame != group_.back().chunk_in_frame + 1)) {
-    CloseGroup();
-  }
-  group_.push_back(chunk);
-  last_ = chunk;
-  have_last_ = true;
-  ++items_;
-  full_ = items_ >= kLeafItemsMax || (items_ >= kLeafItemsMin && CutsLeaf(chunk.id));
-}
-
-void RunLeafBuilder::CloseHole() {
-  if (hole_ == 0) return;
-  ByteWriter writer(&bytes_);
-  writer.Varint(kHoleRecord);
-  writer.Varint(hole_);
-  hole_ = 0;
-}
-
-void RunLeafBuilder::CloseRepeat() {
-  if (repeat_ == 0) return;
-  const uint64_t repeat = std::exchange(repeat_, 0);
-  CloseGroup();
-  ByteWriter(&bytes_).Varint(repeat << 2 | kRepeatRecord);
-}
-
-void RunLeafBuilder::CloseGroup() {
-  if (!group_.empty()) {
-    ByteWriter writer(&bytes_);
-    const ChunkRef& first = group_.front();
-    writer.Varint(group_.size() << 2 | kFrameRecord);
-    writer.Varint(first.pack);
-    writer.Varint(first.frame_offset);
-    writer.Varint(first.frame_length);
-    writer.Varint(first.chunk_in_frame);
-    for (const ChunkRef& chunk : group_) {
-      writer.Raw(chunk.id.hash);
-      writer.Varint(chunk.id.length);
-    }
-    group_.clear();
-  }
-  CloseRepeat();
-}
-
-Bytes RunLeafBuilder::Take() {
-  CloseHole();
-  CloseGroup();
-  Bytes out = std::move(bytes_);
-  *this = RunLeafBuilder();
-  return out;
-}
-
-Status ParseRunLeaf(ByteSpan leaf, uint64_t begin, uint64_t span, std::vector<Run>* out) {
-  const auto bad = [] { return Status::Corruption("run list is inconsistent"); };
-  out->clear();
-  ByteReader reader(leaf);
-  uint64_t done = 0;
-  const auto add = [&](Run run) {
-    if (run.length == 0 || run.length > span - done) return false;
-    run.offset = begin + done;
-    done += run.length;
-    out->push_back(run);
-    return true;
-  };
-  while (!reader.empty()) {
-    const uint64_t head = reader.Varint();
-    const uint64_t count = head >> 2;
-    if ((head & 3) == kHoleRecord) {
-      if (!add({.length = reader.Varint(), .hole = true, .chunk = {}})) return bad();
-    } else if ((head & 3) == kRepeatRecord) {
-      if (out->empty() || out->back().hole || count == 0) return bad();
-      Run& last = out->back();
-      if (count > (span - done) / last.chunk.id.length) return bad();
-      last.count += count;
-      last.length += count * last.chunk.id.length;
-      done += count * last.chunk.id.length;
-    } else if ((head & 3) == kFrameRecord) {
-      ChunkRef chunk;
-      const uint64_t pack = reader.Varint();
-      const uint64_t offset = reader.Varint();
-      const uint64_t length = reader.Varint();
-      const uint64_t first = reader.Varint();
-      if (!reader.ok() || count == 0 || count > kFrameChunksMax || first + count > UINT16_MAX ||
-          pack > UINT32_MAX || offset > kPackBytesMax || length > kFrameStoredMax) {
-        return bad();
-      }
-      chunk.pack = static_cast<uint32_t>(pack);
-      chunk.frame_offset = static_cast<uint32_t>(offset);
-      chunk.frame_length = static_cast<uint32_t>(length);
-      for (uint64_t i = 0; i < count; ++i) {
-        const ByteSpan hash = reader.Raw(chunk.id.hash.size());
-        const uint64_t bytes = reader.Varint();
-        if (!reader.ok() || bytes > kChunkBytesMax) return bad();
-        std::copy(hash.begin(), hash.end(), chunk.id.hash.begin());
-        chunk.id.length = static_cast<uint32_t>(bytes);
-        chunk.chunk_in_frame = static_cast<uint16_t>(first + i);
-        if (!add({.length = bytes, .chunk = chunk})) return bad();
-      }
-    } else {
-      return bad();
-    }
-  }
-  return reader.ok() && done == span ? Status() : bad();
-}
-
-RunListWriter::RunListWriter(PackWriter* packs, const HashSecret* secret)
-    : packs_(packs), tree_(packs, secret) {}
 
 Status RunListWriter::AddHole(uint64_t length) {
   if (length == 0) return {};
   size_ += length;
-  if (pending_.empty()) return Encode({length, {}});
-  if (pending_.back().hole > 0) {
-    pending_.back().hole += length;
+  if (pending_.empty()) return EncodeHole(length);
+  if (Hole* const last = std::get_if<Hole>(&pending_.back()); last != nullptr) {
+    last->length += length;
     return {};
   }
-  pending_.push_back({length, {}});
+  pending_.emplace_back(Hole{length});
   return {};
 }
 
 Status RunListWriter::AddChunk(PendingRef chunk) {
   size_ += chunk.id().length;
   ++chunks_;
-  pending_.push_back({0, std::move(chunk)});
+  pending_.emplace_back(std::move(chunk));
+  return Drain(kPendingChunksMax);
+}
+
+Status RunListWriter::AddStoredLeaf(const NodeRef& leaf) {
+  size_ += leaf.span;
+  chunks_ += leaf.items;
+  pending_.emplace_back(leaf);
   return Drain(kPendingChunksMax);
 }
 
@@ -175,36 +56,105 @@ Status RunListWriter::Poll() { return Drain(kPendingChunksMax); }
 
 Status RunListWriter::Drain(size_t pending_max) {
   while (!pending_.empty()) {
-    const Item& front = pending_.front();
-    if (front.hole == 0 && !front.chunk.resolved()) {
+    const PendingRef* const chunk = std::get_if<PendingRef>(&pending_.front());
+    if (chunk != nullptr && !chunk->resolved()) {
       if (pending_.size() <= pending_max) return {};
-      SNAP_RETURN_IF_ERROR(packs_->Wait(front.chunk));
+      SNAP_RETURN_IF_ERROR(packs_->Wait(*chunk));
     }
-    SNAP_RETURN_IF_ERROR(Encode(front));
+    SNAP_RETURN_IF_ERROR(Encode(pending_.front()));
     pending_.pop_front();
   }
   return {};
 }
 
 Status RunListWriter::Encode(const Item& item) {
-  if (item.hole > 0) {
-    leaf_.AddHole(item.hole);
+  if (const Hole* const hole = std::get_if<Hole>(&item); hole != nullptr) {
+    return EncodeHole(hole->length);
+  }
+  if (const NodeRef* const leaf = std::get_if<NodeRef>(&item); leaf != nullptr) {
+    SNAP_RETURN_IF_ERROR(EndLeaf());
+    leaf_begin_ += leaf->span;
+    return tree_.AddStoredLeaf(*leaf);
+  }
+  return EncodeChunk(std::get<PendingRef>(item).Resolve());
+}
+
+Status RunListWriter::StartLeaf() {
+  parent_end_ = 0;
+  if (parent_ == nullptr) return {};
+  while (parent_leaf_.begin + parent_leaf_.span <= leaf_begin_) {
+    SNAP_ASSIGN_OR_RETURN(const bool more, parent_->NextRef(&parent_leaf_));
+    if (more) continue;
+    parent_ = nullptr;
     return {};
   }
-  leaf_.AddChunk(item.chunk.Resolve());
-  if (!leaf_.Full()) return {};
+  if (parent_leaf_.stored && parent_leaf_.begin == leaf_begin_) {
+    parent_end_ = leaf_begin_ + parent_leaf_.span;
+  }
+  return {};
+}
+
+Status RunListWriter::EncodeHole(uint64_t length) {
+  while (length > 0) {
+    if (leaf_.empty()) SNAP_RETURN_IF_ERROR(StartLeaf());
+    const bool ends_within = parent_end_ > position() && parent_end_ - position() <= length;
+    const uint64_t step = ends_within ? parent_end_ - position() : length;
+    leaf_.AddHole(step);
+    length -= step;
+    if (ends_within && leaf_.items() >= kSharedEndItemsMin) SNAP_RETURN_IF_ERROR(EndLeaf());
+  }
+  return {};
+}
+
+Status RunListWriter::EncodeChunk(const ChunkRef& chunk) {
+  if (leaf_.empty()) SNAP_RETURN_IF_ERROR(StartLeaf());
+  leaf_.AddChunk(chunk);
+  const bool shared_end = position() == parent_end_ && leaf_.items() >= kSharedEndItemsMin;
+  const bool own_end = position() >= parent_end_ && leaf_.EndsHere();
+  return shared_end || own_end || leaf_.Full() ? EndLeaf() : Status();
+}
+
+Status RunListWriter::EndLeaf() {
+  if (leaf_.empty()) return {};
   const uint64_t span = leaf_.span();
-  return tree_.AddLeaf(leaf_.Take(), span);
+  const uint64_t chunks = leaf_.chunks();
+  SNAP_RETURN_IF_ERROR(PutLeaf(leaf_.Take(), span, chunks));
+  leaf_begin_ += span;
+  return {};
+}
+
+Status RunListWriter::PutLeaf(const Bytes& leaf, uint64_t span, uint64_t chunks) {
+  if (parent_end_ != leaf_begin_ + span) return tree_.AddLeaf(leaf, span, chunks);
+  if (ComputeChunkId(*secret_, leaf) == parent_leaf_.ref.chunk.id) {
+    return tree_.AddStoredLeaf(parent_leaf_.ref);
+  }
+  SNAP_RETURN_IF_ERROR(parent_->ReadBytes(&parent_leaf_));
+  SNAP_ASSIGN_OR_RETURN(const std::optional<ChunkRef> grandparent, RunLeafBase(parent_leaf_.bytes));
+  const ChunkRef base = grandparent.value_or(parent_leaf_.ref.chunk);
+  if (grandparent.has_value()) {
+    SNAP_RETURN_IF_ERROR(parent_nodes_->ReadNode(base, &parent_leaf_.bytes));
+  }
+  std::vector<Run> base_runs;
+  SNAP_RETURN_IF_ERROR(
+      ParseRunLeaf(parent_leaf_.bytes, leaf_begin_, span, /*bases=*/nullptr, &base_runs));
+  std::vector<Run> runs;
+  SNAP_RETURN_IF_ERROR(ParseRunLeaf(leaf, leaf_begin_, span, /*bases=*/nullptr, &runs));
+  const Bytes changes = EncodeRunLeafChanges(base, base_runs, runs);
+  return tree_.AddLeaf(changes.size() * kChangesPart <= leaf.size() ? changes : leaf, span, chunks);
 }
 
 Status RunListWriter::Finish(format::StreamRoot* root) {
   SNAP_RETURN_IF_ERROR(Drain(0));
   const uint64_t span = leaf_.span();
-  return tree_.Finish(leaf_.Take(), span, root);
+  const uint64_t chunks = leaf_.chunks();
+  const Bytes rest = leaf_.Take();
+  if (rest.empty() || tree_.FitsRoot(rest)) return tree_.Finish(rest, span, root);
+  SNAP_RETURN_IF_ERROR(PutLeaf(rest, span, chunks));
+  return tree_.Finish({}, 0, root);
 }
 
 RunListReader::RunListReader(const NodeSource* source, const format::StreamRoot& root)
-    : tree_(source, root) {}
+    : source_(source), tree_(source, root) {}
 
 Status RunListReader::Seek(uint64_t offset) {
   if (!runs_.empty() && offset >= runs_.front().offset &&
@@ -221,7 +171,7 @@ Status RunListReader::Seek(uint64_t offset) {
   NodeTreeReader::Leaf leaf;
   SNAP_ASSIGN_OR_RETURN(const bool more, tree_.Next(&leaf));
   if (!more) return {};
-  SNAP_RETURN_IF_ERROR(ParseRunLeaf(leaf.bytes, leaf.begin, leaf.span, &runs_));
+  SNAP_RETURN_IF_ERROR(ParseRunLeaf(leaf.bytes, leaf.begin, leaf.span, source_, &runs_));
   while (next_ < runs_.size() && runs_[next_].offset + runs_[next_].length <= offset) ++next_;
   return {};
 }
@@ -231,7 +181,7 @@ Result<const Run*> RunListReader::Next() {
     NodeTreeReader::Leaf leaf;
     SNAP_ASSIGN_OR_RETURN(const bool more, tree_.Next(&leaf));
     if (!more) return static_cast<const Run*>(nullptr);
-    SNAP_RETURN_IF_ERROR(ParseRunLeaf(leaf.bytes, leaf.begin, leaf.span, &runs_));
+    SNAP_RETURN_IF_ERROR(ParseRunLeaf(leaf.bytes, leaf.begin, leaf.span, source_, &runs_));
     next_ = 0;
   }
   return static_cast<const Run*>(&runs_[next_++]);

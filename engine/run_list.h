@@ -1,7 +1,9 @@
 // Run lists: the content of a file or volume as holes and chunk references, in order.
 //
-// A run list is a node tree whose unit is one byte of content. Its leaves group references that lie
-// in one frame. docs/format.md, "Run list".
+// A run list is a node tree whose unit is one byte of content. docs/format.md, "Run list".
+//
+// A list that continues a parent's ends its leaves where the parent's end, so that each has a
+// counterpart: what did not change is taken over, what changed a little is stored as changes.
 //
 // Thread safety: writers and readers belong to one thread at a time.
 #ifndef SNAPSTORE_ENGINE_RUN_LIST_H_
@@ -10,60 +12,26 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <variant>
 #include <vector>
 
 #include "engine/node_tree.h"
+#include "engine/run_leaf.h"
 
 namespace snapstore {
 
-// One step of a run list: a hole, or `count` repetitions of one chunk.
-struct Run {
-  uint64_t offset = 0;  // in the content
-  uint64_t length = 0;  // of the whole run, bytes
-  bool hole = false;
-  ChunkRef chunk;  // valid unless hole
-  uint64_t count = 1;
-};
-
-// Encodes one leaf.
-class RunLeafBuilder {
- public:
-  void AddHole(uint64_t length);
-  void AddChunk(const ChunkRef& chunk);
-
-  bool empty() const { return span_ == 0; }
-  uint64_t span() const { return span_; }
-  // Whether the leaf should end here (docs/format.md).
-  bool Full() const { return full_; }
-  // The encoding; the builder starts afresh.
-  Bytes Take();
-
- private:
-  void CloseGroup();
-  void CloseRepeat();
-  void CloseHole();
-
-  Bytes bytes_;
-  uint64_t span_ = 0;
-  size_t items_ = 0;
-  bool full_ = false;
-  uint64_t hole_ = 0;            // length of the open hole
-  std::vector<ChunkRef> group_;  // open references into one frame
-  uint64_t repeat_ = 0;          // how often the last chunk came again
-  ChunkRef last_;
-  bool have_last_ = false;
-};
-
-// Runs of one leaf; the first begins at `begin`. Corruption unless they span `span` bytes.
-Status ParseRunLeaf(ByteSpan leaf, uint64_t begin, uint64_t span, std::vector<Run>* out);
-
 class RunListWriter {
  public:
-  // Both must outlive the writer.
-  RunListWriter(PackWriter* packs, const HashSecret* secret);
+  // All must outlive the writer. `parent` is the list that this one continues; may be null, as
+  // `parent_nodes` then may.
+  RunListWriter(PackWriter* packs, const HashSecret* secret,
+                const NodeSource* parent_nodes = nullptr,
+                const format::StreamRoot* parent = nullptr);
 
   Status AddHole(uint64_t length);
   Status AddChunk(PendingRef chunk);
+  // Takes over a leaf of the parent's list that begins where this one has come to.
+  Status AddStoredLeaf(const NodeRef& leaf);
 
   // Bytes and chunks added so far.
   uint64_t size() const { return size_; }
@@ -77,17 +45,31 @@ class RunListWriter {
   Status Finish(format::StreamRoot* root);
 
  private:
-  struct Item {
-    uint64_t hole = 0;  // 0: a chunk
-    PendingRef chunk;
+  struct Hole {
+    uint64_t length = 0;
   };
+  using Item = std::variant<Hole, PendingRef, NodeRef>;
 
   Status Drain(size_t pending_max);
   Status Encode(const Item& item);
+  Status EncodeHole(uint64_t length);
+  Status EncodeChunk(const ChunkRef& chunk);
+  // Finds the parent's leaf that begins where the open one does.
+  Status StartLeaf();
+  Status EndLeaf();
+  // Stores a leaf that begins at leaf_begin_.
+  Status PutLeaf(const Bytes& leaf, uint64_t span, uint64_t chunks);
+  uint64_t position() const { return leaf_begin_ + leaf_.span(); }
 
   PackWriter* const packs_;
+  const HashSecret* const secret_;
+  const NodeSource* const parent_nodes_;
+  std::unique_ptr<NodeTreeReader> parent_;  // null without one, and at its end
+  NodeTreeReader::Leaf parent_leaf_;        // the last one that parent_ came to
+  uint64_t parent_end_ = 0;  // where the open leaf's counterpart ends; 0 if there is none
   std::deque<Item> pending_;
   RunLeafBuilder leaf_;
+  uint64_t leaf_begin_ = 0;
   NodeTreeWriter tree_;
   uint64_t size_ = 0;
   uint64_t chunks_ = 0;
@@ -104,9 +86,9 @@ class RunListReader {
   Status Seek(uint64_t offset);
   // False at the end. The pointer is valid until the next call.
   Result<const Run*> Next();  // null at the end
-  NodeTreeReader& tree() { return tree_; }
 
  private:
+  const NodeSource* const source_;
   NodeTreeReader tree_;
   std::vector<Run> runs_;
   size_t next_ = 0;

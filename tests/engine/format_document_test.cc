@@ -88,5 +88,39 @@ TEST_F(FormatDocument, IsEnoughToReadALongPackTable) {
   EXPECT_EQ(Describe(Check({.read_data = true})), "");
 }
 
+TEST_F(FormatDocument, IsEnoughToReadLeavesBasedOnOthers) {
+  SplitMix64 random(9);
+  Bytes image(16 << 20);
+  const auto write_page = [&](size_t page) {
+    StoreLe<uint64_t>(image.data() + page * 4096, 1 + random.Next());
+  };
+  const size_t pages = image.size() / 4096;
+  for (size_t page = 0; page < pages; ++page) write_page(page);
+  std::string id;
+  uint64_t meta_bytes = 0;
+  for (int generation = 0; generation < 4; ++generation) {
+    SnapshotRequest request;
+    request.images.push_back({.name = "image", .size = image.size(), .extents = {{0, image}}});
+    id = Snapshot(request);
+    uint64_t bytes = 0;
+    for (const std::string& key : KeysBelow("meta/")) bytes += Objects().at(key).size();
+    if (generation > 0) {
+      EXPECT_LT(bytes - meta_bytes, pages * 18 / 4) << "leaves were written anew";
+    }
+    meta_bytes = bytes;
+    for (size_t i = 0; i < pages / 100; ++i) write_page(random.Below(pages));
+    std::fill_n(image.begin() + static_cast<ptrdiff_t>(random.Below(pages) * 4096), 4096, 0);
+  }
+  const Bytes now = image;
+  SnapshotRequest request;
+  request.images.push_back({.name = "image", .size = now.size(), .extents = {{0, now}}});
+  id = Snapshot(request);
+  WriteRepository();
+  const std::string read = Read("extract", id, "image");
+  EXPECT_TRUE(std::equal(now.begin(), now.end(), read.begin(), read.end(),
+                         [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); }));
+  EXPECT_EQ(Describe(Check({.read_data = true})), "");
+}
+
 }  // namespace
 }  // namespace snapstore

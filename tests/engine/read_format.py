@@ -195,17 +195,20 @@ class Snapshot:
         require(depth <= 8, "tree too deep")
         reader, total = Reader(node), 0
         while not reader.empty():
-            chunk_hash = reader.raw(16)
-            length, pack, offset, frame_length, place, child_span = (reader.varint()
-                                                                     for _ in range(6))
+            data = self.metadata_chunk(reader)
+            child_span, _items = reader.varint(), reader.varint()
             total += child_span
-            data = self.repository.chunk("meta", self.packs[pack], offset, frame_length, place,
-                                         (chunk_hash, length))
             if depth == 1:
                 yield data, child_span
             else:
                 yield from self.children(data, depth - 1, child_span)
         require(total == span, "spans do not add up")
+
+    def metadata_chunk(self, reader):
+        chunk_hash = reader.raw(16)
+        length, pack, offset, frame_length, place = (reader.varint() for _ in range(5))
+        return self.repository.chunk("meta", self.packs[pack], offset, frame_length, place,
+                                     (chunk_hash, length))
 
     def entries(self):
         last = None
@@ -238,8 +241,29 @@ class Snapshot:
             require(done - leaf_begin == span, "run leaf of wrong span")
         require(done == first(entry, 8, 0), "content of wrong length")
 
-    def runs(self, leaf):
-        reader, last = Reader(leaf), None
+    def runs(self, leaf, may_have_base=True):
+        """The pieces of a leaf, in order."""
+        reader, base, done = Reader(leaf), [], 0
+        for piece in self.records(reader, base, may_have_base):
+            if isinstance(piece, tuple):  # so many bytes of the base
+                pieces, end = base[0], done + piece[0]
+                while pieces and done < end:
+                    at, kept = pieces[0]
+                    size = kept if isinstance(kept, int) else len(kept)
+                    if at + size <= done:
+                        pieces.pop(0)
+                        continue
+                    step = min(end, at + size) - done
+                    require(isinstance(kept, int) or step == size and at == done, "half a chunk")
+                    yield step if isinstance(kept, int) else kept
+                    done += step
+                require(done == end, "base is too short")
+            else:
+                yield piece
+                done += piece if isinstance(piece, int) else len(piece)
+
+    def records(self, reader, base, may_have_base):
+        last = None
         while not reader.empty():
             head = reader.varint()
             kind, count = head & 3, head >> 2
@@ -253,8 +277,19 @@ class Snapshot:
                     last = self.repository.chunk("data", self.packs[pack], offset, length,
                                                  place + i, (chunk_hash, reader.varint()))
                     yield last
+            elif kind == 3 and count == 0:
+                require(may_have_base and not base, "a base in the wrong place")
+                at, pieces = 0, []
+                for piece in self.runs(self.metadata_chunk(reader), may_have_base=False):
+                    pieces.append((at, piece))
+                    at += piece if isinstance(piece, int) else len(piece)
+                base.append(pieces)
+            elif kind == 3:
+                require(bool(base), "no base")
+                last = None
+                yield (count,)
             else:
-                require(kind == 2 and last is not None, "unknown run")
+                require(last is not None, "nothing to repeat")
                 for _ in range(count):
                     yield last
 

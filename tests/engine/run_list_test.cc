@@ -69,8 +69,9 @@ std::vector<Piece> Expand(const std::vector<snapstore::Run>& runs) {
   return pieces;
 }
 
-format::StreamRoot Write(Bench* bench, const std::vector<Piece>& pieces) {
-  RunListWriter writer(&bench->writer(), &bench->secret());
+format::StreamRoot Write(Bench* bench, const std::vector<Piece>& pieces,
+                         const format::StreamRoot* parent = nullptr) {
+  RunListWriter writer(&bench->writer(), &bench->secret(), &bench->nodes(), parent);
   for (const Piece& piece : pieces) {
     const Status status =
         piece.hole > 0 ? writer.AddHole(piece.hole) : writer.AddChunk(PendingRef(piece.chunk));
@@ -104,7 +105,7 @@ TEST(RunLeaf, GroupsRepetitionsAndHolesTakeFewBytes) {
   const Bytes leaf = builder.Take();
   EXPECT_LT(leaf.size(), 50u);
   std::vector<snapstore::Run> runs;
-  ASSERT_TRUE(ParseRunLeaf(leaf, 10, span, &runs).ok());
+  ASSERT_TRUE(ParseRunLeaf(leaf, 10, span, nullptr, &runs).ok());
   ASSERT_EQ(runs.size(), 2u);
   EXPECT_TRUE(runs[0].hole);
   EXPECT_EQ(runs[0].offset, 10u);
@@ -138,11 +139,11 @@ TEST(RunLeaf, ComesBackAsItWentIn) {
     const uint64_t span = builder.span();
     const Bytes leaf = builder.Take();
     std::vector<snapstore::Run> runs;
-    ASSERT_TRUE(ParseRunLeaf(leaf, 0, span, &runs).ok());
+    ASSERT_TRUE(ParseRunLeaf(leaf, 0, span, nullptr, &runs).ok());
     ASSERT_EQ(Expand(runs), pieces);
-    EXPECT_FALSE(ParseRunLeaf(leaf, 0, span + 1, &runs).ok());
+    EXPECT_FALSE(ParseRunLeaf(leaf, 0, span + 1, nullptr, &runs).ok());
     if (span > 0) {
-      EXPECT_FALSE(ParseRunLeaf(leaf, 0, span - 1, &runs).ok());
+      EXPECT_FALSE(ParseRunLeaf(leaf, 0, span - 1, nullptr, &runs).ok());
     }
   }
 }
@@ -161,7 +162,7 @@ TEST(RunLeaf, DamageNeverYieldsMoreThanItsSpan) {
   const Bytes leaf = builder.Take();
   ForEachDamage(leaf, [&](const Bytes& damaged) {
     std::vector<snapstore::Run> runs;
-    const Status status = ParseRunLeaf(damaged, 0, span, &runs);
+    const Status status = ParseRunLeaf(damaged, 0, span, nullptr, &runs);
     if (damaged.size() < leaf.size()) {
       EXPECT_TRUE(status.Is(StatusCode::kCorruption));
     }
@@ -251,6 +252,127 @@ TEST(RunList, SmallEditRewritesFewNodes) {
     EXPECT_GE(fresh_nodes, 1u) << "edit " << edit;
     EXPECT_LE(fresh_nodes, 8u) << "edit " << edit;
   }
+}
+
+// Generation after generation, with holes and chunks coming and going at random places.
+TEST(RunList, ContinuesAParentsListWhateverChanged) {
+  const uint64_t seed = TestSeed();
+  SNAP_TRACE_SEED(seed);
+  SplitMix64 random(seed);
+  Bench bench;
+  std::vector<Piece> pieces = RandomContent(&random, 20000);
+  format::StreamRoot root = Write(&bench, pieces);
+  for (int generation = 0; generation < 12; ++generation) {
+    std::vector<Piece> next;
+    const uint64_t rate = 1 + random.Below(300);
+    for (const Piece& piece : pieces) {
+      if (random.Below(1000) >= rate) {
+        Append(&next, piece);
+        continue;
+      }
+      const uint64_t kind = random.Below(4);
+      Piece fresh;
+      fresh.chunk = {RandomId(&random, piece.hole > 0 ? 4096 : piece.chunk.id.length), 7, 7777, 777,
+                     static_cast<uint16_t>(random.Below(5))};
+      if (kind == 0) Append(&next, {.hole = piece.length(), .chunk = {}});  // zeroed, same length
+      if (kind == 1) Append(&next, fresh);                                  // overwritten
+      if (kind == 2) {                                                      // inserted before
+        Append(&next, fresh);
+        Append(&next, piece);
+      }
+    }
+    // Sometimes it ends earlier.
+    if (random.Below(3) == 0) next.resize(next.size() - random.Below(next.size() / 2));
+    pieces = next;
+    root = Write(&bench, pieces, &root);
+    RunListReader reader(&bench.nodes(), root);
+    ASSERT_EQ(Expand(ReadRuns(&reader)), pieces) << "generation " << generation;
+  }
+}
+
+// What process memory does.
+TEST(RunList, ChangesAtRandomPlacesCostWhatTheyAre) {
+  SplitMix64 random(TestSeed());
+  constexpr size_t kPages = 64 << 10;
+  constexpr size_t kChanged = kPages / 100;
+  Bench bench;
+  std::vector<ChunkRef> pages(kPages);
+  uint32_t frame = 0;
+  uint16_t place = 0;
+  const auto write_page = [&](size_t page) {
+    if (++place == 256) {
+      place = 0;
+      ++frame;
+    }
+    pages[page] = {RandomId(&random, 4096), frame / 64, frame % 64 << 20, 400'000, place};
+  };
+  for (size_t page = 0; page < kPages; ++page) write_page(page);
+  format::StreamRoot root;
+  uint64_t last = 0;
+  uint64_t worst = 0;
+  uint64_t sum = 0;
+  constexpr int kGenerations = 40;
+  for (int generation = 0; generation <= kGenerations; ++generation) {
+    RunListWriter writer(&bench.writer(), &bench.secret(), &bench.nodes(),
+                         generation == 0 ? nullptr : &root);
+    for (const ChunkRef& page : pages) ASSERT_TRUE(writer.AddChunk(PendingRef(page)).ok());
+    format::StreamRoot next;
+    ASSERT_TRUE(writer.Finish(&next).ok());
+    bench.Flush();
+    root = next;
+    const uint64_t stored = bench.writer().stats().bytes_stored;
+    if (generation > 0) {
+      worst = std::max(worst, stored - last);
+      sum += stored - last;
+    }
+    last = stored;
+    frame += 10;
+    for (size_t i = 0; i < kChanged; ++i) write_page(random.Below(kPages));
+  }
+  // The whole list is kPages * 18 bytes; a page that changed, about 30.
+  EXPECT_LT(sum / kGenerations, kPages * 18 / 4);
+  EXPECT_LT(worst, kPages * 18);
+  RunListReader reader(&bench.nodes(), root);
+  EXPECT_EQ(ReadRuns(&reader).size(), kPages);
+}
+
+TEST(RunLeaf, ABaseMayHaveNoneAndMustCoverTheSameBytes) {
+  SplitMix64 random(3);
+  Bench bench;
+  const auto put = [&](const Bytes& leaf) {
+    const Result<PendingRef> ref =
+        bench.writer().Put(PackKind::kMeta, ComputeChunkId(bench.secret(), leaf), leaf);
+    EXPECT_TRUE(ref.ok());
+    bench.Flush();
+    return ref->Resolve();
+  };
+  RunLeafBuilder builder;
+  builder.AddHole(8192);
+  builder.AddChunk({RandomId(&random, 4096), 0, 16, 5000, 0});
+  builder.AddChunk({RandomId(&random, 4096), 0, 16, 5000, 1});
+  const ChunkRef base = put(builder.Take());
+  const auto based_on = [&](const ChunkRef& ref, std::initializer_list<uint64_t> kept) {
+    RunLeafBuilder changes;
+    changes.StartFrom(ref);
+    for (const uint64_t length : kept) {
+      changes.Keep(length);
+      changes.AddHole(4096);
+    }
+    return changes.Take();
+  };
+  std::vector<snapstore::Run> runs;
+  const Bytes good = based_on(base, {12288});
+  ASSERT_TRUE(ParseRunLeaf(good, 0, 16384, &bench.nodes(), &runs).ok());
+  ASSERT_EQ(runs.size(), 3u);
+  EXPECT_EQ(runs[1].length, 4096u);
+  EXPECT_TRUE(ParseRunLeaf(based_on(base, {100, 12288 - 4196}), 0, 16384 + 4096, &bench.nodes(),
+                           &runs)
+                  .Is(StatusCode::kCorruption));  // longer than the base
+  EXPECT_TRUE(ParseRunLeaf(based_on(base, {8192 + 100}), 0, 8192 + 4196, &bench.nodes(), &runs)
+                  .Is(StatusCode::kCorruption));  // half a chunk
+  EXPECT_TRUE(ParseRunLeaf(based_on(put(good), {12288}), 0, 16384, &bench.nodes(), &runs)
+                  .Is(StatusCode::kCorruption));  // a base with a base
+  EXPECT_TRUE(ParseRunLeaf(good, 0, 16384, /*bases=*/nullptr, &runs).Is(StatusCode::kCorruption));
 }
 
 TEST(NodeTree, LyingSpansAreCorruption) {

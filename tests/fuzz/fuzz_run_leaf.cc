@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const ByteSpan leaf = reader.Raw(reader.remaining());
   constexpr uint64_t kBegin = 1000;
   std::vector<Run> runs;
-  if (!ParseRunLeaf(leaf, kBegin, span, &runs).ok()) return 0;
+  if (!ParseRunLeaf(leaf, kBegin, span, nullptr, &runs).ok()) return 0;
   uint64_t at = kBegin;
   for (const Run& run : runs) {
     SNAP_CHECK(run.offset == at && run.length > 0);
@@ -49,6 +49,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     run.hole ? builder.AddHole(run.length) : builder.AddChunk(run.chunk);
   }
   std::vector<Run> again;
-  SNAP_CHECK(ParseRunLeaf(builder.Take(), kBegin, span, &again).ok());
+  SNAP_CHECK(ParseRunLeaf(builder.Take(), kBegin, span, nullptr, &again).ok());
   return 0;
 }
