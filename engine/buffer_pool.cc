@@ -42,11 +42,16 @@ BufferPool::~BufferPool() {
 
 PooledBuffer BufferPool::Take() {
   std::unique_lock lock(mutex_);
-  available_.wait(lock, [&] { return !free_.empty() || cancelled_; });
+  waits_.Wait(&available_, &lock, [&] { return !free_.empty() || cancelled_; });
   if (cancelled_) return {};
   uint8_t* const data = free_.back();
   free_.pop_back();
   return {this, data};
+}
+
+double BufferPool::waited() const {
+  std::lock_guard lock(mutex_);
+  return waits_.Seconds();
 }
 
 void BufferPool::Cancel() {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/wait_meter.h"
 
 namespace snapstore {
 
@@ -49,6 +50,8 @@ class BufferPool {
   // Empty once Cancel was called.
   PooledBuffer Take();
   void Cancel();
+  // Seconds that takers were blocked until now.
+  double waited() const;
 
  private:
   friend class PooledBuffer;
@@ -57,8 +60,9 @@ class BufferPool {
   const size_t count_;
   const size_t buffer_bytes_;
   uint8_t* memory_ = nullptr;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable available_;
+  WaitMeter waits_;
   std::vector<uint8_t*> free_;
   bool cancelled_ = false;
 };

@@ -82,13 +82,8 @@ Status ChunkFetcher::ReadMany(PackKind kind, std::span<const StoredChunk> chunks
       end_offset = std::max(end_offset, next_end);
     }
     stored.resize(end_offset - first.frame_offset);
-    const Status status = store_->GetRange(PackKey(kind, first.pack), first.frame_offset, stored);
-    if (status.ok()) {
-      std::lock_guard lock(mutex_);
-      bytes_fetched_ += stored.size();
-    } else {
-      stored.clear();  // each frame is then tried alone
-    }
+    const Status status = Fetch(kind, first.pack, first.frame_offset, stored);
+    if (!status.ok()) stored.clear();  // each frame is then tried alone
     for (size_t at = begin; at < end;) {
       size_t frame_end = at + 1;
       while (frame_end < end && chunk_at(frame_end).frame_offset == chunk_at(at).frame_offset) {
@@ -144,19 +139,25 @@ Result<ChunkFetcher::FramePtr> ChunkFetcher::Frame(PackKind kind, const PackId& 
     return Status::Corruption("reference to a frame of impossible length");
   }
   Bytes stored(length);
-  Status read = store_->GetRange(PackKey(kind, pack), offset, stored);
+  Status read = Fetch(kind, pack, offset, stored);
   if (read.Is(StatusCode::kNotFound)) {
     // Equal bytes are one chunk, so metadata may lie in a data pack and the other way round.
     const PackKind other = kind == PackKind::kData ? PackKind::kMeta : PackKind::kData;
-    read = store_->GetRange(PackKey(other, pack), offset, stored);
+    read = Fetch(other, pack, offset, stored);
   }
   SNAP_RETURN_IF_ERROR(read);
   auto frame = std::make_shared<DecodedFrame>();
   SNAP_RETURN_IF_ERROR(Decode(stored, frame.get()));
   Keep(key, frame);
-  std::lock_guard lock(mutex_);
-  bytes_fetched_ += length;
   return FramePtr(std::move(frame));
+}
+
+Status ChunkFetcher::Fetch(PackKind kind, const PackId& pack, uint32_t offset,
+                           MutableByteSpan out) {
+  const BusyClock::Scope busy(&fetching_);
+  SNAP_RETURN_IF_ERROR(store_->GetRange(PackKey(kind, pack), offset, out));
+  bytes_fetched_ += out.size();
+  return {};
 }
 
 Status ChunkFetcher::Decode(ByteSpan stored, DecodedFrame* out) {
@@ -223,11 +224,6 @@ void ChunkFetcher::Keep(const FrameKey& key, const FramePtr& frame) {
     cache_.erase(recent_.back().first);
     recent_.pop_back();
   }
-}
-
-uint64_t ChunkFetcher::bytes_fetched() const {
-  std::lock_guard lock(mutex_);
-  return bytes_fetched_;
 }
 
 }  // namespace snapstore

@@ -7,6 +7,7 @@
 #ifndef SNAPSTORE_ENGINE_CHUNK_FETCHER_H_
 #define SNAPSTORE_ENGINE_CHUNK_FETCHER_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -17,6 +18,7 @@
 #include <span>
 #include <utility>
 
+#include "engine/busy_clock.h"
 #include "engine/format.h"
 #include "engine/frame.h"
 #include "uploader/object_store.h"
@@ -59,13 +61,16 @@ class ChunkFetcher {
   Status ReadMany(PackKind kind, std::span<const StoredChunk> chunks, const VisitFn& visit,
                   const FailedFn& failed);
 
-  uint64_t bytes_fetched() const;
+  uint64_t bytes_fetched() const { return bytes_fetched_; }
+  // Seconds that threads waited for the store, all together.
+  double fetching() const { return fetching_.Seconds(); }
 
  private:
   using FrameKey = std::pair<PackId, uint32_t>;
   using FramePtr = std::shared_ptr<const DecodedFrame>;
 
   Result<FramePtr> Frame(PackKind kind, const PackId& pack, uint32_t offset, uint32_t length);
+  Status Fetch(PackKind kind, const PackId& pack, uint32_t offset, MutableByteSpan out);
   Status Decode(ByteSpan stored, DecodedFrame* out);
   Status Verify(const DecodedFrame& frame, const StoredChunk& chunk, ByteSpan* out) const;
   // Where the chunk is if not where the hint says; `cause` if nowhere.
@@ -83,12 +88,13 @@ class ChunkFetcher {
   const HashSecret secret_;
   const LocateFn locate_;
   const size_t cache_bytes_max_;
+  BusyClock fetching_;
+  std::atomic<uint64_t> bytes_fetched_ = 0;
 
   mutable std::mutex mutex_;                         // guards what follows
   std::list<std::pair<FrameKey, FramePtr>> recent_;  // most recent first
   std::map<FrameKey, std::list<std::pair<FrameKey, FramePtr>>::iterator> cache_;
   size_t cache_bytes_ = 0;
-  uint64_t bytes_fetched_ = 0;
   std::vector<std::unique_ptr<FrameDecoder>> decoders_;  // idle ones
 };
 

@@ -123,6 +123,7 @@ void BatchReaders::Submit(std::shared_ptr<EntryBatch> batch) {
 void BatchReaders::Loop() {
   while (std::optional<std::shared_ptr<EntryBatch>> batch = queue_.Pop()) {
     --waiting_;
+    const BusyClock::Scope busy(&busy_);
     (*batch)->Read();
   }
 }

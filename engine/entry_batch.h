@@ -23,6 +23,7 @@
 #include "base/bounded_queue.h"
 #include "base/unique_fd.h"
 #include "engine/buffer_pool.h"
+#include "engine/busy_clock.h"
 #include "engine/cut_rule.h"
 #include "engine/format.pb.h"
 #include "snapstore/snapshot.h"
@@ -100,6 +101,10 @@ class BatchReaders {
 
   void Submit(std::shared_ptr<EntryBatch> batch);
 
+  size_t threads() const { return threads_.size(); }
+  // Seconds for which workers had a batch to read, all together.
+  double busy() const { return busy_.Seconds(); }
+
  private:
   static constexpr size_t kThreadsMax = 16;
 
@@ -107,6 +112,7 @@ class BatchReaders {
 
   BoundedQueue<std::shared_ptr<EntryBatch>> queue_{kThreadsMax};
   std::atomic<size_t> waiting_ = 0;  // batches that no worker has taken yet
+  BusyClock busy_;
   std::vector<std::thread> threads_;
 };
 

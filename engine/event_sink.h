@@ -39,6 +39,8 @@ class EventSink {
 
   Result<PooledBuffer> TakeBuffer();
   size_t buffer_bytes() const { return pool_->buffer_bytes(); }
+  // Of small files.
+  const BatchReaders& readers() const { return readers_; }
 
  private:
   Status Push(SourceEvent event);

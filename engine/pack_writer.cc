@@ -7,7 +7,7 @@ namespace snapstore {
 namespace {
 
 // One pack on its way while the next is filled keeps a store busy; more would only hold memory.
-constexpr size_t kUploadThreads = 1;
+constexpr unsigned kUploadThreads = 1;
 constexpr size_t kUploadQueue = 1;
 constexpr size_t kFramesQueuedPerThread = 1;
 // Room beyond the sealing size for the last frame and the footer.
@@ -43,7 +43,7 @@ PackWriter::PackWriter(ObjectStore* store, ChunkIndex* index, SegmentPublisher* 
       frame_queue_(kFramesQueuedPerThread * options.threads),
       upload_queue_(kUploadQueue) {
   for (unsigned i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { CompressLoop(); });
-  for (size_t i = 0; i < kUploadThreads; ++i) threads_.emplace_back([this] { UploadLoop(); });
+  for (unsigned i = 0; i < kUploadThreads; ++i) threads_.emplace_back([this] { UploadLoop(); });
 }
 
 PackWriter::~PackWriter() {
@@ -240,6 +240,15 @@ void PackWriter::Fail(const Status& status) {
 Status PackWriter::error() const {
   std::lock_guard lock(mutex_);
   return error_.ok() ? Status::Cancelled("pack writer closed") : error_;
+}
+
+std::vector<PipelineStage> PackWriter::Stages() const {
+  const double seconds = stopwatch_.Seconds();
+  const double compress =
+      options_.threads * seconds - frame_queue_.pop_waited() - upload_queue_.push_waited();
+  const double store = kUploadThreads * seconds - upload_queue_.pop_waited();
+  return {{"compress", options_.threads, seconds, compress},
+          {"store", kUploadThreads, seconds, store}};
 }
 
 PackWriterStats PackWriter::stats() const {

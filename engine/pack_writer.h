@@ -22,12 +22,14 @@
 #include <vector>
 
 #include "base/bounded_queue.h"
+#include "base/clock.h"
 #include "engine/format.h"
 #include "engine/frame.h"
 #include "engine/level_chooser.h"
 #include "engine/pack.h"
 #include "engine/pack_table.h"
 #include "engine/segment_publisher.h"
+#include "snapstore/pipeline_stage.h"
 #include "uploader/object_store.h"
 
 namespace snapstore {
@@ -92,6 +94,9 @@ class PackWriter {
   Status Flush();
 
   PackWriterStats stats() const;
+  // How busy compression and the store were until now, and how long Put was blocked.
+  std::vector<PipelineStage> Stages() const;
+  double put_waited() const { return frame_queue_.push_waited(); }
 
  private:
   struct OpenFrame {
@@ -134,6 +139,7 @@ class PackWriter {
   SegmentPublisher* const publisher_;
   PackTable* const table_;
   const PackWriterOptions options_;
+  const Stopwatch stopwatch_;
 
   OpenFrame frames_[2];  // caller's thread only
 

@@ -24,6 +24,7 @@ Status ContentRestorer::FlushIfFull() { return window_.Full() ? Flush() : Status
 
 Status ContentRestorer::Flush() {
   SNAP_RETURN_IF_ERROR(executor_.Run(&window_));
+  report_->SetStages(executor_.Stages());
   for (const Entry& link : window_.links()) {
     Status made = MakeLink(link);
     if (EndsRestore(made)) return made;

@@ -13,6 +13,9 @@ namespace {
 // Parts that one thread prepares at a time.
 constexpr size_t kPrepareParts = 256;
 
+// One more than there are cores to use: writers of one file wait for each other.
+unsigned WorkersFor(unsigned threads) { return threads > 1 ? threads + 1 : 1; }
+
 // Damage ends the entry; a store that cannot be reached ends the restore.
 bool EndsEntryOnly(const Status& status) {
   return status.Is(StatusCode::kCorruption) || status.Is(StatusCode::kNotFound) ||
@@ -26,9 +29,11 @@ RestoreExecutor::RestoreExecutor(RepositoryImpl* repository, const OpenedSnapsho
     : repository_(repository),
       snapshot_(snapshot),
       report_(report),
-      scratch_(repository->memory().threads + 1) {}
+      scratch_(WorkersFor(repository->memory().threads)),
+      fetching_before_(repository->fetcher().fetching()) {}
 
 Status RestoreExecutor::Run(RestoreWindow* window) {
+  const BusyClock::Scope running(&running_);
   const auto poll = [this] { return report_->Poll(); };
   const auto threads = static_cast<unsigned>(scratch_.size());
   SNAP_RETURN_IF_ERROR(Prepare(window));
@@ -39,6 +44,19 @@ Status RestoreExecutor::Run(RestoreWindow* window) {
         return RunBatch(*window, batches[task], &scratch_[thread]);
       },
       poll);
+}
+
+std::vector<PipelineStage> RestoreExecutor::Stages() const {
+  const auto threads = static_cast<unsigned>(scratch_.size());
+  const double fetching = repository_->fetcher().fetching() - fetching_before_;
+  const double decoding = reading_.Seconds() - writing_.Seconds() - fetching;
+  std::vector<PipelineStage> stages;
+  for (const auto& [name, busy] :
+       {std::pair("look", looking_.Seconds()), std::pair("fetch", fetching),
+        std::pair("decode", decoding), std::pair("write", writing_.Seconds())}) {
+    stages.push_back({name, threads, running_.Seconds(), busy});
+  }
+  return stages;
 }
 
 Status RestoreExecutor::Prepare(RestoreWindow* window) {
@@ -52,6 +70,7 @@ Status RestoreExecutor::Prepare(RestoreWindow* window) {
   const Status prepared = RunParallel(
       static_cast<unsigned>(scratch_.size()), tasks,
       [&](size_t task, unsigned thread) -> Status {
+        const BusyClock::Scope looking(&looking_);
         const size_t end = std::min(parts.size(), (task + 1) * kPrepareParts);
         for (size_t i = task * kPrepareParts; i < end; ++i) {
           if (!needs(parts[i])) continue;
@@ -130,6 +149,7 @@ Status RestoreExecutor::RunBatch(const RestoreWindow& window, std::span<const Re
     parts.push_back(&part);
   }
   std::vector<Fetched> fetched;
+  const BusyClock::Scope reading(&reading_);
   return repository_->fetcher().ReadMany(
       PackKind::kData, chunks,
       [&](std::span<const FetchedChunk> chunks_of_frame) -> Status {
@@ -151,6 +171,7 @@ Status RestoreExecutor::EndPart(RestoreOutput* output, const RestorePart& part) 
 
 Status RestoreExecutor::WriteParts(const RestoreWindow& window, std::span<Fetched> fetched,
                                    Scratch* scratch) {
+  const BusyClock::Scope writing(&writing_);
   std::sort(fetched.begin(), fetched.end(), [](const Fetched& a, const Fetched& b) {
     return std::tie(a.part->output, a.part->offset) < std::tie(b.part->output, b.part->offset);
   });

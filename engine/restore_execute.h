@@ -7,9 +7,11 @@
 #include <span>
 #include <vector>
 
+#include "engine/busy_clock.h"
 #include "engine/repository_impl.h"
 #include "engine/restore_plan.h"
 #include "engine/restore_report.h"
+#include "snapstore/pipeline_stage.h"
 
 namespace snapstore {
 
@@ -22,6 +24,9 @@ class RestoreExecutor {
   // Every part of the window is done when it returns OK, or its output has failed and been
   // reported. An error ends the restore.
   Status Run(RestoreWindow* window);
+
+  // How busy the workers were, in all windows so far.
+  std::vector<PipelineStage> Stages() const;
 
  private:
   struct Scratch {
@@ -47,6 +52,11 @@ class RestoreExecutor {
   const OpenedSnapshot* const snapshot_;
   RestoreReport* const report_;
   std::vector<Scratch> scratch_;  // one a thread
+  const double fetching_before_;
+  BusyClock running_;  // the window as a whole
+  BusyClock looking_;
+  BusyClock reading_;  // with fetching and writing
+  BusyClock writing_;
 };
 
 }  // namespace snapstore

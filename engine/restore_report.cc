@@ -71,6 +71,7 @@ Result<RestoreSummary> RestoreReport::Finish() {
   summary.bytes_total = bytes_total_;
   summary.bytes_written = bytes_written_;
   summary.failed = failed_;
+  summary.stages = stages_;
   return summary;
 }
 

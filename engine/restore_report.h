@@ -40,6 +40,9 @@ class RestoreReport {
   // Whether something that others build upon (a directory, the first of several hard links) failed.
   bool HasFailed(std::string_view path) const;
 
+  // How busy the workers were so far. Belongs to the thread that calls Finish.
+  void SetStages(std::vector<PipelineStage> stages) { stages_ = std::move(stages); }
+
   // Reports progress and waiting warnings. Cancelled once the observer asks for it.
   Status Poll();
   void Deliver();
@@ -54,6 +57,7 @@ class RestoreReport {
   std::atomic<uint64_t> entries_ = 0;
   std::atomic<uint64_t> bytes_total_ = 0;
   std::atomic<uint64_t> bytes_written_ = 0;
+  std::vector<PipelineStage> stages_;
 
   void WarnLocked(const Entry& entry, const Status& status);
 

@@ -152,6 +152,7 @@ Status Snapshotter::Pump() {
     queue.Close();
   });
 
+  const Stopwatch stopwatch;
   Status status;
   while (status.ok()) {
     std::optional<SourceEvent> event = queue.Pop();
@@ -164,6 +165,12 @@ Status Snapshotter::Pump() {
     pool.Cancel();
   }
   thread.join();
+  const double seconds = stopwatch.Seconds();
+  summary_.stages = {{"read", 1, seconds, seconds - queue.push_waited() - pool.waited()},
+                     {"read small", static_cast<unsigned>(sink.readers().threads()), seconds,
+                      sink.readers().busy()},
+                     {"cut", 1, seconds, seconds - queue.pop_waited() - packs_->put_waited()}};
+  for (PipelineStage& stage : packs_->Stages()) summary_.stages.push_back(std::move(stage));
   // Events left in the queue hold buffers of the pool.
   queue.Cancel();
   bytes_read_ = reader.bytes_read();

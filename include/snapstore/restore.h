@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "snapstore/observer.h"
+#include "snapstore/pipeline_stage.h"
 #include "snapstore/repository.h"
 #include "snapstore/status.h"
 
@@ -36,6 +37,8 @@ struct RestoreSummary {
   uint64_t bytes_fetched = 0;  // from the store
   uint64_t failed = 0;         // entries with a warning
   double seconds = 0;
+  std::vector<PipelineStage>
+      stages;  // look (at what is in place), fetch, decode (and verify), write
 };
 
 // Entries that cannot be restored are warned about and counted in `failed`; the rest goes on. What

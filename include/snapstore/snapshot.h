@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "snapstore/observer.h"
+#include "snapstore/pipeline_stage.h"
 #include "snapstore/repository.h"
 #include "snapstore/status.h"
 
@@ -85,6 +86,9 @@ struct SnapshotRequest {
 
 struct SnapshotSummary {
   SnapshotInfo info;  // as it was committed
+  // read (files and volumes, and small files by workers of their own), cut (and name, and look up),
+  // compress, store
+  std::vector<PipelineStage> stages;
 };
 
 // Sources that cannot be read are warned about, counted in info.unreadable and left out.

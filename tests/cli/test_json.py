@@ -8,6 +8,7 @@ import harness
 
 COUNTERS = {"bytes_total": int, "bytes_read": int, "bytes_new": int, "bytes_stored": int,
             "chunks_total": int, "chunks_new": int, "seconds": float, "entries": int, "unreadable": int}
+STAGE = {"name": str, "threads": int, "seconds": float, "busy_seconds": float}
 TIME = r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z\Z"
 
 
@@ -31,11 +32,14 @@ class Json(harness.CliTest):
     def test_snapshot_summary(self):
         first = self.snapshot("--tag", "a=b", self.src)
         shape = {"message_type": str, "snapshot_id": str, **COUNTERS, "time": str, "host": str,
-                 "paths": list, "tags": dict}
+                 "paths": list, "tags": dict, "stages": list}
         self.assert_shape(first, {**shape, "parent_id": type(None)})
         self.assert_shape(self.snapshot(), {**shape, "parent_id": str})
         self.assertRegex(first["snapshot_id"], r"\A[0-9a-f]{64}\Z")
         self.assertEqual(first["tags"], {"a": "b"})
+        for stage in first["stages"]:
+            self.assert_shape(stage, STAGE)
+            self.assertLessEqual(stage["busy_seconds"], stage["threads"] * stage["seconds"] + 0.01)
         self.assertEqual(first["paths"], [self.src])
         self.assertEqual(first["bytes_total"], 20000)
         self.assertGreater(first["chunks_new"], 0)
@@ -102,7 +106,7 @@ class Json(harness.CliTest):
         self.assert_shape(self.ok("--json", "restore", "latest", "--target", self.target()).message("summary"),
                           {"message_type": str, "snapshot_id": str, "entries": int, "failed": int,
                            "bytes_total": int, "bytes_written": int, "bytes_fetched": int,
-                           "seconds": float})
+                           "seconds": float, "stages": list})
         self.assert_shape(self.ok("--json", "check").message("summary"),
                           {"message_type": str, "snapshots": int, "packs": int, "chunks": int,
                            "bytes_read": int, "problems": int})

@@ -70,7 +70,8 @@ class RestoreCommand : public Command {
                     FormatSize(summary.bytes_total), FormatSize(summary.bytes_written),
                     FormatSize(summary.bytes_fetched), summary.seconds);
     if (summary.failed > 0) line += fmt::format("; {} failed", summary.failed);
-    return session.out().Line(line);
+    SNAP_RETURN_IF_ERROR(session.out().Line(line));
+    return session.PrintStages(summary.stages);
   }
 
   std::string reference_;

@@ -67,7 +67,7 @@ class SnapshotCommand : public Command {
     SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary,
                           TakeSnapshot(*repository, request_, session.observer()));
     session.observer()->Finish();
-    SNAP_RETURN_IF_ERROR(Print(session, summary.info));
+    SNAP_RETURN_IF_ERROR(Print(session, summary));
     return summary.info.unreadable > 0 ? Finding::kUnreadable : Finding::kNone;
   }
 
@@ -133,8 +133,9 @@ class SnapshotCommand : public Command {
     return Status::Ok();
   }
 
-  static Status Print(Session& session, const SnapshotInfo& info) {
-    if (session.json()) return session.out().Json(SnapshotSummaryJson(info));
+  static Status Print(Session& session, const SnapshotSummary& summary) {
+    const SnapshotInfo& info = summary.info;
+    if (session.json()) return session.out().Json(SnapshotSummaryJson(summary));
     if (session.quiet()) return session.out().Line(info.id);
     Table table({Table::Align::kLeft, Table::Align::kLeft});
     table.Row({"parent", info.parent_id.empty() ? "none" : info.parent_id});
@@ -152,7 +153,7 @@ class SnapshotCommand : public Command {
     for (const std::string& line : table.Lines()) {
       SNAP_RETURN_IF_ERROR(session.out().Line("  " + line));
     }
-    return Status::Ok();
+    return session.PrintStages(summary.stages);
   }
 
   SnapshotRequest request_;

@@ -30,6 +30,17 @@ void SetCounters(Json* out, const SnapshotInfo& info) {
   (*out)["unreadable"] = info.unreadable;
 }
 
+Json StagesJson(const std::vector<PipelineStage>& stages) {
+  Json out = Json::array();
+  for (const PipelineStage& stage : stages) {
+    out.push_back({{"name", stage.name},
+                   {"threads", stage.threads},
+                   {"seconds", stage.seconds},
+                   {"busy_seconds", stage.busy_seconds}});
+  }
+  return out;
+}
+
 // Names of attributes are text in practice, their values are not.
 Json XattrsJson(const Entry& entry) {
   Json out = Json::object();
@@ -82,7 +93,8 @@ Json SnapshotJson(const SnapshotInfo& info) {
   return out;
 }
 
-Json SnapshotSummaryJson(const SnapshotInfo& info) {
+Json SnapshotSummaryJson(const SnapshotSummary& summary) {
+  const SnapshotInfo& info = summary.info;
   Json out;
   out["message_type"] = "summary";
   out["snapshot_id"] = info.id;
@@ -92,6 +104,7 @@ Json SnapshotSummaryJson(const SnapshotInfo& info) {
   out["host"] = info.host;
   SetBytesList(&out, "paths", info.paths);
   out["tags"] = TagsJson(info);
+  out["stages"] = StagesJson(summary.stages);
   return out;
 }
 
@@ -105,6 +118,7 @@ Json RestoreSummaryJson(const std::string& snapshot_id, const RestoreSummary& su
   out["bytes_written"] = summary.bytes_written;
   out["bytes_fetched"] = summary.bytes_fetched;
   out["seconds"] = summary.seconds;
+  out["stages"] = StagesJson(summary.stages);
   return out;
 }
 

@@ -30,7 +30,7 @@ Json ListItemJson(const SnapshotInfo& info);
 // Message "snapshot": all that is known of one.
 Json SnapshotJson(const SnapshotInfo& info);
 // Message "summary" of the command snapshot.
-Json SnapshotSummaryJson(const SnapshotInfo& info);
+Json SnapshotSummaryJson(const SnapshotSummary& summary);
 // Message "summary" of restore.
 Json RestoreSummaryJson(const std::string& snapshot_id, const RestoreSummary& summary);
 // Message "entry".

@@ -50,6 +50,14 @@ Result<std::unique_ptr<Repository>> Session::OpenRepository() {
   return repository;
 }
 
+Status Session::PrintStages(const std::vector<PipelineStage>& stages) {
+  if (!verbose()) return Status::Ok();
+  for (const std::string& line : StageLines(stages)) {
+    SNAP_RETURN_IF_ERROR(out_->Line("  " + line));
+  }
+  return Status::Ok();
+}
+
 Status Session::CheckInterrupt() const {
   return Interrupted() ? Status::Cancelled("interrupted") : Status::Ok();
 }

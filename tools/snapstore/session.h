@@ -49,6 +49,9 @@ class Session {
   // Checks the global options, then opens the repository. The stage is kRun when it succeeds.
   Result<std::unique_ptr<Repository>> OpenRepository();
 
+  // With --verbose, to a reader: how busy each part of the pipeline was.
+  Status PrintStages(const std::vector<PipelineStage>& stages);
+
   // Cancelled after an interrupt; for loops that the engine does not drive.
   Status CheckInterrupt() const;
 

@@ -239,4 +239,15 @@ std::vector<std::string> Table::Lines() const {
   return lines;
 }
 
+std::vector<std::string> StageLines(const std::vector<PipelineStage>& stages) {
+  Table table({Table::Align::kLeft, Table::Align::kRight, Table::Align::kRight});
+  table.Row({"stage", "threads", "busy"});
+  for (const PipelineStage& stage : stages) {
+    if (stage.threads == 0) continue;
+    table.Row({stage.name, fmt::format("{}", stage.threads),
+               fmt::format("{:.0f} %", 100 * stage.Utilisation())});
+  }
+  return table.Lines();
+}
+
 }  // namespace snapstore::cli

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "snapstore/pipeline_stage.h"
 #include "snapstore/reader.h"
 #include "snapstore/status.h"
 
@@ -54,6 +55,9 @@ class Table {
   std::vector<Align> columns_;
   std::vector<std::vector<std::string>> rows_;
 };
+
+// How busy each stage of a pipeline was.
+std::vector<std::string> StageLines(const std::vector<PipelineStage>& stages);
 
 }  // namespace snapstore::cli
 
