@@ -1,186 +1,231 @@
-"""Real inputs for the benchmark, made from this machine: two versions of each."""
+"""Inputs that are one file, and what all inputs have in common.
 
-import filecmp
-import hashlib
+All are real data made from this machine, in two versions.
+"""
+
+import functools
+import io
 import os
+import random
 import shutil
-import signal
-import socket
 import subprocess
-import time
+import tarfile
+import tempfile
+
+BLOCK = 4096
+PIECE = 1 << 20
+# What differs between the versions of a tree and of a tar file.
+EDITED_SHARE = 0.02
+REMOVED_SHARE = ADDED_SHARE = 0.005
 
 
-def _run(*args, **kwargs):
-    subprocess.run(args, check=True, stdout=subprocess.DEVNULL, **kwargs)
+def run(*args):
+    subprocess.run(args, check=True, stdout=subprocess.DEVNULL)
 
 
-class ImagePair:
-    """An ext4 image with files from /usr, and the same after 2 % of its files were edited."""
+def usr_files():
+    """(path, size) of the regular files in /usr, always in the same order."""
+    for folder, folders, names in os.walk("/usr"):
+        folders.sort()
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                yield path, os.path.getsize(path)
 
-    EDITED_SHARE = 0.02
 
-    def __init__(self, folder, rng, size_mib):
-        self.folder = folder
-        self.images = [os.path.join(folder, f"version-{i}-{size_mib}.img") for i in (0, 1)]
-        self.live = os.path.join(folder, "volume.img")
-        if not all(os.path.exists(image) for image in self.images):
-            self._make(rng, size_mib)
-        for image in self.images:  # into the page cache
-            with open(image, "rb") as f:
-                while f.read(1 << 22):
-                    pass
+def edited(data, rng):
+    """`data` with up to 4 KiB of noise somewhere: over what was there, or between it."""
+    at = rng.randrange(len(data) + 1)
+    noise = rng.randbytes(rng.randrange(1, BLOCK))
+    return data[:at] + noise + data[at + rng.choice((0, len(noise))):]
 
-    def _make(self, rng, size_mib):
-        os.makedirs(self.folder, exist_ok=True)
-        image, mount = self.images[0] + ".new", os.path.join(self.folder, "mnt")
-        os.makedirs(mount, exist_ok=True)
-        with open(image, "wb") as f:
-            f.truncate(size_mib << 20)
-        _run("mkfs.ext4", "-q", "-F", image)
-        _run("mount", "-o", "loop", image, mount)
-        try:
-            files = self._fill(mount, int(size_mib * 0.85) << 20)
-        finally:
-            _run("umount", mount)
-        second = self.images[1] + ".new"
-        _run("cp", "--sparse=always", image, second)
-        _run("mount", "-o", "loop", second, mount)
-        try:
-            for path in rng.sample(files, int(len(files) * self.EDITED_SHARE)):
-                with open(os.path.join(mount, path), "r+b") as f:
-                    f.seek(rng.randrange(max(1, os.fstat(f.fileno()).st_size)))
-                    f.write(rng.randbytes(rng.randrange(1, 4096)))
-        finally:
-            _run("umount", mount)
-        os.rename(image, self.images[0])
-        os.rename(second, self.images[1])
 
-    @staticmethod
-    def _fill(mount, bytes_max):
-        """Copies regular files from /usr until the image is full enough; returns their paths."""
-        copied, total = [], 0
-        for folder, folders, names in os.walk("/usr"):
-            folders.sort()
-            for name in sorted(names):
-                path = os.path.join(folder, name)
-                if os.path.islink(path) or not os.path.isfile(path):
-                    continue
-                size = os.path.getsize(path)
-                if total + size > bytes_max:
-                    return copied
-                target = os.path.join(mount, path.lstrip("/"))
-                os.makedirs(os.path.dirname(target), exist_ok=True)
-                shutil.copyfile(path, target)
-                copied.append(path.lstrip("/"))
-                total += size
-        return copied
+def part(things, share):
+    """How many a share of them is, at least one."""
+    return max(1, round(len(things) * share))
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def same_bytes(a, b):
+    with open(a, "rb") as first, open(b, "rb") as second:
+        while True:
+            piece = first.read(PIECE)
+            if piece != second.read(PIECE):
+                return False
+            if not piece:
+                return True
+
+
+class Versions:
+    """Two versions of an input, and one place where every snapshot finds the current one."""
+
+    def __init__(self, store, scratch, options):
+        """Takes the versions from the folder `store`, or makes them there."""
+        self.folder = os.path.join(store, self.title(options))
+        self.live = os.path.join(scratch, "live", self.name)
+        self.current = None
+        os.makedirs(os.path.dirname(self.live))
+        if not os.path.isdir(self.folder):
+            with tempfile.TemporaryDirectory(prefix="making-", dir=store) as making:
+                complete = os.path.join(making, "complete")
+                os.mkdir(complete)
+                self.make(complete, random.Random(options.seed), options)
+                os.rename(complete, self.folder)
+        self.versions = [os.path.join(self.folder, f"version-{number}") for number in (0, 1)]
+
+    def title(self, options):
+        """What tells apart the inputs that different options make."""
+        return f"{self.name}-{options.size_mib}-MiB-seed-{options.seed}"
+
+    def make(self, folder, rng, options):
+        """Makes `version-0` and `version-1` in `folder`."""
+        raise NotImplementedError
 
     def place(self, version):
-        """Puts a version where every snapshot finds the volume, and returns that path."""
-        self.current = version
+        """Makes a version the current one, and returns the path of what is to be stored."""
+        raise NotImplementedError
+
+    def touch(self):
+        """Gives the current version new time stamps."""
+        raise NotImplementedError
+
+    def sizes(self):
+        """Bytes of version 1, and how many of them are not holes."""
+        raise NotImplementedError
+
+    def copy(self, version, path):
+        """Puts a copy of a version at `path`."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        run("cp", "-a", self.versions[version], path)
+
+    @property
+    def changed_blocks(self):
+        """(offset, length) of what version 1 changed, for inputs that are volumes."""
+        return None
+
+    def verify(self, restored, left_over=False):
+        """Ends the benchmark if `restored` is not the current version.
+
+        With `left_over`, files of version 0 that version 1 does not have may be there as well.
+        """
+        raise NotImplementedError
+
+    def refuse(self, path):
+        raise ValueError(f"{path} is not what was stored")
+
+
+class OneFile(Versions):
+    """Versions that are a file each."""
+
+    def place(self, version):
         if os.path.exists(self.live):
             os.unlink(self.live)
-        _run("cp", "--sparse=always", self.images[version], self.live)
+        self.copy(version, self.live)
+        os.utime(self.live)
+        self.current = version
         return self.live
 
     def touch(self):
         os.utime(self.live)
 
-    def size(self):
-        return os.path.getsize(self.images[1])
+    def sizes(self):
+        stat = os.stat(self.versions[1])
+        return stat.st_size, min(stat.st_size, stat.st_blocks * 512)
 
-    def verify(self, restored):
-        if not filecmp.cmp(restored, self.images[self.current], shallow=False):
-            raise SystemExit(f"{restored} is not what was stored")
+    def verify(self, restored, left_over=False):
+        if not same_bytes(restored, self.versions[self.current]):
+            self.refuse(restored)
 
 
-class RedisDumps:
-    """CRIU's images of a Redis server, dumped twice with writes between."""
+class Image(OneFile):
+    """An ext4 image with files from /usr, and the same after 2 % of its files were edited."""
 
-    KEYS = 200_000
-    WRITES = 4_000
+    name = "image"
+    FILLED_SHARE = 0.85
 
-    def __init__(self, folder, rng, _size_mib):
-        self.folder = folder
-        self.dumps = [os.path.join(folder, f"dump-{i}") for i in (0, 1)]
-        self.live = os.path.join(folder, "images")
-        if not all(os.path.exists(os.path.join(d, "inventory.img")) for d in self.dumps):
-            self._make(rng)
-
-    def _make(self, rng):
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.makedirs(self.folder)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        criu = os.environ.get("SNAPSTORE_CRIU", shutil.which("criu") or "/opt/snapstore/bin/criu")
-        server = subprocess.Popen(
-            ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-             "--dir", self.folder], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, close_fds=True, start_new_session=True)
+    def make(self, folder, rng, options):
+        first, second = (os.path.join(folder, f"version-{number}") for number in (0, 1))
+        mount = os.path.join(folder, "mount")
+        os.mkdir(mount)
+        with open(first, "wb") as file:
+            file.truncate(options.size_mib << 20)
+        run("mkfs.ext4", "-q", "-F", first)
+        run("mount", "-o", "loop", first, mount)
         try:
-            with self._connect(port) as client:
-                self._write(client, rng, range(self.KEYS))
-                self._dump(criu, server.pid, self.dumps[0])
-                self._write(client, rng, rng.sample(range(self.KEYS), self.WRITES))
-                self._dump(criu, server.pid, self.dumps[1])
+            files = self.fill(mount, int(options.size_mib * self.FILLED_SHARE) << 20)
         finally:
-            server.send_signal(signal.SIGKILL)
-            server.wait()
+            run("umount", mount)
+        run("cp", "--sparse=always", first, second)
+        run("mount", "-o", "loop", second, mount)
+        try:
+            for path in rng.sample(files, int(len(files) * EDITED_SHARE)):
+                with open(path, "r+b") as file:
+                    file.seek(rng.randrange(max(1, os.fstat(file.fileno()).st_size)))
+                    file.write(rng.randbytes(rng.randrange(1, BLOCK)))
+        finally:
+            run("umount", mount)
+        os.rmdir(mount)
 
     @staticmethod
-    def _connect(port):
-        for _ in range(100):
-            try:
-                return socket.create_connection(("127.0.0.1", port))
-            except OSError:
-                time.sleep(0.05)
-        raise SystemExit("redis-server does not answer")
+    def fill(mount, bytes_max):
+        """Copies files from /usr until the image is full enough; returns the copies' paths."""
+        copied, total = [], 0
+        for path, size in usr_files():
+            if total + size > bytes_max:
+                break
+            target = os.path.join(mount, path.lstrip("/"))
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copyfile(path, target)
+            copied.append(target)
+            total += size
+        return copied
+
+    @functools.cached_property
+    def changed_blocks(self):
+        ranges = []
+        with open(self.versions[0], "rb") as first, open(self.versions[1], "rb") as second:
+            for at in range(0, os.path.getsize(self.versions[1]), PIECE):
+                old, new = first.read(PIECE), second.read(PIECE)
+                if old == new:
+                    continue
+                for block in range(0, len(new), BLOCK):
+                    if old[block:block + BLOCK] != new[block:block + BLOCK]:
+                        ranges.append((at + block, min(BLOCK, len(new) - block)))
+        return ranges
+
+
+class TarFile(OneFile):
+    """A tar file of part of /usr; in the second version files were edited, removed and added."""
+
+    name = "tar"
+    def make(self, folder, rng, options):
+        files, total = [], 0
+        for path, size in usr_files():
+            files.append(path)
+            total += size
+            if total > options.size_mib << 20:
+                break
+        added = part(files, ADDED_SHARE)
+        old, new = files[:-added], files[-added:]
+        self.write(os.path.join(folder, "version-0"), old, set(), rng)
+        removed = set(rng.sample(old, part(old, REMOVED_SHARE)))
+        kept = [path for path in old if path not in removed]
+        changed = set(rng.sample(kept, part(kept, EDITED_SHARE)))
+        for path in new:
+            kept.insert(rng.randrange(len(kept) + 1), path)
+        self.write(os.path.join(folder, "version-1"), kept, changed, rng)
 
     @staticmethod
-    def _write(client, rng, keys):
-        replies = 0
-        out = bytearray()
-        stream = client.makefile("rb")
-        for key in keys:
-            # Half text, half noise: neither all compressible nor not at all.
-            value = (f"customer {key} ".encode() * 20) + rng.randbytes(300)
-            out += b"*3\r\n$3\r\nSET\r\n"
-            name = f"key:{key}".encode()
-            out += b"$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(name), name, len(value), value)
-            replies += 1
-            if replies % 1000 == 0:
-                client.sendall(out)
-                out.clear()
-                for _ in range(1000):
-                    stream.readline()
-        client.sendall(out)
-        for _ in range(replies % 1000):
-            stream.readline()
-
-    @staticmethod
-    def _dump(criu, pid, folder):
-        os.makedirs(folder)
-        _run(criu, "dump", "-t", str(pid), "-D", folder, "--leave-running", "--tcp-established",
-             "--network-lock", "nftables", "--manage-cgroups=ignore", "-o", "dump.log")
-
-    def place(self, version):
-        self.current = version
-        shutil.rmtree(self.live, ignore_errors=True)
-        shutil.copytree(self.dumps[version], self.live)
-        return self.live
-
-    def touch(self):
-        for name in os.listdir(self.live):
-            os.utime(os.path.join(self.live, name))
-
-    def size(self):
-        return sum(os.path.getsize(os.path.join(self.dumps[1], name))
-                   for name in os.listdir(self.dumps[1]))
-
-    def verify(self, restored):
-        def digests(folder):
-            return {name: hashlib.sha256(open(os.path.join(folder, name), "rb").read()).hexdigest()
-                    for name in sorted(os.listdir(folder))}
-        if digests(restored) != digests(self.dumps[self.current]):
-            raise SystemExit(f"{restored} is not what was stored")
+    def write(archive, paths, changed, rng):
+        with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT) as tar:
+            for path in paths:
+                data = edited(read(path), rng) if path in changed else read(path)
+                member = tarfile.TarInfo(path.lstrip("/"))
+                member.size = len(data)
+                member.mode = os.stat(path).st_mode & 0o777
+                member.mtime = int(os.stat(path).st_mtime)
+                tar.addfile(member, io.BytesIO(data))

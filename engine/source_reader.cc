@@ -190,7 +190,7 @@ Status SourceReader::VisitFile(const Directory& dir, const std::string& name,
     }
   }
   SNAP_ASSIGN_OR_RETURN(const format::Entry* parent, parent_entries_.Find(entry.path()));
-  if (parent != nullptr && !options_.request->have_changed_ranges &&
+  if (parent != nullptr && !options_.request->have_changed_ranges && !options_.request->reread &&
       SameContent(*parent, entry, options_.parent->manifest.time_ns())) {
     if (entry.links() > 1) hard_links_[file_id] = entry.path();
     // Everything ctime guards is the parent's, but a link count or device number may differ.

@@ -78,6 +78,7 @@ struct SnapshotRequest {
   bool have_changed_ranges = false;
   std::vector<ByteRange> changed_ranges;
 
+  bool reread = false;                // also files that look like what the parent holds
   bool one_file_system = false;       // do not descend into other mounts
   std::vector<std::string> excludes;  // fnmatch patterns against the absolute path
   // Of zstd, 1 to 19; 0: low while compression holds the snapshot up, higher while the store does.

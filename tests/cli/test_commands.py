@@ -87,6 +87,28 @@ class Commands(harness.CliTest):
         self.assertIn("no damage found", self.ok("check", "--read-data").text)
         self.assertIn("no damage found", self.ok("check", "--read-data", "--sample", "50%").text)
 
+    def test_bench_measures_given_data_and_leaves_nothing_behind(self):
+        self.write("data", self.random.randbytes(300_000))
+        work = os.path.join(self.dir, "work")
+        os.mkdir(work)
+        text = self.ok("bench", self.src, "--work", work, "--runs", "1").text
+        for name in ("first", "cold", "zstd -1", "index: hits", "peak memory"):
+            self.assertIn(name, text)
+        results = self.ok("--json", "bench", os.path.join(self.src, "data"), "--work", work,
+                          "--runs", "3").lines
+        by_name = {(r["group"], r["name"]): r for r in results if r["message_type"] == "result"}
+        first = by_name["snapshot", "first"]
+        self.assertEqual(len(first["samples"]), 3)
+        self.assertTrue(0 < first["min"] <= first["median"] <= first["max"])
+        self.assertEqual(first["bytes"], 300_000)
+        self.assertIn(("snapshot", "changed blocks, 1 %"), by_name)
+        self.assertEqual(os.listdir(work), [])
+
+    def test_bench_refuses_what_it_cannot_measure(self):
+        self.one_line_error(2, "bench", self.src + "/none", contains=["no such file"])
+        self.one_line_error(2, "bench", self.src, "--work", "/dev/null", contains=["--work"])
+        self.one_line_error(2, "bench", contains=["PATH"])
+
     def test_stats_counts_what_is_there(self):
         self.snapshot()
         self.snapshot()

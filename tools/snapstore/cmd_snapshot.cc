@@ -54,6 +54,8 @@ class SnapshotCommand : public Command {
                     "Leave out what matches this pattern, compared with the absolute path; may be "
                     "repeated")
         ->allow_extra_args(false);
+    app->add_flag("--reread", request_.reread,
+                  "Read every file, also those that look like what the parent snapshot holds");
     app->add_flag("--one-file-system", request_.one_file_system, "Do not enter other file systems");
     app->add_option("--compression-level", level_,
                     "zstd level, 1 to 19; 'auto' goes by whether CPU or store is the slower")

@@ -23,9 +23,9 @@ namespace snapstore::cli {
 namespace {
 
 constexpr const CommandInfo* kCommands[] = {
-    &kInitCommand,  &kSnapshotCommand, &kListCommand,    &kShowCommand,
-    &kLsCommand,    &kDiffCommand,     &kRestoreCommand, &kDumpCommand,
-    &kCheckCommand, &kStatsCommand,    &kRepairCommand,  &kVersionCommand,
+    &kInitCommand,   &kSnapshotCommand, &kListCommand,    &kShowCommand,  &kLsCommand,
+    &kDiffCommand,   &kRestoreCommand,  &kDumpCommand,    &kCheckCommand, &kStatsCommand,
+    &kRepairCommand, &kBenchCommand,    &kVersionCommand,
 };
 constexpr size_t kHelpColumns = 80;
 

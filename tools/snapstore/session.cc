@@ -14,13 +14,18 @@ constexpr uint64_t kMemoryLimitMin = 64ull << 20;
 }  // namespace
 
 Result<RepositoryOptions> Session::MakeRepositoryOptions() const {
-  RepositoryOptions out;
   if (options_.repository.empty()) {
     return Status::InvalidArgument(
         "no repository given; name one with -r or in SNAPSTORE_REPOSITORY");
   }
+  SNAP_ASSIGN_OR_RETURN(RepositoryOptions out, EngineOptions());
   out.location = options_.repository;
   out.cache_dir = options_.cache_dir;
+  return out;
+}
+
+Result<RepositoryOptions> Session::EngineOptions() const {
+  RepositoryOptions out;
   auto memory_limit = ParseSize(options_.memory_limit);
   if (!memory_limit.ok()) return memory_limit.status().WithContext("--memory-limit");
   if (*memory_limit < kMemoryLimitMin) {

@@ -44,6 +44,10 @@ class Session {
   // Where a status that a command returns arose: kUsage until a repository is touched.
   Stage stage() const { return stage_; }
 
+  // The global options that need no repository, checked.
+  Result<RepositoryOptions> EngineOptions() const;
+  // Everything that could be wrong with the command line was looked at.
+  void BeginRun() { stage_ = Stage::kRun; }
   // Checks the global options (InvalidArgument at stage kUsage), then makes the repository.
   Status InitRepository(RepositoryOptions* used);
   // Checks the global options, then opens the repository. The stage is kRun when it succeeds.
