@@ -68,6 +68,10 @@ class IoEngine {
   // in error_number; a failing Status means the engine itself is broken.
   virtual Status Wait(size_t count_min, std::vector<IoRequest*>* done) = 0;
 
+  // Reads into `memory` from now on need no pinning of pages each; only a hint, which a low limit
+  // of locked memory may forbid. `memory` must outlive the engine. Call once.
+  virtual void UseMemory(MutableByteSpan memory) { (void)memory; }
+
   virtual uint32_t depth() const = 0;
   virtual size_t in_flight() const = 0;
   virtual IoBackend backend() const = 0;  // never kAuto

@@ -47,6 +47,8 @@ class BufferPool {
 
   size_t count() const { return count_; }
   size_t buffer_bytes() const { return buffer_bytes_; }
+  // All buffers, one after the other.
+  MutableByteSpan memory() { return {memory_, count_ * buffer_bytes_}; }
   // Empty once Cancel was called.
   PooledBuffer Take();
   void Cancel();

@@ -39,6 +39,7 @@ class EventSink {
 
   Result<PooledBuffer> TakeBuffer();
   size_t buffer_bytes() const { return pool_->buffer_bytes(); }
+  MutableByteSpan buffer_memory() { return pool_->memory(); }
   // Of small files.
   const BatchReaders& readers() const { return readers_; }
 

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/status_macros.h"
+#include "engine/direct_read.h"
 
 namespace snapstore {
 namespace {
@@ -44,11 +45,21 @@ Result<std::unique_ptr<ExtentReader>> ExtentReader::Create(IoBackend backend, Ev
 }
 
 Result<uint64_t> ExtentReader::ReadFile(int fd, uint64_t size, const std::string& name) {
+  const UniqueFd direct = OpenForDirectReads(fd, size);
+  if (direct.valid() && !registered_) {
+    // It pins all buffers, which is too much for a few small files.
+    engine_->UseMemory(sink_->buffer_memory());
+    registered_ = true;
+  }
   uint64_t at = 0;
   while (at < size) {
     SNAP_ASSIGN_OR_RETURN(const DataRange data, NextData(fd, at, size));
     SNAP_RETURN_IF_ERROR(sink_->Hole(data.begin - at));
-    SNAP_ASSIGN_OR_RETURN(at, ReadRange(fd, data.begin, data.end, name));
+    const bool aligned = data.begin % kDirectAlignment == 0;
+    const int from = direct.valid() && aligned ? direct.get() : fd;
+    const uint64_t read_before = bytes_read_;
+    SNAP_ASSIGN_OR_RETURN(at, ReadRange(from, data.begin, data.end, name));
+    if (from != fd) bytes_read_directly_ += bytes_read_ - read_before;
     if (at < data.end) return at;
   }
   return at;
@@ -73,7 +84,9 @@ Result<uint64_t> ExtentReader::ReadRange(int fd, uint64_t begin, uint64_t end,
   Status status;
   while (status.ok() && delivered < end) {
     while (status.ok() && submitted < end && reads_.size() < buffers_ahead_) {
-      const size_t length = std::min<uint64_t>(sink_->buffer_bytes(), end - submitted);
+      // Whole blocks, for direct reads; the end of the file may lie within the last.
+      const uint64_t whole = (end - submitted + kDirectAlignment - 1) & ~(kDirectAlignment - 1);
+      const size_t length = std::min<uint64_t>(sink_->buffer_bytes(), whole);
       status = SubmitNext(fd, submitted, length);
       submitted += length;
     }
@@ -84,8 +97,9 @@ Result<uint64_t> ExtentReader::ReadRange(int fd, uint64_t begin, uint64_t end,
       status = Status::FromErrno(front.request.error_number, "read");
       break;
     }
-    const size_t got = front.request.transferred;
-    const bool cut_short = got < front.request.length;
+    const uint64_t wanted = std::min<uint64_t>(front.request.length, end - delivered);
+    const size_t got = std::min<uint64_t>(front.request.transferred, wanted);
+    const bool cut_short = got < wanted;
     bytes_read_ += got;
     delivered += got;
     if (got > 0) status = sink_->Data(std::move(front.buffer), got);

@@ -36,6 +36,8 @@ class ExtentReader {
                      const std::string& name);
 
   uint64_t bytes_read() const { return bytes_read_; }
+  // Of these, past the page cache.
+  uint64_t bytes_read_directly() const { return bytes_read_directly_; }
 
  private:
   struct Read {
@@ -58,7 +60,9 @@ class ExtentReader {
   const size_t buffers_ahead_;
   std::deque<std::unique_ptr<Read>> reads_;  // in order of offset
   std::vector<IoRequest*> completed_;
+  bool registered_ = false;  // the buffers, with the engine
   uint64_t bytes_read_ = 0;
+  uint64_t bytes_read_directly_ = 0;
 };
 
 }  // namespace snapstore

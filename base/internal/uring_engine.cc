@@ -101,6 +101,11 @@ class UringEngine final : public IoEngine {
     return Status::Ok();
   }
 
+  void UseMemory(MutableByteSpan memory) override {
+    const iovec vector{memory.data(), memory.size()};
+    if (io_uring_register_buffers(&ring_, &vector, 1) == 0) registered_ = memory;
+  }
+
   uint32_t depth() const override { return depth_; }
   size_t in_flight() const override { return in_flight_; }
   IoBackend backend() const override { return IoBackend::kUring; }
@@ -112,6 +117,10 @@ class UringEngine final : public IoEngine {
   }
 
   static Status Broken(int outcome) { return Status::FromErrno(-outcome, "io_uring_enter"); }
+
+  bool IsRegistered(const uint8_t* data, size_t length) const {
+    return data >= registered_.data() && data + length <= registered_.data() + registered_.size();
+  }
 
   // A filter may let a ring be made and refuse to enter it.
   Status TryOnce() {
@@ -135,7 +144,11 @@ class UringEngine final : public IoEngine {
     const auto length = static_cast<unsigned>(StepLength(*request));
     switch (request->op) {
       case IoRequest::Op::kRead:
-        io_uring_prep_read(entry, request->fd, data, length, at);
+        if (IsRegistered(data, length)) {
+          io_uring_prep_read_fixed(entry, request->fd, data, length, at, /*buf_index=*/0);
+        } else {
+          io_uring_prep_read(entry, request->fd, data, length, at);
+        }
         break;
       case IoRequest::Op::kWrite:
         io_uring_prep_write(entry, request->fd, data, length, at);
@@ -174,6 +187,7 @@ class UringEngine final : public IoEngine {
   const uint32_t depth_;
   io_uring ring_{};
   bool ready_ = false;
+  MutableByteSpan registered_;
   size_t in_flight_ = 0;
 };
 
