@@ -1,10 +1,12 @@
-// chunk_savings FILE…: what share of the files' bytes each way of cutting saves, taken together,
-// as one JSON line per way. Give it two versions of a tar file or of a file system image.
+// chunk_savings PATH…: what share of the files' bytes each way of cutting saves, taken together, as
+// one JSON line per way. Give it two versions of a file, or of a folder: each file is cut alone.
 //
 // Savings count plain bytes of chunks seen before, before compression. All-zero 4 KiB blocks at
 // the front of a chunk are skipped as holes, as the engine does, and count neither way.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -78,18 +80,30 @@ void Measure(const Way& way, const std::vector<Bytes>& files) {
       static_cast<double>(bytes_total) / static_cast<double>(chunks), seen.size(), watch.Seconds());
 }
 
+std::vector<std::string> FilesAt(const std::string& path) {
+  if (!std::filesystem::is_directory(path)) return {path};
+  std::vector<std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(path)) {
+    if (entry.is_regular_file() && !entry.is_symlink()) files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
 int Main(int argc, char** argv) {
   std::vector<Bytes> files;
   for (int i = 1; i < argc; ++i) {
-    std::ifstream in(argv[i], std::ios::binary);
-    files.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
-    if (!in || files.back().empty()) {
-      fmt::print(stderr, "cannot read {}, or it is empty\n", argv[i]);
-      return 1;
+    for (const std::string& path : FilesAt(argv[i])) {
+      std::ifstream in(path, std::ios::binary);
+      files.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+      if (!in) {
+        fmt::print(stderr, "cannot read {}\n", path);
+        return 1;
+      }
     }
   }
   if (files.empty()) {
-    fmt::print(stderr, "usage: chunk_savings FILE...\n");
+    fmt::print(stderr, "usage: chunk_savings PATH...\n");
     return 2;
   }
   for (const Way& way : AllWays()) Measure(way, files);
