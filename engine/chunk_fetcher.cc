@@ -170,7 +170,7 @@ Status ChunkFetcher::Decode(ByteSpan stored, DecodedFrame* out) {
     }
   }
   if (decoder == nullptr) decoder = std::make_unique<FrameDecoder>();
-  const Status status = decoder->Decode(stored, out);
+  Status status = decoder->Decode(stored, out);
   std::lock_guard lock(mutex_);
   decoders_.push_back(std::move(decoder));
   return status;

@@ -184,7 +184,7 @@ Status RestoreExecutor::WriteParts(const RestoreWindow& window, std::span<Fetche
     while (end < fetched.size() && follows(*fetched[end].part, *fetched[end - 1].part)) ++end;
     RestoreOutput* const output = window.outputs()[fetched[begin].part->output].get();
     const std::span<const Fetched> run = fetched.subspan(begin, end - begin);
-    const Status written = WriteRun(output, run, scratch);
+    Status written = WriteRun(output, run, scratch);
     if (EndsRestore(written)) return written;
     if (!written.ok()) output->Fail(written);
     for (const Fetched& each : run) SNAP_RETURN_IF_ERROR(EndPart(output, *each.part));

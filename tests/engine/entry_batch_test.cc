@@ -13,7 +13,7 @@
 namespace snapstore {
 namespace {
 
-constexpr size_t kBufferBytes = 1 << 20;
+constexpr size_t kBatchBufferBytes = 1 << 20;
 
 class EntryBatchTest : public testing::Test {
  protected:
@@ -40,7 +40,7 @@ class EntryBatchTest : public testing::Test {
   }
 
   TempFolder folder_;
-  BufferPool pool_{4, kBufferBytes};
+  BufferPool pool_{4, kBatchBufferBytes};
 };
 
 TEST_F(EntryBatchTest, ReadsFilesWithWhatBelongsToThem) {
@@ -49,7 +49,7 @@ TEST_F(EntryBatchTest, ReadsFilesWithWhatBelongsToThem) {
   Write("image", std::string(1080, '\0') + "\x53\xef" + std::string(100'000, 'x'));
   const bool xattrs = ::setxattr(folder_.File("a").c_str(), "user.colour", "blue", 4, 0) == 0;
   EntryBatch batch;
-  batch.SetBuffer(pool_.Take(), kBufferBytes);
+  batch.SetBuffer(pool_.Take(), kBatchBufferBytes);
   for (const char* name : {"a", "empty", "image"}) Add(&batch, name);
   batch.Read();
   batch.Wait();
@@ -74,7 +74,7 @@ TEST_F(EntryBatchTest, TakesAFileAsItIsWhenItIsOpened) {
   for (const char* name : {"grown", "shrunk", "gone", "replaced", "link"})
     Write(name, "1234567890");
   EntryBatch batch;
-  batch.SetBuffer(pool_.Take(), kBufferBytes);
+  batch.SetBuffer(pool_.Take(), kBatchBufferBytes);
   for (const char* name : {"grown", "shrunk", "gone", "replaced", "link"}) Add(&batch, name);
   Write("grown", std::string(300'000, 'g'), std::ios::app);
   Write("shrunk", "123");
@@ -96,13 +96,13 @@ TEST_F(EntryBatchTest, TakesAFileAsItIsWhenItIsOpened) {
 }
 
 TEST_F(EntryBatchTest, IsFullBeforeItsBufferIs) {
-  Write("a", std::string(kBufferBytes - 1, 'a'));
+  Write("a", std::string(kBatchBufferBytes - 1, 'a'));
   Write("b", "b");
   EntryBatch batch;
   EXPECT_FALSE(batch.HasRoom(0));
-  batch.SetBuffer(pool_.Take(), kBufferBytes);
-  EXPECT_TRUE(batch.HasRoom(kBufferBytes - 1));
-  EXPECT_FALSE(batch.HasRoom(kBufferBytes));
+  batch.SetBuffer(pool_.Take(), kBatchBufferBytes);
+  EXPECT_TRUE(batch.HasRoom(kBatchBufferBytes - 1));
+  EXPECT_FALSE(batch.HasRoom(kBatchBufferBytes));
   Add(&batch, "a");
   EXPECT_FALSE(batch.HasRoom(0));
 }
