@@ -9,6 +9,9 @@
 namespace snapstore {
 namespace {
 
+// Chunks that are looked up together.
+constexpr size_t kLookUpChunks = 128;
+
 size_t ZeroPrefix(ByteSpan data) {
   size_t zeros = 0;
   while (zeros + kBlockBytes <= data.size() && IsZero(data.subspan(zeros, kBlockBytes))) {
@@ -55,7 +58,10 @@ ContentWriter::ContentWriter(const Chunker* chunker, const HashSecret* secret, P
                                           continues ? &parent->runs() : nullptr);
 }
 
-Status ContentWriter::Add(ByteSpan data) { return aligned() ? AddBlocks(data) : AddStream(data); }
+Status ContentWriter::Add(ByteSpan data) {
+  SNAP_RETURN_IF_ERROR(aligned() ? AddBlocks(data) : AddStream(data));
+  return FlushChunks();
+}
 
 // Zero blocks are holes wherever they stand; what lies between two is cut on its own.
 Status ContentWriter::AddBlocks(ByteSpan data) {
@@ -101,6 +107,7 @@ Status ContentWriter::AddStream(ByteSpan data) {
       return {};
     }
     SNAP_RETURN_IF_ERROR(zeros > 0 ? EmitHole(zeros) : EmitChunk(ByteSpan(carry_).first(cut)));
+    SNAP_RETURN_IF_ERROR(FlushChunks());
     if (cut >= before) {
       data = data.subspan(cut - before);
       carry_.clear();
@@ -139,7 +146,7 @@ Status ContentWriter::FlushCarry() {
   const Bytes rest = std::exchange(carry_, {});
   SNAP_ASSIGN_OR_RETURN(const size_t consumed, CutFrom(rest, /*last=*/true));
   SNAP_CHECK(consumed == rest.size());
-  return {};
+  return FlushChunks();
 }
 
 Status ContentWriter::AddHole(uint64_t length) {
@@ -148,6 +155,7 @@ Status ContentWriter::AddHole(uint64_t length) {
 }
 
 Status ContentWriter::EmitHole(uint64_t length) {
+  SNAP_RETURN_IF_ERROR(FlushChunks());
   offset_ += length;
   return runs_->AddHole(length);
 }
@@ -156,9 +164,22 @@ Status ContentWriter::EmitChunk(ByteSpan chunk) {
   const ChunkId id = ComputeChunkId(*secret_, chunk);
   SNAP_ASSIGN_OR_RETURN(const std::optional<ChunkRef> known, ParentChunkAt(offset_, id));
   offset_ += chunk.size();
-  if (known.has_value()) return runs_->AddChunk(PendingRef(*known));
-  SNAP_ASSIGN_OR_RETURN(PendingRef ref, packs_->Put(PackKind::kData, id, chunk));
-  return runs_->AddChunk(std::move(ref));
+  known_.push_back(known);
+  if (!known.has_value()) unknown_.push_back({id, chunk});
+  return known_.size() >= kLookUpChunks ? FlushChunks() : Status();
+}
+
+Status ContentWriter::FlushChunks() {
+  if (known_.empty()) return {};
+  SNAP_RETURN_IF_ERROR(packs_->PutMany(PackKind::kData, unknown_, &refs_));
+  size_t next = 0;
+  for (const std::optional<ChunkRef>& known : known_) {
+    SNAP_RETURN_IF_ERROR(
+        runs_->AddChunk(known.has_value() ? PendingRef(*known) : std::move(refs_[next++])));
+  }
+  known_.clear();
+  unknown_.clear();
+  return {};
 }
 
 Result<std::optional<ChunkRef>> ContentWriter::ParentChunkAt(uint64_t offset, const ChunkId& id) {

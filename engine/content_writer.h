@@ -59,6 +59,8 @@ class ContentWriter {
   Status CopyUnchanged(uint64_t end);
   Status EmitChunk(ByteSpan chunk);
   Status EmitHole(uint64_t length);
+  // Looks up what is gathered. Before the memory that it lies in changes.
+  Status FlushChunks();
   Result<std::optional<ChunkRef>> ParentChunkAt(uint64_t offset, const ChunkId& id);
 
   const Chunker* const chunker_;
@@ -68,6 +70,10 @@ class ContentWriter {
   std::unique_ptr<NodeTreeReader> parent_leaves_;
   const Run* parent_run_ = nullptr;  // the parent's run at or after offset_
   std::unique_ptr<RunListWriter> runs_;
+  // Chunks to look up together: for each, in order, where the parent has it; the others.
+  std::vector<std::optional<ChunkRef>> known_;
+  std::vector<NewChunk> unknown_;
+  std::vector<PendingRef> refs_;
   Bytes carry_;          // bytes of the chunk that is still open
   uint64_t offset_ = 0;  // of the first byte of carry_
 };

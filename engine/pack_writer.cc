@@ -54,35 +54,62 @@ PackWriter::~PackWriter() {
 }
 
 Result<PendingRef> PackWriter::Put(PackKind kind, const ChunkId& id, ByteSpan content) {
-  SNAP_CHECK(id.length == content.size() && !content.empty());
+  const NewChunk chunk{id, content};
+  SNAP_RETURN_IF_ERROR(PutMany(kind, {&chunk, 1}, &put_one_));
+  return std::move(put_one_.front());
+}
+
+Status PackWriter::PutMany(PackKind kind, std::span<const NewChunk> chunks,
+                           std::vector<PendingRef>* refs) {
+  refs->assign(chunks.size(), PendingRef());
+  unknown_.clear();
+  unknown_ids_.clear();
   {
     std::lock_guard lock(mutex_);
     SNAP_RETURN_IF_ERROR(error_);
-    if (const auto it = session_.find(id); it != session_.end()) {
-      return PendingRef(id, it->second.slot, it->second.chunk_in_frame);
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      const ChunkId& id = chunks[i].id;
+      SNAP_CHECK(id.length == chunks[i].content.size() && id.length > 0);
+      if (const auto it = session_.find(id); it != session_.end()) {
+        (*refs)[i] = PendingRef(id, it->second.slot, it->second.chunk_in_frame);
+      } else {
+        unknown_.push_back(i);
+        unknown_ids_.push_back(id);
+      }
     }
   }
-  SNAP_ASSIGN_OR_RETURN(const std::optional<ChunkLocation> found, index_->Find(id));
-  if (found.has_value()) {
-    ChunkRef ref{id, table_->OrdinalOf(found->pack), found->frame_offset, found->frame_length,
-                 found->chunk_in_frame};
-    return PendingRef(ref);
+  if (unknown_.empty()) return {};
+  SNAP_RETURN_IF_ERROR(index_->FindMany(unknown_ids_, &found_));
+  for (size_t i = 0; i < unknown_.size(); ++i) {
+    PendingRef& ref = (*refs)[unknown_[i]];
+    if (found_[i].has_value()) {
+      const ChunkLocation& at = *found_[i];
+      ref = PendingRef(ChunkRef{unknown_ids_[i], table_->OrdinalOf(at.pack), at.frame_offset,
+                                at.frame_length, at.chunk_in_frame});
+    } else {
+      SNAP_ASSIGN_OR_RETURN(ref, Add(kind, chunks[unknown_[i]]));
+    }
   }
+  return {};
+}
 
+Result<PendingRef> PackWriter::Add(PackKind kind, const NewChunk& chunk) {
   OpenFrame& frame = frame_of(kind);
   if (frame.slot == nullptr) StartFrame(&frame);
   const auto ordinal = static_cast<uint16_t>(frame.plain.chunks.size());
-  PendingRef ref(id, frame.slot, ordinal);
-  frame.plain.data.insert(frame.plain.data.end(), content.begin(), content.end());
-  frame.plain.chunks.push_back(id);
   {
     std::lock_guard lock(mutex_);
-    session_.emplace(id, Known{frame.slot, ordinal});
+    const auto [it, is_new] = session_.try_emplace(chunk.id, Known{frame.slot, ordinal});
+    // The same chunk, a moment ago.
+    if (!is_new) return PendingRef(chunk.id, it->second.slot, it->second.chunk_in_frame);
     if (kind == PackKind::kData) {
       ++stats_.chunks_new;
-      stats_.bytes_new += content.size();
+      stats_.bytes_new += chunk.content.size();
     }
   }
+  PendingRef ref(chunk.id, frame.slot, ordinal);
+  frame.plain.data.insert(frame.plain.data.end(), chunk.content.begin(), chunk.content.end());
+  frame.plain.chunks.push_back(chunk.id);
   if (frame.plain.Full()) SNAP_RETURN_IF_ERROR(CloseFrame(kind));
   return ref;
 }

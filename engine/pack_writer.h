@@ -17,6 +17,8 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -62,6 +64,12 @@ class PendingRef {
   std::shared_ptr<FrameSlot> slot_;
 };
 
+// A chunk that may be new. REQUIRES: `id` is the id of `content`, which is not empty.
+struct NewChunk {
+  ChunkId id;
+  ByteSpan content;
+};
+
 struct PackWriterOptions {
   unsigned threads = 2;          // compression workers
   int compression_level = 0;     // of zstd; 0: LevelChooser's
@@ -86,6 +94,8 @@ class PackWriter {
 
   // REQUIRES: `id` is the id of `content`.
   Result<PendingRef> Put(PackKind kind, const ChunkId& id, ByteSpan content);
+  // Many at once, with one look-up for all. Replaces `refs` by one for each of `chunks`.
+  Status PutMany(PackKind kind, std::span<const NewChunk> chunks, std::vector<PendingRef>* refs);
 
   // Blocks until `ref` is resolved; closes the frame it waits for.
   Status Wait(const PendingRef& ref);
@@ -123,6 +133,8 @@ class PackWriter {
   OpenFrame& frame_of(PackKind kind) { return frames_[kind == PackKind::kData ? 0 : 1]; }
   OpenPack& pack_of(PackKind kind) { return packs_[kind == PackKind::kData ? 0 : 1]; }
 
+  // The index does not have it.
+  Result<PendingRef> Add(PackKind kind, const NewChunk& chunk);
   void StartFrame(OpenFrame* frame);
   Status CloseFrame(PackKind kind);
   void CompressLoop();
@@ -141,7 +153,12 @@ class PackWriter {
   const PackWriterOptions options_;
   const Stopwatch stopwatch_;
 
-  OpenFrame frames_[2];  // caller's thread only
+  // Of the calling thread only; some are here so that no call allocates.
+  OpenFrame frames_[2];
+  std::vector<PendingRef> put_one_;
+  std::vector<size_t> unknown_;
+  std::vector<ChunkId> unknown_ids_;
+  std::vector<std::optional<ChunkLocation>> found_;
 
   std::mutex pack_mutex_;  // guards packs_; held while frames are appended and hashed
   OpenPack packs_[2];
