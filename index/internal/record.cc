@@ -4,6 +4,8 @@
 #include <cstring>
 #include <limits>
 
+#include "base/status_macros.h"
+
 namespace snapstore::internal {
 namespace {
 
@@ -44,6 +46,29 @@ Result<ChunkRecord> DecodeChunkRecord(std::string_view value) {
   }
   return ChunkRecord{pack_number, static_cast<uint32_t>(frame_offset),
                      static_cast<uint32_t>(frame_length), static_cast<uint16_t>(chunk_in_frame)};
+}
+
+Result<BaseRecord> MakeBaseRecord(const ChunkId& id, const ChunkRecord& record) {
+  if (record.pack_number > std::numeric_limits<uint32_t>::max()) {
+    return Status::Unsupported("index: too many packs for a base table");
+  }
+  return BaseRecord{.hash = id.hash,
+                    .length = id.length,
+                    .pack_number = static_cast<uint32_t>(record.pack_number),
+                    .frame_offset = record.frame_offset,
+                    .frame_length = record.frame_length,
+                    .chunk_in_frame = record.chunk_in_frame,
+                    .check = 0};
+}
+
+Result<BaseRecord> DecodeChunk(std::string_view key, std::string_view value) {
+  if (key.size() != std::tuple_size_v<ChunkKey>) return Status::Corruption("malformed chunk key");
+  ChunkId id;
+  std::memcpy(id.hash.data(), key.data(), id.hash.size());
+  for (const char c : key.substr(id.hash.size()))
+    id.length = id.length << 8 | static_cast<uint8_t>(c);
+  SNAP_ASSIGN_OR_RETURN(const ChunkRecord record, DecodeChunkRecord(value));
+  return MakeBaseRecord(id, record);
 }
 
 std::string EncodePackNumberKey(uint64_t number) {

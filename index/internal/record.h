@@ -6,6 +6,10 @@
 //             'p' pack id (32)                   -> pack number (8), published (1)
 //   segments  segment name (32)                  -> empty
 //   meta      "schema"                           -> version (4)
+//             "base"                             -> generation (8) of the base table; none: no
+//             table
+//
+// The family "chunks" holds what was added since the base table was written, and wins over it.
 //
 // Chunks name their pack by a small number: a pack id in each record would double its size. Numbers
 // are given once, in the order packs come in, and mean nothing outside this index.
@@ -21,11 +25,13 @@
 #include <string_view>
 
 #include "index/chunk_index.h"
+#include "index/internal/base_table.h"
 
 namespace snapstore::internal {
 
-inline constexpr uint32_t kSchemaVersion = 1;
+inline constexpr uint32_t kSchemaVersion = 2;
 inline constexpr std::string_view kSchemaKey = "schema";
+inline constexpr std::string_view kBaseKey = "base";
 inline constexpr char kPackByNumber = 'n';
 inline constexpr char kPackById = 'p';
 
@@ -42,6 +48,10 @@ struct ChunkRecord {
 // Appends to `out`.
 void EncodeChunkRecord(const ChunkRecord& record, Bytes* out);
 Result<ChunkRecord> DecodeChunkRecord(std::string_view value);
+
+// What the family holds, as the base table does. Unsupported: a pack number above 32 bits.
+Result<BaseRecord> DecodeChunk(std::string_view key, std::string_view value);
+Result<BaseRecord> MakeBaseRecord(const ChunkId& id, const ChunkRecord& record);
 
 std::string EncodePackNumberKey(uint64_t number);
 Result<uint64_t> DecodePackNumberKey(std::string_view key);

@@ -17,7 +17,6 @@
 namespace snapstore::internal {
 namespace {
 
-constexpr size_t kMemoryBytesLeast = 8 << 20;
 constexpr size_t kWriteBufferBytesMost = 32 << 20;
 constexpr double kFilterBitsPerKey = 10;  // one false hit in a hundred
 
@@ -32,6 +31,7 @@ rocksdb::DBOptions DbOptions(size_t memory_bytes, std::shared_ptr<rocksdb::Cache
   options.write_buffer_manager =
       std::make_shared<rocksdb::WriteBufferManager>(memory_bytes / 4, std::move(cache));
   options.max_open_files = 128;
+  options.max_file_opening_threads = 1;  // the default starts 15 threads a family, for a few files
   options.max_background_jobs = 2;
   options.bytes_per_sync = 1 << 20;
   options.max_manifest_file_size = 16 << 20;
@@ -108,7 +108,7 @@ RocksHandle::~RocksHandle() {
 }
 
 Status OpenRocks(const std::string& path, size_t memory_bytes, RocksHandle* handle) {
-  memory_bytes = std::max(memory_bytes, kMemoryBytesLeast);
+  memory_bytes = std::max(memory_bytes, kMemoryBytesMin);
   rocksdb::LRUCacheOptions cache_options;
   cache_options.capacity = memory_bytes;
   cache_options.num_shard_bits = 4;
@@ -132,6 +132,7 @@ Status OpenRocks(const std::string& path, size_t memory_bytes, RocksHandle* hand
       rocksdb::DB::Open(DbOptions(memory_bytes, cache), path, families, &handles, &db);
   if (status.ok()) {
     handle->db.reset(db);
+    handle->cache = cache;
     handle->unnamed = handles[0];
     handle->chunks = handles[1];
     handle->packs = handles[2];

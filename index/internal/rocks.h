@@ -2,6 +2,7 @@
 #ifndef SNAPSTORE_INDEX_INTERNAL_ROCKS_H_
 #define SNAPSTORE_INDEX_INTERNAL_ROCKS_H_
 
+#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 
 #include <memory>
@@ -10,6 +11,8 @@
 #include "snapstore/status.h"
 
 namespace snapstore::internal {
+
+constexpr size_t kMemoryBytesMin = 8 << 20;  // less is taken for this
 
 // Translates a RocksDB error; `what` names the operation. REQUIRES: !status.ok().
 Status FromRocks(const rocksdb::Status& status, std::string_view what);
@@ -22,6 +25,7 @@ struct RocksHandle {
   ~RocksHandle();
 
   std::unique_ptr<rocksdb::DB> db;
+  std::shared_ptr<rocksdb::Cache> cache;           // its capacity is what RocksDB may use in all
   rocksdb::ColumnFamilyHandle* unnamed = nullptr;  // RocksDB insists on it; stays empty
   rocksdb::ColumnFamilyHandle* chunks = nullptr;
   rocksdb::ColumnFamilyHandle* packs = nullptr;

@@ -37,6 +37,10 @@ class FakeIndex final : public ChunkIndex {
     std::lock_guard lock(mutex_);
     return packs_.contains(pack);
   }
+  Result<std::unique_ptr<ChunkLoad>> StartLoad() override {
+    return Status::Unsupported("no load in a test's index");
+  }
+  bool LoadPays(uint64_t) override { return false; }
   Status ForEachPack(const std::function<Status(const PackId&, bool)>& visit) override {
     for (const auto& [pack, published] : packs_) {
       if (Status status = visit(pack, published); !status.ok()) return status;
