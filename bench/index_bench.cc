@@ -87,7 +87,7 @@ class FilledIndex {
     if (!load.ok()) Fail(load.status());
     AddPacks(**load, 0, packs_);
     add_seconds_ = watch.Seconds();
-    if (const Status committed = (*load)->Commit(); !committed.ok()) Fail(committed);
+    if (const Status committed = (*load)->Commit({}); !committed.ok()) Fail(committed);
     commit_seconds_ = watch.Seconds() - add_seconds_;
   }
 

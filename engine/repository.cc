@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <map>
-#include <set>
 #include <thread>
 
 #include "base/clock.h"
@@ -26,6 +25,8 @@ constexpr uint64_t kMemoryLimitMin = 64ull << 20;
 constexpr uint64_t kWorkerBytes = 8ull << 20;
 // Index folders of one repository, one for each process that has it open at the same time.
 constexpr int kIndexFolders = 16;
+// What a segment spends on a chunk: 20 bytes and a part of its frame's entry.
+constexpr uint64_t kSegmentBytesPerChunk = 20;
 constexpr size_t kPrefixDigitsMin = 4;
 constexpr size_t kDigestDigits = 64;
 
@@ -51,7 +52,7 @@ Result<std::unique_ptr<ObjectStore>> OpenRepositoryStore(const RepositoryOptions
 MemoryPlan MemoryPlan::For(uint64_t limit, unsigned threads) {
   limit = std::max(limit, kMemoryLimitMin);
   MemoryPlan plan;
-  plan.index = std::clamp<uint64_t>(limit / 8, 8 << 20, 1 << 30);
+  plan.index = std::clamp<uint64_t>(limit / 4, 8 << 20, 1 << 30);
   // Two kinds being filled, one queued, one on its way.
   plan.pack = std::clamp<uint64_t>(limit / 16, 4 << 20, 32 << 20);
   plan.read_buffers = std::clamp<uint64_t>(limit / 8, 8 << 20, 64 << 20);
@@ -280,53 +281,87 @@ Status RepositoryImpl::ResetIndexLocked() {
   return {};
 }
 
-Result<std::vector<Digest>> RepositoryImpl::SegmentIds() {
-  std::vector<Digest> ids;
+Result<std::map<Digest, uint64_t>> RepositoryImpl::Segments() {
+  std::map<Digest, uint64_t> segments;
   SNAP_RETURN_IF_ERROR(store_->List(kSegmentPrefix, [&](const ObjectInfo& object) {
-    if (Result<Digest> id = DigestOfKey(object.key); id.ok()) ids.push_back(*id);
+    if (Result<Digest> id = DigestOfKey(object.key); id.ok()) segments[*id] = object.size;
     return Status();
   }));
-  return ids;
+  return segments;
 }
 
 Status RepositoryImpl::SyncIndexLocked(Observer* observer) {
-  ProgressReporter progress(observer, "index");
-  SNAP_ASSIGN_OR_RETURN(const std::vector<Digest> ids, SegmentIds());
-  const std::set<Digest> present(ids.begin(), ids.end());
+  SNAP_ASSIGN_OR_RETURN(const auto segments, Segments());
   bool vanished = false;
   SNAP_RETURN_IF_ERROR(index_->ForEachSegment([&](const Digest& id) {
-    vanished = vanished || !present.contains(id);
+    vanished = vanished || !segments.contains(id);
     return Status();
   }));
   // A segment taken back means packs may be gone: what the index says of them must not be trusted.
   if (vanished) SNAP_RETURN_IF_ERROR(ResetIndexLocked());
-  progress.SetItemsTotal(ids.size());
-  for (const Digest& id : ids) {
-    SNAP_RETURN_IF_ERROR(progress.Poll());
-    progress.AddItems(1);
+  std::vector<Digest> missing;
+  uint64_t missing_bytes = 0;
+  for (const auto& [id, bytes] : segments) {
     SNAP_ASSIGN_OR_RETURN(const bool known, index_->HasSegment(id));
-    if (!known) SNAP_RETURN_IF_ERROR(ImportSegmentLocked(id, /*known_packs_only=*/false));
+    if (known) continue;
+    missing.push_back(id);
+    missing_bytes += bytes;
+  }
+  if (!index_->LoadPays(missing_bytes / kSegmentBytesPerChunk)) {
+    SNAP_RETURN_IF_ERROR(ImportSegments(missing, index_.get(), observer));
+  } else {
+    SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ChunkLoad> load, index_->StartLoad());
+    SNAP_RETURN_IF_ERROR(ImportSegments(missing, load.get(), observer));
+    const Status committed = CommitLoad(load.get(), observer);
+    // With nothing new to load it only makes look-ups faster: not worth failing for.
+    if (!committed.ok() && !(missing.empty() && committed.Is(StatusCode::kNoSpace))) {
+      return committed;
+    }
   }
   synced_ = true;
   return {};
 }
 
-Status RepositoryImpl::ImportSegmentLocked(const Digest& segment, bool known_packs_only) {
+Status RepositoryImpl::ImportSegments(std::span<const Digest> segments, ChunkSink* sink,
+                                      Observer* observer) {
+  ProgressReporter progress(observer, "index");
+  progress.SetItemsTotal(segments.size());
+  for (const Digest& id : segments) {
+    SNAP_RETURN_IF_ERROR(progress.Poll());
+    progress.AddItems(1);
+    SNAP_RETURN_IF_ERROR(ImportSegment(id, /*known_packs_only=*/false, sink));
+  }
+  return {};
+}
+
+Status RepositoryImpl::CommitLoad(ChunkLoad* load, Observer* observer) {
+  ProgressReporter progress(observer, "sort index");
+  uint64_t reported = 0;
+  return load->Commit([&](uint64_t done, uint64_t total) {
+    progress.SetItemsTotal(total);
+    progress.AddItems(done - reported);
+    reported = done;
+    return progress.Poll();
+  });
+}
+
+Status RepositoryImpl::ImportSegment(const Digest& segment, bool known_packs_only,
+                                     ChunkSink* sink) {
   const std::string name = "index segment " + segment.ToHex();
   const Result<Bytes> bytes = store_->Get(SegmentKey(segment), kSegmentBytesMax);
   if (!bytes.ok()) return bytes.status().WithContext(name);
   std::vector<PackId> published;
   const Status parsed = ParseSegment(segment, *bytes, [&](const SegmentPack& pack) -> Status {
     if (known_packs_only) {
-      SNAP_ASSIGN_OR_RETURN(const bool known, index_->HasPack(pack.id));
+      SNAP_ASSIGN_OR_RETURN(const bool known, sink->HasPack(pack.id));
       if (!known) return {};
     }
     published.push_back(pack.id);
-    return index_->AddPack(pack.id, pack.chunks, /*published=*/true);
+    return sink->AddPack(pack.id, pack.chunks, /*published=*/true);
   });
   SNAP_RETURN_IF_ERROR(parsed.WithContext(name));
-  SNAP_RETURN_IF_ERROR(index_->MarkPublished(published));
-  return index_->AddSegment(segment);
+  SNAP_RETURN_IF_ERROR(sink->MarkPublished(published));
+  return sink->AddSegment(segment);
 }
 
 Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
@@ -343,13 +378,14 @@ Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
     }));
   }
   progress.SetItemsTotal(packs.size());
+  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ChunkLoad> load, index_->StartLoad());
   for (const auto& [id, place] : packs) {
     SNAP_RETURN_IF_ERROR(progress.Poll());
     progress.AddItems(1);
     const Result<PackFooter> footer =
         ReadPackFooter(*store_, place.first, id, place.second, nullptr);
     if (footer.ok()) {
-      SNAP_RETURN_IF_ERROR(index_->AddPack(id, footer->chunks, /*published=*/false));
+      SNAP_RETURN_IF_ERROR(load->AddPack(id, footer->chunks, /*published=*/false));
     } else if (footer.status().Is(StatusCode::kCorruption)) {
       if (observer != nullptr) {
         observer->OnWarning({PackKey(place.first, id).text(), footer.status()});
@@ -358,15 +394,16 @@ Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
       return footer.status().WithContext(PackKey(place.first, id).text());
     }
   }
-  SNAP_ASSIGN_OR_RETURN(const std::vector<Digest> segments, SegmentIds());
-  for (const Digest& segment : segments) {
-    const Status imported = ImportSegmentLocked(segment, /*known_packs_only=*/true);
+  SNAP_ASSIGN_OR_RETURN(const auto segments, Segments());
+  for (const auto& [segment, bytes] : segments) {
+    const Status imported = ImportSegment(segment, /*known_packs_only=*/true, load.get());
     if (imported.Is(StatusCode::kCorruption)) {
       if (observer != nullptr) observer->OnWarning({SegmentKey(segment).text(), imported});
     } else if (!imported.ok()) {
       return imported;
     }
   }
+  SNAP_RETURN_IF_ERROR(CommitLoad(load.get(), observer));
   SegmentPublisher publisher(store_.get(), index_.get());
   SNAP_RETURN_IF_ERROR(PublishLeftovers(*store_, *index_, &publisher));
   SNAP_RETURN_IF_ERROR(publisher.Finish());

@@ -3,8 +3,10 @@
 #ifndef SNAPSTORE_ENGINE_REPOSITORY_IMPL_H_
 #define SNAPSTORE_ENGINE_REPOSITORY_IMPL_H_
 
+#include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,7 +24,7 @@ namespace snapstore {
 
 // How the one memory budget is split. All in bytes.
 struct MemoryPlan {
-  size_t index = 0;         // RocksDB
+  size_t index = 0;         // the chunk index
   size_t pack = 0;          // one pack in memory; up to four exist
   size_t read_buffers = 0;  // between reader and chunker, or of one restore window
   size_t frame_cache = 0;   // decoded frames
@@ -83,9 +85,13 @@ class RepositoryImpl final : public Repository {
   Result<format::Manifest> LoadManifest(const Digest& id);
   Status OpenIndexLocked();
   Status SyncIndexLocked(Observer* observer);
-  Status ImportSegmentLocked(const Digest& segment, bool known_packs_only);
+  // REQUIRES: index_mutex_ is held.
+  Status ImportSegment(const Digest& segment, bool known_packs_only, ChunkSink* sink);
+  Status ImportSegments(std::span<const Digest> segments, ChunkSink* sink, Observer* observer);
+  static Status CommitLoad(ChunkLoad* load, Observer* observer);
   Status ResetIndexLocked();
-  Result<std::vector<Digest>> SegmentIds();
+  // Names of all index segments, with their sizes in bytes.
+  Result<std::map<Digest, uint64_t>> Segments();
 
   const std::unique_ptr<ObjectStore> store_;
   const RepositoryConfig config_;

@@ -49,7 +49,7 @@ struct PackChunk {
 
 struct ChunkIndexOptions {
   std::string path;                // folder, made when missing
-  size_t memory_bytes = 64 << 20;  // block cache, write buffers and filters together
+  size_t memory_bytes = 64 << 20;  // directory, block cache, write buffers together
 };
 
 // What packs and segments are added to: an index, or a load.
@@ -78,9 +78,13 @@ class ChunkSink {
 // Thread safety: one thread at a time.
 class ChunkLoad : public ChunkSink {
  public:
+  // Called every now and then with how many of the chunks are written, both estimates; an error
+  // ends the commit with it. May be empty.
+  using Progress = std::function<Status(uint64_t done, uint64_t total)>;
+
   // Everything added becomes part of the index, durably. Adding to the index waits meanwhile,
   // look-ups do so for a moment. The load is spent, whatever the outcome.
-  virtual Status Commit() = 0;
+  virtual Status Commit(const Progress& progress) = 0;
 };
 
 class ChunkIndex : public ChunkSink {

@@ -131,11 +131,11 @@ class RocksChunkLoad final : public ChunkLoad {
     return {};
   }
 
-  Status Commit() override {
+  Status Commit(const Progress& progress) override {
     if (spool_ == nullptr) return Status::Internal("index: the load is spent");
     const std::unique_ptr<Spool> spool = std::move(spool_);
     SNAP_RETURN_IF_ERROR(spool->Seal());
-    return index_->CommitLoad(spool.get(), &names_);
+    return index_->CommitLoad(spool.get(), progress, &names_);
   }
 
  private:
@@ -208,10 +208,11 @@ void RocksChunkIndex::RemoveOtherBases() {
   }
 }
 
-Status RocksChunkIndex::CommitLoad(Spool* spool, LoadedNames* names) {
+Status RocksChunkIndex::CommitLoad(Spool* spool, const ChunkLoad::Progress& progress,
+                                   LoadedNames* names) {
   const std::lock_guard lock(pack_mutex_);
   const uint64_t generation = generation_ + 1;
-  if (const Status written = WriteBase(BasePath(generation), spool); !written.ok()) {
+  if (const Status written = WriteBase(BasePath(generation), spool, progress); !written.ok()) {
     unlink(BasePath(generation).c_str());
     return written.WithContext("load");
   }
@@ -224,7 +225,8 @@ Status RocksChunkIndex::CommitLoad(Spool* spool, LoadedNames* names) {
   return {};
 }
 
-Status RocksChunkIndex::WriteBase(const std::string& path, Spool* spool) {
+Status RocksChunkIndex::WriteBase(const std::string& path, Spool* spool,
+                                  const ChunkLoad::Progress& progress) {
   rocksdb::ReadOptions options;
   options.fill_cache = false;
   options.readahead_size = 1 << 20;
@@ -254,6 +256,10 @@ Status RocksChunkIndex::WriteBase(const std::string& path, Spool* spool) {
       SNAP_RETURN_IF_ERROR(sorter.WriteOut());
     }
     spool->Discard(part);
+    if (progress != nullptr) {
+      const uint64_t total = old_count + spool->count();
+      SNAP_RETURN_IF_ERROR(progress(total * (part + 1) / Spool::kParts, total));
+    }
   }
   SNAP_RETURN_IF_ERROR(writer->Finish());
   return SyncDirectory(path_);

@@ -53,7 +53,7 @@ class RocksChunkIndex final : public ChunkIndex {
   uint64_t TakePackNumber();
   // Writes all chunks, those of `spool` winning, to a new base table and makes it current together
   // with `names`.
-  Status CommitLoad(Spool* spool, LoadedNames* names);
+  Status CommitLoad(Spool* spool, const ChunkLoad::Progress& progress, LoadedNames* names);
   void EndLoad();
 
  private:
@@ -77,7 +77,7 @@ class RocksChunkIndex final : public ChunkIndex {
   Result<ChunkLocation> Locate(const ChunkRecord& record);
   Result<PackId> PackOfNumber(uint64_t number);
 
-  Status WriteBase(const std::string& path, Spool* spool);
+  Status WriteBase(const std::string& path, Spool* spool, const ChunkLoad::Progress& progress);
   Status FillNames(LoadedNames* names, rocksdb::WriteBatch* batch);
   Status SwitchBase(uint64_t generation, rocksdb::WriteBatch* batch);
   void EmptyDelta();

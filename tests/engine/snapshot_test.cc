@@ -9,6 +9,7 @@
 
 #include "base/random.h"
 #include "engine/entry_list.h"
+#include "engine/segment.h"
 #include "snapstore/inspect.h"
 #include "snapstore/reader.h"
 #include "tests/engine/fixture.h"
@@ -172,6 +173,51 @@ TEST_F(Invariant3, TheIndexIsRebuiltFromPackFootersAlone) {
   request.parent = "none";
   EXPECT_EQ(Take(request).bytes_new, 0u);
   EXPECT_FALSE(KeysBelow("index/").empty()) << "other nodes learn of the packs again";
+}
+
+TEST_F(Invariant3, ManySegmentsAreLoadedAtOnceAndWhatTheIndexHeldStays) {
+  WriteFileAt(source("a"), RandomBytes(500'000, 3));
+  Snapshot();
+  // More chunks than a sync adds one pack at a time.
+  constexpr uint64_t kPacks = 60;
+  constexpr uint64_t kChunks = 10'000;
+  const auto chunk_of = [](uint64_t number) {
+    PackChunk chunk;
+    SplitMix64 random(number);
+    StoreLe(chunk.id.hash.data(), random.Next());
+    chunk.id.length = 4096;
+    chunk.frame_offset = static_cast<uint32_t>(number);
+    chunk.frame_length = 100;
+    return chunk;
+  };
+  SegmentBuilder builder;
+  for (uint64_t pack = 0; pack < kPacks; ++pack) {
+    PackId id{};
+    StoreLe(id.bytes.data(), pack);
+    std::vector<PackChunk> chunks(kChunks);
+    for (uint64_t n = 0; n < kChunks; ++n) chunks[n] = chunk_of(pack * kChunks + n);
+    builder.Add(PackKind::kData, id, chunks);
+  }
+  const Bytes segment = std::move(builder).Finish();
+  Put(SegmentKey(Sha256::Of(segment)).text(), segment);
+
+  RecordingObserver observer;
+  const Status synced = repository().SyncIndex(&observer);
+  ASSERT_TRUE(synced.ok()) << synced.ToString();
+  EXPECT_EQ(observer.last.phase, "sort index");
+  const Result<ChunkIndex*> index = repository().Index();
+  ASSERT_TRUE(index.ok());
+  EXPECT_GT((*index)->ApproximateChunkCount(), kPacks * kChunks);
+  for (uint64_t n = 0; n < kPacks * kChunks; n += 997) {
+    const auto found = (*index)->Find(chunk_of(n).id);
+    ASSERT_TRUE(found.ok() && found->has_value()) << n;
+    EXPECT_EQ((*found)->frame_offset, n);
+    EXPECT_EQ(LoadLe<uint64_t>((*found)->pack.bytes.data()), n / kChunks);
+  }
+  SnapshotRequest request;
+  request.paths = {source()};
+  request.parent = "none";
+  EXPECT_EQ(Take(request).bytes_new, 0u);
 }
 
 class Invariant9 : public SnapshotTest {};

@@ -55,7 +55,7 @@ class ChunkLoadTest : public testing::Test {
   void Load(uint64_t first, uint64_t count, size_t chunks) {
     const auto load = Start();
     for (uint64_t pack = first; pack < first + count; ++pack) Add(*load, pack, chunks);
-    const Status committed = load->Commit();
+    const Status committed = load->Commit({});
     ASSERT_TRUE(committed.ok()) << committed.ToString();
   }
 
@@ -104,8 +104,8 @@ TEST_F(ChunkLoadTest, IsInvisibleUntilCommitted) {
   const auto load = Start();
   Add(*load, 1, 100);
   ASSERT_TRUE(load->AddSegment(NumberedDigest(50)).ok());
-  ASSERT_TRUE(load->Commit().ok());
-  EXPECT_FALSE(load->Commit().ok());
+  ASSERT_TRUE(load->Commit({}).ok());
+  EXPECT_FALSE(load->Commit({}).ok());
   for (int round = 0; round < 2; ++round) {
     ExpectPack(0, 100, true);
     ExpectPack(1, 100, true);
@@ -147,7 +147,7 @@ TEST_F(ChunkLoadTest, KnownPacksStayAndPublishedIsKept) {
   const PackId two[] = {NumberedDigest(2)};
   ASSERT_TRUE(index_->MarkPublished(two).ok());
   Add(*index_, 3, 10, true);
-  ASSERT_TRUE(load->Commit().ok());
+  ASSERT_TRUE(load->Commit({}).ok());
   const std::pair<uint64_t, bool> expected[] = {
       {0, true}, {1, true}, {2, true}, {3, true}, {4, true}};
   for (const auto& [pack, published] : expected) {
@@ -198,7 +198,7 @@ TEST_F(ChunkLoadTest, AgreesWithAMapOverRandomHistories) {
       for (uint64_t n = random.Below(12); n > 0; --n) add(*load, &loaded);
       if (random.Below(2) == 0) add(*index_, &expected);  // the load wins: it comes in at its end
       if (action == 3) {
-        const Status committed = load->Commit();
+        const Status committed = load->Commit({});
         ASSERT_TRUE(committed.ok()) << committed.ToString();
         loaded.merge(expected);
         expected = std::move(loaded);
@@ -229,7 +229,7 @@ TEST_F(ChunkLoadTest, SortsInPassesWhatMemoryCannotHoldAtOnce) {
   for (uint64_t pack = 0; pack < kPacks; ++pack) {
     ASSERT_TRUE(load->AddPack(NumberedDigest(pack), chunks_of(pack), false).ok());
   }
-  ASSERT_TRUE(load->Commit().ok());
+  ASSERT_TRUE(load->Commit({}).ok());
   EXPECT_EQ(index_->ApproximateChunkCount(), kPacks * kChunks);
   for (uint64_t pack = 0; pack < kPacks; ++pack) {
     const auto chunks = chunks_of(pack);
@@ -295,7 +295,7 @@ TEST_F(ChunkLoadTest, DamagedTableIsCorruptionAndDestroyHeals) {
     status = index_->FindMany(IdsOf(NumberedChunks(pack, 5000)), &found);
   }
   EXPECT_TRUE(status.Is(StatusCode::kCorruption)) << status.ToString();
-  EXPECT_TRUE(Start()->Commit().Is(StatusCode::kCorruption));
+  EXPECT_TRUE(Start()->Commit({}).Is(StatusCode::kCorruption));
   index_.reset();
   std::filesystem::resize_file(path, size - 1);
   EXPECT_TRUE(open().Is(StatusCode::kCorruption));
@@ -303,6 +303,33 @@ TEST_F(ChunkLoadTest, DamagedTableIsCorruptionAndDestroyHeals) {
   EXPECT_TRUE(open().Is(StatusCode::kCorruption));
   ASSERT_TRUE(ChunkIndex::Destroy(folder_.path()).ok());
   EXPECT_TRUE(open().ok());
+}
+
+TEST_F(ChunkLoadTest, ReportsProgressAndStopsWhenTold) {
+  Add(*index_, 0, 1000);
+  auto load = Start();
+  Add(*load, 1, 1000);
+  int calls = 0;
+  EXPECT_TRUE(load->Commit([&calls](uint64_t done, uint64_t total) {
+                    EXPECT_LE(done, total);
+                    return ++calls == 5 ? Status::Cancelled("enough") : Status();
+                  })
+                  .Is(StatusCode::kCancelled));
+  load.reset();
+  EXPECT_EQ(calls, 5);
+  EXPECT_TRUE(BaseTables(folder_.path()).empty());
+  ExpectPack(0, 1000, true);
+  ExpectPack(1, 1000, false);
+  uint64_t last = 0;
+  load = Start();
+  Add(*load, 1, 1000);
+  ASSERT_TRUE(load->Commit([&last](uint64_t done, uint64_t) {
+                    last = done;
+                    return Status();
+                  })
+                  .ok());
+  EXPECT_EQ(last, 2000u);
+  ExpectPack(1, 1000, true);
 }
 
 TEST_F(ChunkLoadTest, PaysWhenItBringsMuch) {

@@ -132,7 +132,7 @@ TEST(ChunkIndexCrash, KillDuringLoadLeavesAllOfItOrNothing) {
         (*load)
             ->AddPack(test::NumberedDigest(packs), test::NumberedChunks(packs, kChunks), true)
             .ok());
-    ASSERT_TRUE((*load)->Commit().ok());
+    ASSERT_TRUE((*load)->Commit({}).ok());
     ExpectPacks(index, packs + 1, kLoad);
   });
 }

@@ -21,7 +21,7 @@ Status Load(ChunkIndex& index, uint64_t first, uint64_t count, size_t chunks) {
   for (uint64_t pack = first; pack < first + count; ++pack) {
     SNAP_RETURN_IF_ERROR(Add(*load, pack, chunks));
   }
-  return load->Commit();
+  return load->Commit({});
 }
 
 Status Run(const std::string& folder, size_t chunks, uint64_t load) {

@@ -85,7 +85,7 @@ TEST(ChunkIndexMemory, LoadStaysNearTheBudget) {
                                test::NumberedChunks(pack, kChunksPerPack), false)
                       .ok());
     }
-    const Status committed = (*load)->Commit();
+    const Status committed = (*load)->Commit({});
     ASSERT_TRUE(committed.ok()) << committed.ToString();
   }
   done = true;
