@@ -28,6 +28,7 @@ class Sorter {
   std::vector<BaseRecord>* records() { return &records_; }
 
   Status WriteOut() {
+    constexpr size_t kAhead = 16;
     order_.clear();
     order_.reserve(records_.size());
     for (uint32_t n = 0; n < records_.size(); ++n) order_.push_back({records_[n].Prefix(), n});
@@ -35,6 +36,8 @@ class Sorter {
       return a.prefix != b.prefix ? a.prefix < b.prefix : Less(a.position, b.position);
     });
     for (size_t n = 0; n < order_.size(); ++n) {
+      // Out of order in memory, and more than the CPU's caches hold.
+      if (n + kAhead < order_.size()) __builtin_prefetch(&records_[order_[n + kAhead].position]);
       const BaseRecord& record = records_[order_[n].position];
       const bool last = n + 1 == order_.size() || order_[n + 1].prefix != order_[n].prefix ||
                         records_[order_[n + 1].position].Id() != record.Id();
