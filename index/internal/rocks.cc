@@ -27,6 +27,8 @@ rocksdb::DBOptions DbOptions(size_t memory_bytes, std::shared_ptr<rocksdb::Cache
   // All families share one log, and a power cut loses only its tail: what survives is a consistent
   // prefix of the batches. Hence no sync anywhere; this is only a cache of pack footers.
   options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  // A log worth writing out was written out when the index was closed, or else at the next close.
+  options.avoid_flush_during_recovery = true;
   options.max_total_wal_size = std::max<uint64_t>(memory_bytes, 32 << 20);
   options.write_buffer_manager =
       std::make_shared<rocksdb::WriteBufferManager>(memory_bytes / 4, std::move(cache));

@@ -1,6 +1,7 @@
 #include "index/internal/rocks_chunk_index.h"
 
 #include <fmt/format.h>
+#include <rocksdb/transaction_log.h>
 
 #include <algorithm>
 #include <array>
@@ -17,6 +18,9 @@ constexpr size_t kFindBatch = 512;  // bounds what one MultiGet pins
 constexpr uint64_t kLoadLeast = 500'000;
 // ...and so it does when it brings less than this part of them.
 constexpr uint64_t kLoadPart = 8;
+
+// A log that Open reads in the time of a few syncs.
+constexpr uint64_t kLogBytesKept = 256 << 10;
 
 rocksdb::Slice AsSlice(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -46,6 +50,19 @@ Status RocksChunkIndex::Init(const ChunkIndexOptions& options) {
   delta_empty_ = !it->Valid();
   if (!it->status().ok()) return FromRocks(it->status(), "read chunks");
   return OpenBase();
+}
+
+RocksChunkIndex::~RocksChunkIndex() {
+  if (rocks_.db == nullptr) return;
+  // The next Open would read the log and then write the same files.
+  rocksdb::VectorLogPtr logs;
+  if (!rocks_.db->GetSortedWalFiles(logs).ok()) return;
+  uint64_t bytes = 0;
+  for (const auto& log : logs) bytes += log->SizeFileBytes();
+  if (bytes < kLogBytesKept) return;
+  // What cannot be written stays in the log.
+  rocks_.db->Flush({}, {rocks_.chunks, rocks_.packs, rocks_.segments, rocks_.meta})
+      .PermitUncheckedError();
 }
 
 Status RocksChunkIndex::CheckSchema() {

@@ -32,6 +32,7 @@ struct LoadedNames {
 
 class RocksChunkIndex final : public ChunkIndex {
  public:
+  ~RocksChunkIndex() override;
   Status Init(const ChunkIndexOptions& options);
 
   Status AddPack(const PackId& pack, std::span<const PackChunk> chunks, bool published) override;

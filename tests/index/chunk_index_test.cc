@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
@@ -113,6 +114,16 @@ TEST_F(ChunkIndexTest, PersistsOverReopen) {
   Add(*index, 2, 300);
   ExpectFound(*index, 2, 300);
   ExpectFound(*index, 0, 300);
+}
+
+TEST_F(ChunkIndexTest, ClosingLeavesNoLongLogToRead) {
+  Add(*Open(), 0, 20'000);
+  uint64_t log_bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(path())) {
+    if (entry.path().extension() == ".log") log_bytes += entry.file_size();
+  }
+  EXPECT_LT(log_bytes, 256u << 10);
+  ExpectFound(*Open(), 0, 20'000);
 }
 
 TEST_F(ChunkIndexTest, LaterLocationWins) {
