@@ -174,11 +174,11 @@ std::string RocksChunkIndex::BasePath(uint64_t generation) const {
   return fmt::format("{}/{}{}", path_, kBasePrefix, generation);
 }
 
-// What the directory leaves; while loading, less, for the load's own memory.
+// What directory and filter leave; while loading, less, for the load's own memory.
 void RocksChunkIndex::SetCacheCapacity() {
   const std::shared_lock lock(base_mutex_);
   const size_t directory = base_ == nullptr ? 0 : base_->directory_bytes();
-  const size_t rest = memory_bytes_ - directory;
+  const size_t rest = memory_bytes_ - directory - FilterBytes();
   rocks_.cache->SetCapacity(loading_ ? std::min(rest, memory_bytes_ / 4) : rest);
 }
 
@@ -308,6 +308,7 @@ Status RocksChunkIndex::SwitchBase(uint64_t generation, rocksdb::WriteBatch* bat
   if (!status.ok()) return FromRocks(status, "make the base table current");
   generation_ = generation;
   delta_empty_ = true;
+  delta_filter_->Clear();
   base_.reset();  // first, as its memory is needed
   Result<std::unique_ptr<BaseTable>> base =
       BaseTable::Open(BasePath(generation), DirectoryBytesMax());

@@ -25,6 +25,16 @@ ChunkKey EncodeChunkKey(const ChunkId& id) {
   return key;
 }
 
+Result<ChunkId> DecodeChunkKey(std::string_view key) {
+  if (key.size() != std::tuple_size_v<ChunkKey>) return Status::Corruption("malformed chunk key");
+  ChunkId id;
+  std::memcpy(id.hash.data(), key.data(), id.hash.size());
+  for (const char c : key.substr(id.hash.size())) {
+    id.length = id.length << 8 | static_cast<uint8_t>(c);
+  }
+  return id;
+}
+
 void EncodeChunkRecord(const ChunkRecord& record, Bytes* out) {
   ByteWriter writer(out);
   writer.Varint(record.pack_number);
@@ -62,11 +72,7 @@ Result<BaseRecord> MakeBaseRecord(const ChunkId& id, const ChunkRecord& record) 
 }
 
 Result<BaseRecord> DecodeChunk(std::string_view key, std::string_view value) {
-  if (key.size() != std::tuple_size_v<ChunkKey>) return Status::Corruption("malformed chunk key");
-  ChunkId id;
-  std::memcpy(id.hash.data(), key.data(), id.hash.size());
-  for (const char c : key.substr(id.hash.size()))
-    id.length = id.length << 8 | static_cast<uint8_t>(c);
+  SNAP_ASSIGN_OR_RETURN(const ChunkId id, DecodeChunkKey(key));
   SNAP_ASSIGN_OR_RETURN(const ChunkRecord record, DecodeChunkRecord(value));
   return MakeBaseRecord(id, record);
 }

@@ -37,6 +37,7 @@ inline constexpr char kPackById = 'p';
 
 using ChunkKey = std::array<char, 20>;
 ChunkKey EncodeChunkKey(const ChunkId& id);
+Result<ChunkId> DecodeChunkKey(std::string_view key);
 
 // A ChunkLocation with the number in place of the id.
 struct ChunkRecord {

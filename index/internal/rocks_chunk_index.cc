@@ -19,6 +19,8 @@ constexpr uint64_t kLoadLeast = 500'000;
 // ...and so it does when it brings less than this part of them.
 constexpr uint64_t kLoadPart = 8;
 
+// Fewer chunks are sooner read than a filter's file.
+constexpr uint64_t kFilterLeast = 20'000;
 // A log that Open reads in the time of a few syncs.
 constexpr uint64_t kLogBytesKept = 256 << 10;
 
@@ -45,15 +47,35 @@ Status RocksChunkIndex::Init(const ChunkIndexOptions& options) {
   pack_cache_.resize(std::bit_floor(memory_bytes_ / 2048));
   SNAP_RETURN_IF_ERROR(CheckSchema().WithContext("index " + path_));
   SNAP_RETURN_IF_ERROR(LoadNextPackNumber().WithContext("index " + path_));
-  const std::unique_ptr<rocksdb::Iterator> it(rocks_.db->NewIterator({}, rocks_.chunks));
+  SNAP_RETURN_IF_ERROR(OpenDelta());
+  return OpenBase();
+}
+
+Status RocksChunkIndex::OpenDelta() {
+  delta_filter_ = std::make_unique<DeltaFilter>(FilterBytes());
+  rocksdb::ReadOptions options;
+  options.fill_cache = false;
+  options.readahead_size = 1 << 20;
+  const std::unique_ptr<rocksdb::Iterator> it(rocks_.db->NewIterator(options, rocks_.chunks));
   it->SeekToFirst();
   delta_empty_ = !it->Valid();
-  if (!it->status().ok()) return FromRocks(it->status(), "read chunks");
-  return OpenBase();
+  if (!delta_empty_ && !delta_filter_->Load(FilterPath(), FilterToken())) {
+    delta_filter_->Reserve();
+    for (; it->Valid(); it->Next()) {
+      SNAP_ASSIGN_OR_RETURN(const ChunkId id, DecodeChunkKey(it->key().ToStringView()));
+      delta_filter_->Add(id);
+    }
+  }
+  // From here on it would get out of date.
+  unlink(FilterPath().c_str());
+  return it->status().ok() ? Status::Ok() : FromRocks(it->status(), "read chunks");
 }
 
 RocksChunkIndex::~RocksChunkIndex() {
   if (rocks_.db == nullptr) return;
+  if (DeltaCount() >= kFilterLeast && !delta_filter_->Save(FilterPath(), FilterToken()).ok()) {
+    unlink(FilterPath().c_str());
+  }
   // The next Open would read the log and then write the same files.
   rocksdb::VectorLogPtr logs;
   if (!rocks_.db->GetSortedWalFiles(logs).ok()) return;
@@ -121,7 +143,12 @@ Status RocksChunkIndex::AddPack(const PackId& pack, std::span<const PackChunk> c
                       &value);
     status = put(rocks_.chunks, {key.data(), key.size()}, AsSlice(AsText(value)));
   }
-  if (!chunks.empty()) delta_empty_ = false;
+  if (!chunks.empty()) {
+    // Before anybody can find them in the database.
+    delta_filter_->Reserve();
+    for (const PackChunk& chunk : chunks) delta_filter_->Add(chunk.id);
+    delta_empty_ = false;
+  }
   if (status.ok()) status = rocks_.db->Write({}, &batch);
   return status.ok() ? Status::Ok() : FromRocks(status, "add pack " + pack.ToHex());
 }
@@ -147,21 +174,27 @@ Status RocksChunkIndex::FindMany(std::span<const ChunkId> ids,
 
 Status RocksChunkIndex::FindInDelta(std::span<const ChunkId> ids,
                                     std::optional<ChunkLocation>* out) {
-  const size_t count = ids.size();
+  for (const ChunkId& id : ids) delta_filter_->Prefetch(id);
+  std::vector<size_t> asked;
+  for (size_t n = 0; n < ids.size(); ++n) {
+    if (delta_filter_->MayHold(ids[n])) asked.push_back(n);
+  }
+  const size_t count = asked.size();
+  if (count == 0) return Status::Ok();
   std::vector<ChunkKey> keys(count);
   std::vector<rocksdb::Slice> slices(count);
   std::vector<rocksdb::PinnableSlice> values(count);
   std::vector<rocksdb::Status> statuses(count);
   for (size_t n = 0; n < count; ++n) {
-    keys[n] = EncodeChunkKey(ids[n]);
+    keys[n] = EncodeChunkKey(ids[asked[n]]);
     slices[n] = {keys[n].data(), keys[n].size()};
   }
   rocks_.db->MultiGet({}, rocks_.chunks, count, slices.data(), values.data(), statuses.data());
   for (size_t n = 0; n < count; ++n) {
     if (statuses[n].IsNotFound()) continue;
-    if (!statuses[n].ok()) return FromRocks(statuses[n], "find chunk " + ids[n].ToHex());
+    if (!statuses[n].ok()) return FromRocks(statuses[n], "find chunk " + ids[asked[n]].ToHex());
     SNAP_ASSIGN_OR_RETURN(const ChunkRecord record, DecodeChunkRecord(values[n].ToStringView()));
-    SNAP_ASSIGN_OR_RETURN(out[n], Locate(record));
+    SNAP_ASSIGN_OR_RETURN(out[asked[n]], Locate(record));
   }
   return Status::Ok();
 }

@@ -14,6 +14,7 @@
 
 #include "index/chunk_index.h"
 #include "index/internal/base_table.h"
+#include "index/internal/delta_filter.h"
 #include "index/internal/record.h"
 #include "index/internal/rocks.h"
 #include "index/internal/spool.h"
@@ -66,10 +67,15 @@ class RocksChunkIndex final : public ChunkIndex {
   Status CheckSchema();
   Status LoadNextPackNumber();
   Status OpenBase();
+  Status OpenDelta();
+  // What the filter's file must name to be of this state: every write counts it up.
+  uint64_t FilterToken() { return rocks_.db->GetLatestSequenceNumber(); }
+  std::string FilterPath() const { return path_ + "/filter"; }
   std::string BasePath(uint64_t generation) const;
   void RemoveOtherBases();
   void SetCacheCapacity();
-  // The rest is for RocksDB.
+  // The rest of the memory is for RocksDB.
+  size_t FilterBytes() const { return memory_bytes_ / 16; }
   size_t DirectoryBytesMax() const { return memory_bytes_ / 8 * 5; }
   uint64_t DeltaCount();
   // REQUIRES: base_mutex_ is held.
@@ -98,8 +104,9 @@ class RocksChunkIndex final : public ChunkIndex {
   uint64_t generation_ = 0;  // 0: no base table
   std::unique_ptr<BaseTable> base_;
   Status base_status_;  // of opening the current base table after a load
-  // Nothing was added since the last load.
+  // Nothing was added since the last load. While false, delta_filter_ has its memory.
   std::atomic<bool> delta_empty_ = true;
+  std::unique_ptr<DeltaFilter> delta_filter_;
 
   // Direct-mapped by number: a stream of hits names few packs, mostly neighbours.
   std::shared_mutex pack_cache_mutex_;

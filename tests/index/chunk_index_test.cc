@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <set>
 #include <thread>
@@ -124,6 +125,38 @@ TEST_F(ChunkIndexTest, ClosingLeavesNoLongLogToRead) {
   }
   EXPECT_LT(log_bytes, 256u << 10);
   ExpectFound(*Open(), 0, 20'000);
+}
+
+TEST_F(ChunkIndexTest, AnotherStatesFilterIsNotBelieved) {
+  constexpr size_t kChunks = 15'000;
+  const std::string filter = path() + "/filter";
+  const std::string older = path() + "/older";
+  for (uint64_t pack = 0; pack < 2; ++pack) Add(*Open(), pack, kChunks);
+  ASSERT_TRUE(std::filesystem::exists(filter));
+  std::filesystem::copy_file(filter, older);
+  ExpectFound(*Open(), 1, kChunks);
+  {
+    const auto index = Open();
+    EXPECT_FALSE(std::filesystem::exists(filter)) << "it would outlive a kill";
+    Add(*index, 2, kChunks);
+  }
+  const auto replace_and_look = [&](const std::function<void()>& replace) {
+    replace();
+    const auto index = Open();
+    for (uint64_t pack = 0; pack < 3; ++pack) ExpectFound(*index, pack, kChunks);
+    EXPECT_FALSE(index->Find(NumberedChunk(3 * kChunks)).value().has_value());
+  };
+  replace_and_look([] {});
+  replace_and_look([&] { std::filesystem::remove(filter); });
+  replace_and_look([&] {
+    std::filesystem::copy_file(older, filter, std::filesystem::copy_options::overwrite_existing);
+  });
+  replace_and_look([&] { std::filesystem::resize_file(filter, 1000); });
+  replace_and_look([&] {
+    std::fstream file(filter, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(70'000);
+    file << std::string(200'000, '\0');
+  });
 }
 
 TEST_F(ChunkIndexTest, LaterLocationWins) {

@@ -101,11 +101,12 @@ TEST_F(ChunkLoadTest, IsInvisibleUntilCommitted) {
   }
   ExpectPack(1, 100, false);
   EXPECT_FALSE(index_->HasSegment(NumberedDigest(50)).value());
-  const auto load = Start();
+  auto load = Start();
   Add(*load, 1, 100);
   ASSERT_TRUE(load->AddSegment(NumberedDigest(50)).ok());
   ASSERT_TRUE(load->Commit({}).ok());
   EXPECT_FALSE(load->Commit({}).ok());
+  load.reset();
   for (int round = 0; round < 2; ++round) {
     ExpectPack(0, 100, true);
     ExpectPack(1, 100, true);
