@@ -312,7 +312,7 @@ Status RepositoryImpl::SyncIndexLocked(Observer* observer) {
   } else {
     SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ChunkLoad> load, index_->StartLoad());
     SNAP_RETURN_IF_ERROR(ImportSegments(missing, load.get(), observer));
-    const Status committed = CommitLoad(load.get(), observer);
+    Status committed = CommitLoad(load.get(), observer);
     // With nothing new to load it only makes look-ups faster: not worth failing for.
     if (!committed.ok() && !(missing.empty() && committed.Is(StatusCode::kNoSpace))) {
       return committed;

@@ -4,9 +4,10 @@
 #ifndef SNAPSTORE_CHUNKER_INTERNAL_KERNEL_AVX512_H_
 #define SNAPSTORE_CHUNKER_INTERNAL_KERNEL_AVX512_H_
 
-#include <immintrin.h>
-
 #include "chunker/internal/kernel.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+#include <immintrin.h>
 
 namespace snapstore::internal {
 namespace {
@@ -76,5 +77,6 @@ void FindCandidates(const uint8_t* data, size_t count, uint64_t* bits) {
 
 }  // namespace
 }  // namespace snapstore::internal
+#endif  // AVX-512
 
 #endif  // SNAPSTORE_CHUNKER_INTERNAL_KERNEL_AVX512_H_

@@ -54,8 +54,9 @@ class Sorter {
   };
 
   bool Less(uint32_t a, uint32_t b) const {
-    const auto order = records_[a].Id() <=> records_[b].Id();
-    return order != 0 ? order < 0 : a < b;
+    const ChunkId first = records_[a].Id();
+    const ChunkId second = records_[b].Id();
+    return first == second ? a < b : first < second;
   }
 
   BaseTableWriter* const writer_;
