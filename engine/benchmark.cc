@@ -1,11 +1,11 @@
 #include "snapstore/benchmark.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <zstd.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <numeric>
 #include <thread>
 
 #include "base/clock.h"
@@ -57,6 +57,10 @@ class WorkFolder {
 // Up to `bytes_max` bytes of a file or volume.
 Status AppendContent(const std::string& path, size_t bytes_max, Bytes* out) {
   SNAP_ASSIGN_OR_RETURN(const UniqueFd file, OpenFile(path, O_RDONLY | O_NONBLOCK));
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) return Status::FromErrno(errno, "stat " + path);
+  // A tree has many files, and a vector that is made longer is filled first.
+  if (S_ISREG(info.st_mode)) bytes_max = std::min<size_t>(bytes_max, info.st_size);
   const size_t before = out->size();
   out->resize(before + bytes_max);
   const Result<size_t> got =
@@ -108,15 +112,15 @@ class Benchmark {
 
  private:
   RepositoryOptions Options(const std::string& cache) const;
-  Result<std::unique_ptr<Repository>> Fresh();
+  Status MakeRepository();
   Result<std::unique_ptr<Repository>> Open(const std::string& cache);
   Result<double> Take(const SnapshotRequest& request, SnapshotInfo* info);
   Status MeasureImage(ByteSpan sample);
   Status MeasureRepository();
   Status RunOnce();
-  Result<double> Restore(const std::string& id, bool in_place);
-  // The only source, if its changed blocks could be known.
-  Result<uint64_t> VolumeBytes() const;
+  Status Restore(const std::string& id, bool in_place);
+  // Size of the only source, if that is one whose changed blocks could be known; else 0.
+  uint64_t VolumeBytes() const;
   void Keep(const std::string& group, const std::string& name, const std::string& unit,
             double sample, uint64_t bytes = 0);
   Status VisitKept();
@@ -139,11 +143,10 @@ Result<std::unique_ptr<Repository>> Benchmark::Open(const std::string& cache) {
   return Repository::Open(Options(cache));
 }
 
-Result<std::unique_ptr<Repository>> Benchmark::Fresh() {
+Status Benchmark::MakeRepository() {
   folder_->Remove("repository");
   folder_->Remove("cache");
-  SNAP_RETURN_IF_ERROR(Repository::Init(Options("cache")));
-  return Open("cache");
+  return Repository::Init(Options("cache"));
 }
 
 void Benchmark::Keep(const std::string& group, const std::string& name, const std::string& unit,
@@ -177,7 +180,7 @@ Status Benchmark::MeasureImage(ByteSpan sample) {
   Bytes image(sample.begin(), sample.end());
   const size_t pages = image.size() / kBlockBytes;
   SplitMix64 random(1);
-  SNAP_RETURN_IF_ERROR(Fresh().status());
+  SNAP_RETURN_IF_ERROR(MakeRepository());
   const auto snapshot = [&](SnapshotInfo* info) {
     SnapshotRequest request;
     request.images.push_back({.name = "image", .size = image.size(), .extents = {{0, image}}});
@@ -208,14 +211,14 @@ Status Benchmark::MeasureImage(ByteSpan sample) {
   return VisitKept();
 }
 
-Result<uint64_t> Benchmark::VolumeBytes() const {
+uint64_t Benchmark::VolumeBytes() const {
   std::error_code error;
   if (request_.paths.size() != 1 || !fs::is_regular_file(request_.paths[0], error)) return 0;
   const uint64_t size = fs::file_size(request_.paths[0], error);
   return error ? 0 : size;
 }
 
-Result<double> Benchmark::Restore(const std::string& id, bool in_place) {
+Status Benchmark::Restore(const std::string& id, bool in_place) {
   folder_->Remove("cold-cache");
   const Stopwatch stopwatch;
   SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<Repository> repository, Open("cold-cache"));
@@ -228,11 +231,11 @@ Result<double> Benchmark::Restore(const std::string& id, bool in_place) {
   const double seconds = stopwatch.Seconds();
   Keep("restore", in_place ? "in place, nothing differs" : "cold", "s", seconds,
        summary.bytes_total);
-  return seconds;
+  return {};
 }
 
 Status Benchmark::RunOnce() {
-  SNAP_RETURN_IF_ERROR(Fresh().status());
+  SNAP_RETURN_IF_ERROR(MakeRepository());
   SnapshotRequest request;
   request.paths = request_.paths;
   SnapshotInfo info;
@@ -245,8 +248,7 @@ Status Benchmark::RunOnce() {
   request.reread = false;
   SNAP_ASSIGN_OR_RETURN(const double unchanged, Take(request, &info));
   Keep("snapshot", "unchanged", "s", unchanged, info.bytes_total);
-  SNAP_ASSIGN_OR_RETURN(const uint64_t volume, VolumeBytes());
-  if (volume >= kChangedRange) {
+  if (const uint64_t volume = VolumeBytes(); volume >= kChangedRange) {
     request.have_changed_ranges = true;
     SplitMix64 random(1);
     const uint64_t slots = volume / kChangedRange;
@@ -257,8 +259,8 @@ Status Benchmark::RunOnce() {
     SNAP_ASSIGN_OR_RETURN(const double listed, Take(request, &info));
     Keep("snapshot", "changed blocks, 1 %", "s", listed, info.bytes_total);
   }
-  SNAP_RETURN_IF_ERROR(Restore(info.id, /*in_place=*/false).status());
-  SNAP_RETURN_IF_ERROR(Restore(info.id, /*in_place=*/true).status());
+  SNAP_RETURN_IF_ERROR(Restore(info.id, /*in_place=*/false));
+  SNAP_RETURN_IF_ERROR(Restore(info.id, /*in_place=*/true));
   folder_->Remove("restored");
   return {};
 }

@@ -39,9 +39,9 @@ bool ReadsDirectly(int fd) {
 UniqueFd OpenForDirectReads(int fd, uint64_t size) {
   if (size < kDirectBytesMin || IsCached(fd, size)) return {};
   const std::string path = fmt::format("/proc/self/fd/{}", fd);
-  UniqueFd direct(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK | O_NOATIME));
+  UniqueFd direct(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC | O_NOATIME));
   if (!direct.valid()) {
-    direct.Reset(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK));
+    direct.Reset(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
   }
   if (!direct.valid() || !ReadsDirectly(direct.get())) return {};
   return direct;

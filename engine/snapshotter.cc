@@ -173,7 +173,7 @@ Status Snapshotter::Pump() {
   for (PipelineStage& stage : packs_->Stages()) summary_.stages.push_back(std::move(stage));
   // Events left in the queue hold buffers of the pool.
   queue.Cancel();
-  bytes_read_ = reader.bytes_read();
+  bytes_read_ += reader.bytes_read();
   return status.ok() ? read_status : status;
 }
 
@@ -210,6 +210,7 @@ Status Snapshotter::AddEntries(EntryBatch* batch) {
     StartEntry(each.entry);
     if (each.file != nullptr) {
       progress_->AddBytes(each.file->data.size());
+      bytes_read_ += each.file->data.size();
       if (each.file->status.ok()) {
         StartContent(each.file->cut, each.file->parent);
         SNAP_RETURN_IF_ERROR(content_->Add(each.file->data));

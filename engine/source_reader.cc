@@ -208,7 +208,6 @@ Status SourceReader::VisitFile(const Directory& dir, const std::string& name,
     file->stat = stat;
     file->profile = options_.request->profile;
     file->parent = ContentOf(parent);
-    bytes_read_ += entry.size();
     return sink_->File(std::move(entry), std::move(file));
   }
   const Result<UniqueFd> opened = OpenAt(dir->get(), name, O_RDONLY | O_NONBLOCK);

@@ -37,6 +37,7 @@ class SourceReader {
   // Emits all events. An error is one that ends the snapshot; single sources only cause warnings.
   Status Run();
 
+  // Of what it read itself: small files are read by the sink's workers.
   uint64_t bytes_read() const { return bytes_read_; }
 
  private:
