@@ -19,9 +19,10 @@ Steps, of which each program does those that make sense for it:
   in_place        a restore of the second version over the first (snapstore)
 
 All read from the page cache and write to the same file system. The programs take turns, so that a
-drift of the machine's speed hits all alike. Every restore is compared with what was stored, outside
-of the measured time. Prints a table; with --json each figure is appended as a line, for report.py.
-Needs several times the size of the input as free space below --work, and removes it all in the end.
+drift of the machine's speed hits all alike, and find touched memory ready when they write much. Every
+restore is compared with what was stored, outside of the measured time. Prints a table; with --json
+each figure is appended as a line, for report.py. Needs several times the size of the input as free
+space below --work, and removes it all in the end.
 """
 
 import argparse
@@ -32,6 +33,7 @@ import time
 
 import folders
 import inputs
+import memory
 import peers
 import report
 import results
@@ -46,7 +48,13 @@ SETTLE_SECONDS = 2.2
 class Figures(dict):
     """Value by step of one run."""
 
-    def add(self, step, run):
+    def __init__(self, folder):
+        super().__init__()
+        self._folder = folder
+
+    def measure(self, step, action, *args, writes=0):
+        with memory.ready(writes, self._folder):
+            run = action(*args)
         self[step] = run.seconds
         self[f"peak_mib_{step}"] = run.peak_mib
         self["peak_mib"] = max(self.get("peak_mib", 0), run.peak_mib)
@@ -60,26 +68,27 @@ def unit(step):
 
 def measure(tool, versions, scratch):
     """All steps once, with a fresh repository."""
-    figures = Figures()
+    figures = Figures(scratch)
+    size = versions.sizes()[0]
     try:
         tool.start()
         path = versions.place(0)
         time.sleep(SETTLE_SECONDS)
-        figures.add("first", tool.backup(path))
+        figures.measure("first", tool.backup, path, writes=size * 3 // 5)
         figures["stored_first"] = tool.stored()
         if isinstance(tool, peers.Snapstore) and versions.changed_blocks is not None:
             measure_changed_blocks(tool.copied(), versions, scratch, figures)
         path = versions.place(1)
-        figures.add("next", tool.backup(path))
+        figures.measure("next", tool.backup, path)
         figures["stored_next"] = tool.stored()
         if tool.KEEPS:
             versions.touch()
-            figures.add("rescan", tool.backup(path))
+            figures.measure("rescan", tool.backup, path)
             time.sleep(SETTLE_SECONDS)
             tool.backup(path)
-            figures.add("unchanged", tool.backup(path))
+            figures.measure("unchanged", tool.backup, path)
         tool.forget_cache()
-        figures.add("restore", tool.restore())
+        figures.measure("restore", tool.restore, writes=size * 5 // 4)
         versions.verify(tool.restored(path))
         if isinstance(tool, peers.Snapstore):
             measure_in_place(tool, versions, path, figures)
@@ -95,7 +104,7 @@ def measure_changed_blocks(tool, versions, scratch, figures):
         changed = os.path.join(scratch, "changed-blocks")
         with open(changed, "w", encoding="ascii") as file:
             file.writelines(f"{offset} {length}\n" for offset, length in versions.changed_blocks)
-        figures.add("changed_blocks", tool.backup(path, "--changed-blocks", changed))
+        figures.measure("changed_blocks", tool.backup, path, "--changed-blocks", changed)
         tool.restore()
         versions.verify(tool.restored(path))
     finally:
@@ -105,7 +114,7 @@ def measure_changed_blocks(tool, versions, scratch, figures):
 def measure_in_place(tool, versions, path, figures):
     tool.clean_out()
     versions.copy(0, tool.restored(path))
-    figures.add("in_place", tool.restore("--in-place"))
+    figures.measure("in_place", tool.restore, "--in-place")
     versions.verify(tool.restored(path), left_over=True)
 
 
