@@ -79,7 +79,8 @@ Status PackWriter::PutMany(PackKind kind, std::span<const NewChunk> chunks,
     }
   }
   if (unknown_.empty()) return {};
-  SNAP_RETURN_IF_ERROR(index_->FindMany(unknown_ids_, &found_));
+  SNAP_RETURN_IF_ERROR(index_->FindMany(unknown_ids_, &found_)
+                           .WithContext("chunk index, which 'snapstore repair index' makes anew"));
   for (size_t i = 0; i < unknown_.size(); ++i) {
     PendingRef& ref = (*refs)[unknown_[i]];
     if (found_[i].has_value()) {

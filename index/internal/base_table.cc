@@ -170,6 +170,7 @@ Result<bool> BaseTable::Search(const ChunkId& id, Candidate candidate, BaseRecor
   while (candidate.end - candidate.begin > kRecordsAtOnce) {
     const uint64_t middle = candidate.begin + (candidate.end - candidate.begin) / 2;
     SNAP_RETURN_IF_ERROR(ReadRecords(middle, {records.data(), 1}));
+    SNAP_RETURN_IF_ERROR(Verify(records[0]));
     (records[0].Id() <= id ? candidate.begin : candidate.end) = middle;
   }
   if (candidate.begin >= candidate.end) return false;
@@ -178,10 +179,19 @@ Result<bool> BaseTable::Search(const ChunkId& id, Candidate candidate, BaseRecor
   const auto it =
       std::lower_bound(read.begin(), read.end(), id,
                        [](const BaseRecord& a, const ChunkId& wanted) { return a.Id() < wanted; });
-  if (it == read.end() || it->Id() != id) return false;
-  if (it->check != CheckOf(*it)) return Status::Corruption(path_ + ": a record is damaged");
-  *record = *it;
-  return true;
+  if (it != read.end() && it->Id() == id) {
+    *record = *it;
+    SNAP_RETURN_IF_ERROR(Verify(*record));
+    return true;
+  }
+  // The filter said that it may be here: a damaged hash would hide it.
+  for (const BaseRecord& each : read) SNAP_RETURN_IF_ERROR(Verify(each));
+  return false;
+}
+
+Status BaseTable::Verify(const BaseRecord& record) const {
+  if (record.check == CheckOf(record)) return {};
+  return Status::Corruption(path_ + ": a record is damaged");
 }
 
 Status BaseTable::ReadRecords(uint64_t first, std::span<BaseRecord> out) const {
@@ -200,9 +210,7 @@ Status BaseCursor::TakeUpTo(uint64_t last, std::vector<BaseRecord>* out) {
     for (; used_ < buffer_.size(); ++used_) {
       const BaseRecord& record = buffer_[used_];
       if (record.Prefix() > last) return {};
-      if (record.check != CheckOf(record)) {
-        return Status::Corruption(table_->path_ + ": a record is damaged");
-      }
+      SNAP_RETURN_IF_ERROR(table_->Verify(record));
       out->push_back(record);
     }
     if (next_ == table_->count_) return {};

@@ -86,6 +86,7 @@ class BaseTable {
   size_t BlockOf(uint64_t prefix) const;
   Result<bool> Search(const ChunkId& id, Candidate candidate, BaseRecord* record) const;
   Status ReadRecords(uint64_t first, std::span<BaseRecord> out) const;
+  Status Verify(const BaseRecord& record) const;
 
   const UniqueFd file_;
   const std::string path_;

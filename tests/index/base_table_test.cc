@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 #include "tests/base/temp_folder.h"
 #include "tests/index/index_testlib.h"
@@ -34,6 +36,15 @@ class BaseTableTest : public testing::Test {
     auto table = BaseTable::Open(path(), directory_bytes);
     EXPECT_TRUE(table.ok()) << table.status().ToString();
     return std::move(table).value();
+  }
+
+  void FlipByte(size_t at) const {
+    std::fstream file(path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(at));
+    const char flipped = static_cast<char>(file.get() ^ 0x20);
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(flipped);
+    ASSERT_TRUE(file.flush().good());
   }
 
   std::string path() const { return folder_.File("table"); }
@@ -115,6 +126,26 @@ TEST_F(BaseTableTest, OneErrorOfTheVisitorEndsTheSearch) {
                          })
                   .Is(StatusCode::kCancelled));
   EXPECT_EQ(hits, 1);
+}
+
+TEST_F(BaseTableTest, DamageInARecordNeverHidesItsChunk) {
+  const std::vector<BaseRecord> records = SortedRecords(3000);
+  for (const size_t directory_bytes : {size_t{1} << 20, size_t{1}}) {
+    Write(records, directory_bytes);
+    const size_t records_at =
+        std::filesystem::file_size(path()) - records.size() * sizeof(BaseRecord);
+    for (size_t byte = 0; byte < sizeof(BaseRecord); ++byte) {
+      constexpr size_t kDamaged = 1234;
+      const size_t at = records_at + kDamaged * sizeof(BaseRecord) + byte;
+      FlipByte(at);
+      const auto table = Open(1 << 20);
+      const ChunkId id = records[kDamaged].Id();
+      EXPECT_TRUE(table->Find({&id, 1}, [](size_t, const BaseRecord&) { return Status(); })
+                      .Is(StatusCode::kCorruption))
+          << byte;
+      FlipByte(at);
+    }
+  }
 }
 
 }  // namespace
