@@ -136,7 +136,7 @@ Status RestoreToPlace(RepositoryImpl* repository, const OpenedSnapshot& snapshot
                                                 place.device, keep ? std::string() : request.to);
   ContentRestorer restorer(repository, &snapshot, context);
   SNAP_RETURN_IF_ERROR(restorer.Add(output, content));
-  SNAP_RETURN_IF_ERROR(restorer.Flush());
+  SNAP_RETURN_IF_ERROR(restorer.Finish());
   return SyncFd(fd, request.to);
 }
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 
 #include "base/status_macros.h"
 #include "engine/restore_tree.h"
@@ -9,6 +10,7 @@ namespace {
 
 // A longer hole is cleared in steps, so that progress and cancellation come through.
 constexpr uint64_t kZerosMax = 256 << 20;
+constexpr std::chrono::milliseconds kPollInterval{20};
 
 }  // namespace
 
@@ -17,20 +19,55 @@ ContentRestorer::ContentRestorer(RepositoryImpl* repository, const OpenedSnapsho
     : snapshot_(snapshot),
       context_(context),
       report_(context->report),
-      executor_(repository, snapshot, context->report),
-      window_(repository->memory().read_buffers) {}
+      executor_(repository, snapshot, context->report,
+                [this] { return abandoned_ ? Status::Cancelled("restore ended") : Status(); }),
+      early_bytes_(repository->memory().read_buffers / 8),
+      windows_{RestoreWindow(repository->memory().read_buffers / 2),
+               RestoreWindow(repository->memory().read_buffers / 2)} {}
 
-Status ContentRestorer::FlushIfFull() { return window_.Full() ? Flush() : Status(); }
+ContentRestorer::~ContentRestorer() { abandoned_ = true; }
 
-Status ContentRestorer::Flush() {
-  SNAP_RETURN_IF_ERROR(executor_.Run(&window_));
+Status ContentRestorer::StartIfWorthIt() {
+  if (window().Full()) return Start();
+  // Rather a smaller window than idle workers.
+  const bool idle =
+      !running_.valid() || running_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+  return idle && window().bytes() >= early_bytes_ ? Start() : Status();
+}
+
+Status ContentRestorer::Start() {
+  SNAP_RETURN_IF_ERROR(Join());
+  running_ =
+      std::async(std::launch::async, [this, started = &window()] { return CarryOut(started); });
+  current_ = 1 - current_;
+  return {};
+}
+
+Status ContentRestorer::Join() {
+  if (!running_.valid()) return {};
+  Status polled;
+  while (running_.wait_for(kPollInterval) != std::future_status::ready) {
+    if (polled.ok()) polled = report_->Poll();
+    if (!polled.ok()) abandoned_ = true;
+  }
+  Status done = running_.get();
   report_->SetStages(executor_.Stages());
-  for (const Entry& link : window_.links()) {
+  return polled.ok() ? done : polled;
+}
+
+Status ContentRestorer::Finish() {
+  SNAP_RETURN_IF_ERROR(Start());
+  return Join();
+}
+
+Status ContentRestorer::CarryOut(RestoreWindow* window) {
+  SNAP_RETURN_IF_ERROR(executor_.Run(window));
+  for (const Entry& link : window->links()) {
     Status made = MakeLink(link);
     if (EndsRestore(made)) return made;
     if (!made.ok()) report_->FailEntry(link, made);
   }
-  window_.Clear();
+  window->Clear();
   return {};
 }
 
@@ -43,8 +80,8 @@ Status ContentRestorer::MakeLink(const Entry& entry) {
 }
 
 Status ContentRestorer::AddLink(Entry entry) {
-  window_.AddLink(std::move(entry));
-  return FlushIfFull();
+  window().AddLink(std::move(entry));
+  return StartIfWorthIt();
 }
 
 Status ContentRestorer::Add(const std::shared_ptr<RestoreOutput>& output,
@@ -57,7 +94,7 @@ Status ContentRestorer::Add(const std::shared_ptr<RestoreOutput>& output,
   }
   // The plan's own part: without any other, the file is finished here.
   SNAP_RETURN_IF_ERROR(output->PartDone());
-  return FlushIfFull();
+  return StartIfWorthIt();
 }
 
 Status ContentRestorer::PlanRuns(const std::shared_ptr<RestoreOutput>& output,
@@ -65,13 +102,13 @@ Status ContentRestorer::PlanRuns(const std::shared_ptr<RestoreOutput>& output,
   const auto inconsistent = [] { return Status::Corruption("run list is inconsistent"); };
   if (content.size() == 0) return {};
   if (!content.has_content()) return inconsistent();
-  uint32_t ordinal = window_.AddOutput(output);
+  uint32_t ordinal = window().AddOutput(output);
   RunListReader runs(snapshot_->nodes.get(), content.content().runs());
   const bool holes_matter = output->device() || output->compares();
   const auto make_room = [&]() -> Status {
-    if (!window_.Full()) return {};
-    SNAP_RETURN_IF_ERROR(Flush());
-    ordinal = window_.AddOutput(output);
+    if (!window().Full()) return {};
+    SNAP_RETURN_IF_ERROR(Start());
+    ordinal = window().AddOutput(output);
     return {};
   };
   uint64_t done = 0;
@@ -88,13 +125,13 @@ Status ContentRestorer::PlanRuns(const std::shared_ptr<RestoreOutput>& output,
     done += run.length;
     if (!run.hole) {
       SNAP_RETURN_IF_ERROR(make_room());
-      window_.AddPart({run.chunk, ordinal, run.offset, run.count});
+      window().AddPart({run.chunk, ordinal, run.offset, run.count});
     } else if (!holes_matter) {
       report_->progress().AddBytes(run.length);
     } else {
       for (uint64_t at = 0; at < run.length; at += kZerosMax) {
         SNAP_RETURN_IF_ERROR(make_room());
-        window_.AddPart(
+        window().AddPart(
             {{}, ordinal, run.offset + at, std::min<uint64_t>(kZerosMax, run.length - at)});
       }
     }

@@ -25,16 +25,16 @@ bool EndsEntryOnly(const Status& status) {
 }  // namespace
 
 RestoreExecutor::RestoreExecutor(RepositoryImpl* repository, const OpenedSnapshot* snapshot,
-                                 RestoreReport* report)
+                                 RestoreReport* report, std::function<Status()> go_on)
     : repository_(repository),
       snapshot_(snapshot),
       report_(report),
+      go_on_(std::move(go_on)),
       scratch_(WorkersFor(repository->memory().threads)),
       fetching_before_(repository->fetcher().fetching()) {}
 
 Status RestoreExecutor::Run(RestoreWindow* window) {
   const BusyClock::Scope running(&running_);
-  const auto poll = [this] { return report_->Poll(); };
   const auto threads = static_cast<unsigned>(scratch_.size());
   SNAP_RETURN_IF_ERROR(Prepare(window));
   const std::vector<std::span<const RestorePart>> batches = CutBatches(&window->parts());
@@ -43,7 +43,7 @@ Status RestoreExecutor::Run(RestoreWindow* window) {
       [&](size_t task, unsigned thread) {
         return RunBatch(*window, batches[task], &scratch_[thread]);
       },
-      poll);
+      go_on_);
 }
 
 std::vector<PipelineStage> RestoreExecutor::Stages() const {
@@ -85,7 +85,7 @@ Status RestoreExecutor::Prepare(RestoreWindow* window) {
         }
         return {};
       },
-      [this] { return report_->Poll(); });
+      go_on_);
   SNAP_RETURN_IF_ERROR(prepared);
   size_t kept = 0;
   for (size_t i = 0; i < parts.size(); ++i) {

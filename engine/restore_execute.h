@@ -4,6 +4,7 @@
 #ifndef SNAPSTORE_ENGINE_RESTORE_EXECUTE_H_
 #define SNAPSTORE_ENGINE_RESTORE_EXECUTE_H_
 
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -17,9 +18,9 @@ namespace snapstore {
 
 class RestoreExecutor {
  public:
-  // All must outlive the executor.
-  RestoreExecutor(RepositoryImpl* repository, const OpenedSnapshot* snapshot,
-                  RestoreReport* report);
+  // All must outlive the executor. `go_on` is asked by the thread that calls Run.
+  RestoreExecutor(RepositoryImpl* repository, const OpenedSnapshot* snapshot, RestoreReport* report,
+                  std::function<Status()> go_on);
 
   // Every part of the window is done when it returns OK, or its output has failed and been
   // reported. An error ends the restore.
@@ -51,6 +52,7 @@ class RestoreExecutor {
   RepositoryImpl* const repository_;
   const OpenedSnapshot* const snapshot_;
   RestoreReport* const report_;
+  const std::function<Status()> go_on_;
   std::vector<Scratch> scratch_;  // one a thread
   const double fetching_before_;
   BusyClock running_;  // the window as a whole

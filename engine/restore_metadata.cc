@@ -53,7 +53,8 @@ class Object {
 };
 
 // ACLs that a directory handed down and attributes of the file that was there before.
-Status RemoveForeignAttributes(const Object& object, const Entry& entry) {
+// Sets `mode_known` to false when that may have changed the mode.
+Status RemoveForeignAttributes(const Object& object, const Entry& entry, bool* mode_known) {
   const ssize_t size = object.List(nullptr, 0);
   if (size <= 0) return {};  // none, or a file system that has no attributes
   std::vector<char> names(kAttributeListBytesMax);
@@ -67,6 +68,7 @@ Status RemoveForeignAttributes(const Object& object, const Entry& entry) {
     const bool ours = name.starts_with("user.") || name.starts_with("system.posix_acl_") ||
                       name == "security.capability";
     if (!ours || entry.xattrs.contains(name)) continue;
+    *mode_known = false;
     if (object.Remove(name) != 0 && errno != ENODATA) {
       return Status::FromErrno(errno, "remove extended attribute " + name);
     }
@@ -74,8 +76,9 @@ Status RemoveForeignAttributes(const Object& object, const Entry& entry) {
   return {};
 }
 
-Status SetAttributes(const Object& object, const Entry& entry) {
-  SNAP_RETURN_IF_ERROR(RemoveForeignAttributes(object, entry));
+Status SetAttributes(const Object& object, const Entry& entry, bool* mode_known) {
+  if (!entry.xattrs.empty()) *mode_known = false;  // an ACL, or file capabilities
+  SNAP_RETURN_IF_ERROR(RemoveForeignAttributes(object, entry, mode_known));
   // ACLs last: they may take away the right to write the others.
   for (const bool acls : {false, true}) {
     for (const auto& [name, value] : entry.xattrs) {
@@ -100,18 +103,20 @@ Status ApplyMetadata(int fd, bool path_only, const Entry& entry) {
   };
   mode_t mode = entry.mode & kModeBits;
   // Before the mode, since a change of owner drops setuid, setgid and capabilities.
-  if ((now.st_uid != entry.uid || now.st_gid != entry.gid) &&
-      object.Chown(entry.uid, entry.gid) != 0) {
+  const bool foreign = now.st_uid != entry.uid || now.st_gid != entry.gid;
+  bool mode_known = !foreign;
+  if (foreign && object.Chown(entry.uid, entry.gid) != 0) {
     const int error_number = errno;
     mode &= ~static_cast<mode_t>(S_ISUID | S_ISGID);
     if (error_number != EPERM || ::geteuid() == 0) {
       note(Status::FromErrno(error_number, "change owner"));
     }
   }
-  note(SetAttributes(object, entry));
+  note(SetAttributes(object, entry, &mode_known));
   if (entry.type != EntryType::kSymlink) {
-    // ACLs inherited or just set may have changed it.
-    if (::fstatat(fd, "", &now, AT_EMPTY_PATH) != 0) note(Status::FromErrno(errno, "stat"));
+    if (!mode_known && ::fstatat(fd, "", &now, AT_EMPTY_PATH) != 0) {
+      note(Status::FromErrno(errno, "stat"));
+    }
     if ((now.st_mode & kModeBits) != mode && object.Chmod(mode) != 0) {
       note(Status::FromErrno(errno, "change mode"));
     }

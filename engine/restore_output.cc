@@ -23,6 +23,8 @@ namespace {
 constexpr int kOpenFilesMax = 256;
 // Repetitions and zeros are written, and compared, in steps of this size.
 constexpr size_t kStepBytes = 256 << 10;
+// Larger files get their size before their content, so that it can be laid out at once.
+constexpr uint64_t kSizeLaterBytes = 1 << 20;
 // What BLKZEROOUT demands at least.
 constexpr uint64_t kDeviceBlockBytes = 4096;
 
@@ -77,6 +79,11 @@ Status RestoreOutput::OpenLocked() {
     created_ = true;
   }
   ++context_->open_files;
+  // A small new file gets its size by being written, or in the end.
+  return created_ && entry_.size <= kSizeLaterBytes ? Status() : SetSize();
+}
+
+Status RestoreOutput::SetSize() {
   struct stat now;
   if (::fstat(fd_.get(), &now) != 0) return Status::FromErrno(errno, "stat " + entry_.path);
   if (static_cast<uint64_t>(now.st_size) != entry_.size &&
@@ -117,6 +124,9 @@ Status RestoreOutput::Finish() {
   if (!failed_ && !given_open_) {
     const Result<int> fd = Pin();
     if (fd.ok()) {
+      const Status sized = written_end_ == entry_.size ? Status() : SetSize();
+      if (EndsRestore(sized)) return sized;
+      if (!sized.ok()) Fail(sized);
       const Status applied = ApplyMetadata(*fd, /*path_only=*/false, entry_);
       Unpin();
       if (EndsRestore(applied)) return applied.WithContext(entry_.path);
@@ -150,6 +160,13 @@ Status RestoreOutput::Discard() {
   return Status::FromErrno(errno, "remove the damaged file " + remove_path_);
 }
 
+void RestoreOutput::Wrote(uint64_t offset, uint64_t bytes) {
+  uint64_t end = written_end_;
+  while (end < offset + bytes && !written_end_.compare_exchange_weak(end, offset + bytes)) {
+  }
+  context_->report->AddWritten(bytes);
+}
+
 Status RestoreOutput::WriteDiffering(int fd, uint64_t offset, ByteSpan bytes, Bytes* scratch) {
   if (compares()) {
     scratch->resize(bytes.size());
@@ -157,7 +174,7 @@ Status RestoreOutput::WriteDiffering(int fd, uint64_t offset, ByteSpan bytes, By
     if (got == bytes.size() && std::memcmp(scratch->data(), bytes.data(), got) == 0) return {};
   }
   SNAP_RETURN_IF_ERROR(PwriteFull(fd, bytes, offset, entry_.path));
-  context_->report->AddWritten(bytes.size());
+  Wrote(offset, bytes.size());
   return {};
 }
 
@@ -170,7 +187,7 @@ Status RestoreOutput::Write(int fd, uint64_t offset, std::span<const ByteSpan> p
   }
   uint64_t bytes = 0;
   for (const ByteSpan piece : pieces) bytes += piece.size();
-  context_->report->AddWritten(bytes);
+  Wrote(offset, bytes);
   return {};
 }
 

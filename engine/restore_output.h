@@ -72,6 +72,8 @@ class RestoreOutput {
 
  private:
   Status OpenLocked();
+  Status SetSize();
+  void Wrote(uint64_t offset, uint64_t bytes);
   Status Finish();
   Status Discard();
   Status WriteDiffering(int fd, uint64_t offset, ByteSpan bytes, Bytes* scratch);
@@ -86,6 +88,7 @@ class RestoreOutput {
   std::atomic<uint64_t> parts_ = 1;
   std::atomic<bool> failed_ = false;
   std::atomic<bool> finished_ = false;
+  std::atomic<uint64_t> written_end_ = 0;  // of what this object wrote
 
   // File systems let one writer into a file at a time; the others would spin in the kernel.
   std::mutex write_mutex_;

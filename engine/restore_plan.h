@@ -37,6 +37,7 @@ class RestoreWindow {
 
   bool Full() const { return bytes_ >= bytes_max_; }
   bool empty() const { return outputs_.empty() && links_.empty(); }
+  size_t bytes() const { return bytes_; }  // of memory, about
 
   // The output's ordinal for AddPart.
   uint32_t AddOutput(std::shared_ptr<RestoreOutput> output);

@@ -58,7 +58,7 @@ Status TreeRestorer::Run() {
     SNAP_RETURN_IF_ERROR(
         WalkEntries(*snapshot_, root, [this](const format::Entry& entry) { return Visit(entry); }));
   }
-  SNAP_RETURN_IF_ERROR(content_.Flush());
+  SNAP_RETURN_IF_ERROR(content_.Finish());
   SNAP_RETURN_IF_ERROR(FinishDirectories());
   SNAP_RETURN_IF_ERROR(FinishParents());
   return tree_->Sync();

@@ -8,6 +8,8 @@
 #ifndef SNAPSTORE_ENGINE_RESTORE_TREE_H_
 #define SNAPSTORE_ENGINE_RESTORE_TREE_H_
 
+#include <atomic>
+#include <future>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -25,30 +27,44 @@
 
 namespace snapstore {
 
-// Plans the content of files, window by window, and carries the windows out.
+// Plans the content of files, window by window; while one is carried out, the next is planned.
 class ContentRestorer {
  public:
   // All must outlive the restorer.
   ContentRestorer(RepositoryImpl* repository, const OpenedSnapshot* snapshot,
                   OutputContext* context);
+  // Ends what is under way.
+  ~ContentRestorer();
+  ContentRestorer(const ContentRestorer&) = delete;
+  ContentRestorer& operator=(const ContentRestorer&) = delete;
 
   // Restores what `content` (an entry with content of its own) holds to `output`; it may be done
-  // only after Flush.
+  // only after Finish.
   Status Add(const std::shared_ptr<RestoreOutput>& output, const format::Entry& content);
   // Makes a hard link once everything added so far is done.
   Status AddLink(Entry entry);
-  Status Flush();
+  // Everything that was added is done when it returns OK.
+  Status Finish();
 
  private:
-  Status FlushIfFull();
+  RestoreWindow& window() { return windows_[current_]; }
+  Status StartIfWorthIt();
+  // Has the window that was planned carried out, when the one before is done.
+  Status Start();
+  Status Join();
+  Status CarryOut(RestoreWindow* window);
   Status PlanRuns(const std::shared_ptr<RestoreOutput>& output, const format::Entry& content);
   Status MakeLink(const Entry& entry);
 
   const OpenedSnapshot* const snapshot_;
   OutputContext* const context_;
   RestoreReport* const report_;
+  std::atomic<bool> abandoned_ = false;
   RestoreExecutor executor_;
-  RestoreWindow window_;
+  const size_t early_bytes_;  // what a window holds at least when it starts before it is full
+  RestoreWindow windows_[2];
+  int current_ = 0;              // the window being planned
+  std::future<Status> running_;  // carries out the other; last: it ends before what it uses
 };
 
 class TreeRestorer {
