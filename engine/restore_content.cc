@@ -10,7 +10,7 @@ namespace {
 
 // A longer hole is cleared in steps, so that progress and cancellation come through.
 constexpr uint64_t kZerosMax = 256 << 20;
-constexpr std::chrono::milliseconds kPollInterval{20};
+constexpr std::chrono::milliseconds kJoinPoll{20};
 
 }  // namespace
 
@@ -46,7 +46,7 @@ Status ContentRestorer::Start() {
 Status ContentRestorer::Join() {
   if (!running_.valid()) return {};
   Status polled;
-  while (running_.wait_for(kPollInterval) != std::future_status::ready) {
+  while (running_.wait_for(kJoinPoll) != std::future_status::ready) {
     if (polled.ok()) polled = report_->Poll();
     if (!polled.ok()) abandoned_ = true;
   }

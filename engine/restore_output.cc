@@ -124,7 +124,7 @@ Status RestoreOutput::Finish() {
   if (!failed_ && !given_open_) {
     const Result<int> fd = Pin();
     if (fd.ok()) {
-      const Status sized = written_end_ == entry_.size ? Status() : SetSize();
+      Status sized = written_end_ == entry_.size ? Status() : SetSize();
       if (EndsRestore(sized)) return sized;
       if (!sized.ok()) Fail(sized);
       const Status applied = ApplyMetadata(*fd, /*path_only=*/false, entry_);
