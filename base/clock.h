@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <ctime>
 #include <string>
+#include <string_view>
+
+#include "snapstore/status.h"
 
 namespace snapstore {
 
@@ -22,6 +25,10 @@ int64_t WallNanos();
 
 // "2026-03-01T09:15:00.120Z" (RFC 3339, UTC), cut to `decimals` (0 to 9) of a second.
 std::string FormatTime(int64_t wall_nanos, int decimals = 3);
+
+// The reverse, also with an offset ("+02:00") in place of 'Z' and with any number of decimals.
+// InvalidArgument for anything else.
+Result<int64_t> ParseTime(std::string_view text);
 
 // Measures elapsed time from its construction, on the monotonic clock.
 class Stopwatch {

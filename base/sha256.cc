@@ -36,6 +36,12 @@ Digest Sha256::Finish() {
   return digest;
 }
 
+Digest Sha256::OfParts(std::span<const ByteSpan> parts) {
+  Sha256 hash;
+  for (const ByteSpan part : parts) hash.Update(part);
+  return hash.Finish();
+}
+
 Digest Sha256::Of(ByteSpan bytes) {
   Sha256 hash;
   hash.Update(bytes);

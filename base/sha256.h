@@ -33,6 +33,8 @@ class Sha256 {
   Digest Finish();
 
   static Digest Of(ByteSpan bytes);
+  // Of the concatenation.
+  static Digest OfParts(std::span<const ByteSpan> parts);
 
  private:
   struct Context;

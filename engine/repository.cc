@@ -44,7 +44,9 @@ Result<std::string> CacheRoot(const RepositoryOptions& options) {
 
 Result<std::unique_ptr<ObjectStore>> OpenRepositoryStore(const RepositoryOptions& options,
                                                          bool create) {
-  return OpenStore(options.location, {.create = create});
+  return OpenStore(
+      options.location,
+      {.create = create, .settings = options.store_settings, .cancelled = options.cancelled});
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // ObjectStore: the few operations snapstore needs of a place that keeps immutable objects.
 //
-// Implementations: DirectoryStore (local disk, EFS/NFS mount), MemoryStore (tests), and wrappers
-// that add behaviour without changing the interface (FaultStore). tests/conformance holds the suite
-// that every implementation passes.
+// Implementations: DirectoryStore (local disk, EFS/NFS mount), S3Store, MemoryStore (tests), and
+// wrappers that add behaviour without changing the interface (FaultStore). tests/conformance holds
+// the suite that every implementation passes.
 //
 // Rules for every implementation:
 // - An object is immutable: it is created whole by PutIfAbsent or it does not exist. A crash at any

@@ -5,7 +5,10 @@
 
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "uploader/aws/credentials.h"
 #include "uploader/directory_store.h"
+#include "uploader/s3/s3_settings.h"
+#include "uploader/s3_store.h"
 
 namespace snapstore {
 namespace {
@@ -55,6 +58,19 @@ Result<std::string> ResolveEfs(const std::string& address) {
   return mount + prefix;
 }
 
+Result<std::unique_ptr<ObjectStore>> OpenS3(const std::string& address,
+                                            const OpenStoreOptions& options) {
+  Result<AwsEnvironment> loaded = AwsEnvironment::Load();
+  // Neither a missing profile nor a broken file says anything about the repository.
+  if (!loaded.ok()) return Status::PermissionDenied("AWS settings: " + loaded.status().message());
+  const auto environment = std::make_shared<const AwsEnvironment>(std::move(*loaded));
+  SNAP_ASSIGN_OR_RETURN(S3Options s3, MakeS3Options(address, options.settings, *environment));
+  Result<std::unique_ptr<S3Store>> store =
+      S3Store::Open(std::move(s3), DefaultCredentialChain(environment), options.cancelled);
+  if (!store.ok()) return store.status();
+  return std::unique_ptr<ObjectStore>(std::move(*store));
+}
+
 }  // namespace
 
 std::string FindEfsMount(const std::string& mountinfo, const std::string& id) {
@@ -98,8 +114,10 @@ Result<std::unique_ptr<ObjectStore>> OpenStore(const std::string& location,
     SNAP_ASSIGN_OR_RETURN(const std::string path, ResolveEfs(rest));
     return OpenDirectoryStore(path, directory);
   }
-  return Status::Unsupported(
-      "'" + location + "': this build knows paths, file:// and efs://, not " + scheme + "://");
+  if (scheme == "s3") return OpenS3(rest, options);
+  return Status::Unsupported("'" + location +
+                             "': this build knows paths, file://, efs:// and s3://, not " + scheme +
+                             "://");
 }
 
 }  // namespace snapstore

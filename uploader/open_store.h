@@ -2,6 +2,8 @@
 #ifndef SNAPSTORE_UPLOADER_OPEN_STORE_H_
 #define SNAPSTORE_UPLOADER_OPEN_STORE_H_
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -10,12 +12,18 @@
 namespace snapstore {
 
 struct OpenStoreOptions {
-  bool create = false;  // make the place when it is missing
+  bool create = false;  // make the place when it is missing; a bucket is never made
+  // Settings of the store, as "s3.storage-class"; see s3/s3_settings.h. Those of other kinds of
+  // store are passed over.
+  std::map<std::string, std::string> settings = {};
+  // Polled while a store waits; once true, its calls end with Cancelled. May be null.
+  std::function<bool()> cancelled = nullptr;
 };
 
-// Understands "/path", "relative/path", "file:///path" and "efs://fs-0123abcd/prefix". An EFS file
-// system is looked for below the directory SNAPSTORE_EFS_ROOT (as SNAPSTORE_EFS_ROOT/fs-0123abcd),
-// then among the mounted NFS and EFS file systems.
+// Understands "/path", "relative/path", "file:///path", "efs://fs-0123abcd/prefix" and
+// "s3://bucket/prefix". An EFS file system is looked for below the directory SNAPSTORE_EFS_ROOT (as
+// SNAPSTORE_EFS_ROOT/fs-0123abcd), then among the mounted NFS and EFS file systems. For S3, AWS's
+// own variables and files give credentials, region and endpoint; no request is sent here.
 // NotFound: no such place. InvalidArgument: an address that cannot be understood. Unsupported: a
 // scheme that this build does not have.
 Result<std::unique_ptr<ObjectStore>> OpenStore(const std::string& location,

@@ -13,6 +13,7 @@
 #define SNAPSTORE_REPOSITORY_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -29,7 +30,8 @@ enum class IoChoice { kAuto, kUring, kThreads };
 
 struct RepositoryOptions {
   // "/path", "file:///path", "efs://fs-0123abcd/prefix" (found among the mounts or below
-  // SNAPSTORE_EFS_ROOT).
+  // SNAPSTORE_EFS_ROOT), "s3://bucket/prefix" (credentials, region and endpoint from AWS's own
+  // variables and files).
   std::string location;
   // Where the chunk index lives; empty: SNAPSTORE_CACHE_DIR, else XDG_CACHE_HOME/snapstore, else
   // ~/.cache/snapstore.
@@ -39,6 +41,10 @@ struct RepositoryOptions {
   uint64_t memory_limit = 512ull << 20;
   unsigned threads = 0;  // workers for compression and restore; 0: one a core
   IoChoice io = IoChoice::kAuto;
+  // Settings of the store, as "s3.storage-class": docs/stores.md lists them.
+  std::map<std::string, std::string> store_settings = {};
+  // Polled, from any thread, while a store waits for a server; once true, calls end with Cancelled.
+  std::function<bool()> cancelled = nullptr;
 };
 
 // What `list` shows of a snapshot.

@@ -76,8 +76,11 @@ void AddGlobalOptions(Program* program) {
   CLI::App& root = program->root;
   GlobalOptions& globals = program->globals;
   root.add_option("-r,--repo", globals.repository,
-                  "Repository: /path, file:///path, efs://fs-ID/path")
+                  "Repository: /path, file:///path, efs://fs-ID/path, s3://bucket/path")
       ->envname("SNAPSTORE_REPOSITORY");
+  root.add_option("-o,--store-setting", globals.store_settings,
+                  "KEY=VALUE for the store, as s3.storage-class=STANDARD_IA; may be repeated")
+      ->allow_extra_args(false);
   root.add_option("--cache-dir", globals.cache_dir,
                   "Where the chunk index is kept; else SNAPSTORE_CACHE_DIR, else the XDG cache");
   root.add_option("--memory-limit", globals.memory_limit,

@@ -38,6 +38,14 @@ Result<RepositoryOptions> Session::EngineOptions() const {
   out.io = options_.io == "uring"     ? IoChoice::kUring
            : options_.io == "threads" ? IoChoice::kThreads
                                       : IoChoice::kAuto;
+  for (const std::string& setting : options_.store_settings) {
+    const size_t equals = setting.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      return Status::InvalidArgument("-o " + setting + ": write KEY=VALUE");
+    }
+    out.store_settings[setting.substr(0, equals)] = setting.substr(equals + 1);
+  }
+  out.cancelled = Interrupted;
   return out;
 }
 

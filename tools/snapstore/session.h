@@ -24,6 +24,7 @@ struct GlobalOptions {
   std::string cache_dir;
   std::string memory_limit = "512M";
   std::string io = "auto";
+  std::vector<std::string> store_settings;  // "KEY=VALUE"
   unsigned threads = 0;
   bool json = false;
   bool quiet = false;

@@ -1,0 +1,121 @@
+// S3Client: signed requests to one bucket, tried again as long as that makes sense.
+//
+// It looks after what every request needs: address and signature, fresh credentials, a clock that
+// is wrong, a bucket in another region, servers that ask for less, lost connections. What an answer
+// means for an object is S3Store's.
+// Source: Amazon S3 API Reference.
+//
+// Thread safety: all calls may run concurrently.
+#ifndef SNAPSTORE_UPLOADER_S3_S3_CLIENT_H_
+#define SNAPSTORE_UPLOADER_S3_S3_CLIENT_H_
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "uploader/aws/credentials.h"
+#include "uploader/http/http_client.h"
+#include "uploader/retry.h"
+#include "uploader/s3/concurrency_limit.h"
+#include "uploader/s3/s3_error.h"
+#include "uploader/s3/s3_options.h"
+
+namespace snapstore {
+
+struct S3Call {
+  std::string method = "GET";
+  std::string key = {};  // empty: the bucket itself
+  QueryParameters query = {};
+  std::vector<HttpHeader> headers = {};  // all are signed
+  std::span<const ByteSpan> body = {};
+  std::string body_sha256 = {};  // hex; empty: computed
+  MutableByteSpan into = {};
+  size_t body_max = 1 << 20;
+};
+
+// Either a success or a refusal that trying again will not change.
+struct S3Answer {
+  HttpResponse response;
+  std::optional<S3Error> error;
+};
+
+// What was sent, for the summary and the bill.
+struct S3Usage {
+  uint64_t writes = 0;   // PUT, POST and LIST: billed alike
+  uint64_t reads = 0;    // GET and HEAD
+  uint64_t deletes = 0;  // free of charge
+  uint64_t retries = 0;  // of the above
+  uint64_t throttled = 0;
+  uint64_t bytes_up = 0;
+  uint64_t bytes_down = 0;
+};
+
+class S3Client {
+ public:
+  // `cancelled` may be null.
+  S3Client(S3Options options, std::shared_ptr<AwsCredentialChain> credentials,
+           std::function<bool()> cancelled);
+
+  // An error: the answer is not known, or credentials could not be had.
+  Result<S3Answer> Call(const S3Call& call);
+  // All of them, several at a time; results in their order.
+  std::vector<Result<S3Answer>> CallMany(std::span<const S3Call> calls);
+
+  const S3Options& options() const { return options_; }
+  S3Usage Usage() const;
+  // Seconds that this machine's clock is ahead of the server's, as far as that is known.
+  double ClockAheadSeconds() const { return -static_cast<double>(clock_offset_ns_) / 1e9; }
+  // "https://bucket.s3.eu-west-1.amazonaws.com", for people.
+  std::string Address() const;
+
+ private:
+  struct Place {  // where the bucket is, as far as is known by now
+    std::string region;
+    std::string endpoint;
+  };
+  // A call made into a request, and what was used for it.
+  struct Signed {
+    HttpRequest request;
+    AwsCredentials credentials;
+  };
+  // What to do with the answer to one attempt.
+  struct Verdict {
+    std::optional<Result<S3Answer>> final;
+    Status failure;  // else: why it has to be tried again,
+    bool throttled = false;
+    bool at_once = false;  // and whether waiting would not help
+  };
+
+  Place CurrentPlace() const;
+  Url AddressOf(const Place& place, const std::string& key) const;
+  Result<Signed> Sign(const S3Call& call);
+  Verdict Judge(const S3Call& call, const Signed& sent, Result<HttpResponse> response,
+                bool* renewed);
+  bool MoveTo(const S3Error& error);
+  void AdoptClock(const HttpResponse& response);
+  void Count(const S3Call& call, const Result<HttpResponse>& response);
+
+  const S3Options options_;
+  const std::shared_ptr<AwsCredentialChain> credentials_;
+  BandwidthLimit upload_limit_;
+  BandwidthLimit download_limit_;
+  HttpClient http_;
+  const RetryPolicy retry_;
+  ConcurrencyLimit concurrency_;
+  mutable std::mutex place_mutex_;
+  Place place_;                              // guarded by place_mutex_
+  std::atomic<int64_t> clock_offset_ns_{0};  // server minus local
+  struct {
+    std::atomic<uint64_t> writes{0}, reads{0}, deletes{0}, retries{0}, throttled{0};
+    std::atomic<uint64_t> bytes_up{0}, bytes_down{0};
+  } usage_;
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_UPLOADER_S3_S3_CLIENT_H_

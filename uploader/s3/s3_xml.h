@@ -1,0 +1,45 @@
+// The XML that S3 speaks.
+// Source: ListObjectsV2, DeleteObjects, CreateMultipartUpload and CompleteMultipartUpload, Amazon
+// S3 API Reference.
+//
+// Thread safety: free functions and values only.
+#ifndef SNAPSTORE_UPLOADER_S3_S3_XML_H_
+#define SNAPSTORE_UPLOADER_S3_S3_XML_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "snapstore/status.h"
+
+namespace snapstore {
+
+struct S3ListPage {
+  struct Object {
+    std::string key;  // decoded
+    uint64_t size = 0;
+  };
+  std::vector<Object> objects;
+  std::string next_token;  // empty: the last page
+};
+
+// Io for anything but a list asked for with encoding-type=url.
+Result<S3ListPage> ParseListPage(ByteSpan xml);
+
+// The id in the answer to CreateMultipartUpload.
+Result<std::string> ParseUploadId(ByteSpan xml);
+// The body for CompleteMultipartUpload; parts are numbered from 1.
+std::string CompleteUploadXml(const std::vector<std::string>& etags);
+// S3 may answer CompleteMultipartUpload with 200 and an error: OK when there is none in it.
+Status ParseCompletion(ByteSpan xml);
+
+// The body for DeleteObjects, quiet.
+std::string DeleteObjectsXml(const std::vector<std::string>& keys);
+// The first key that could not be deleted, as a Status.
+Status ParseDeletion(ByteSpan xml);
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_UPLOADER_S3_S3_XML_H_

@@ -1,0 +1,367 @@
+#include "uploader/s3_store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/log.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "uploader/s3/checksum.h"
+#include "uploader/s3/s3_xml.h"
+
+namespace snapstore {
+namespace {
+
+constexpr size_t kPieceBytes = 8 << 20;
+constexpr size_t kPiecesAtOnce = 8;
+constexpr size_t kPartsAtOnce = 4;
+constexpr size_t kPartsMax = 10'000;
+constexpr uint64_t kPartBytesMin = 5 << 20;  // of all parts but the last
+constexpr size_t kAnswerBytesMax = 16 << 20;
+constexpr uint64_t kObjectBytesMax = uint64_t{1} << 62;
+constexpr const char* kPageKeys = "1000";
+
+uint64_t TotalBytes(std::span<const ByteSpan> parts) {
+  uint64_t bytes = 0;
+  for (const ByteSpan part : parts) bytes += part.size();
+  return bytes;
+}
+
+// The bytes [offset, offset + length) of the concatenation.
+std::vector<ByteSpan> Slice(std::span<const ByteSpan> parts, uint64_t offset, uint64_t length) {
+  std::vector<ByteSpan> out;
+  for (const ByteSpan part : parts) {
+    if (offset >= part.size()) {
+      offset -= part.size();
+      continue;
+    }
+    const size_t bytes = std::min<uint64_t>(part.size() - offset, length);
+    if (bytes > 0) out.push_back(part.subspan(offset, bytes));
+    length -= bytes;
+    offset = 0;
+  }
+  return out;
+}
+
+// RFC 1123 names, and what AWS takes for buckets.
+bool ValidBucket(const std::string& name) {
+  constexpr size_t kMin = 3;
+  constexpr size_t kMax = 63;
+  return name.size() >= kMin && name.size() <= kMax &&
+         name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-") == std::string::npos &&
+         name.front() != '.' && name.front() != '-' && name.back() != '-' && name.back() != '.';
+}
+
+Status TestOptions(const S3Options& options) {
+  if (!ValidBucket(options.bucket)) {
+    return Status::InvalidArgument("'" + options.bucket +
+                                   "' is no name for a bucket: 3 to 63 of a-z, 0-9, '-' and '.'");
+  }
+  if (!options.endpoint.empty()) {
+    if (const Result<Url> url = ParseUrl(options.endpoint); !url.ok()) {
+      return url.status().WithContext("S3 endpoint");
+    }
+  }
+  if (options.part_bytes < kPartBytesMin) {
+    return Status::InvalidArgument("parts of an upload have 5 MiB at least");
+  }
+  return {};
+}
+
+Result<uint64_t> ContentLength(const HttpResponse& response) {
+  const std::string_view text = response.Header("content-length");
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || text.empty()) {
+    return Status::Io("the server does not say how large the object is");
+  }
+  return value;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<S3Store>> S3Store::Open(S3Options options,
+                                               std::shared_ptr<AwsCredentialChain> credentials,
+                                               std::function<bool()> cancelled) {
+  SNAP_RETURN_IF_ERROR(TestOptions(options));
+  if (!options.prefix.empty() && !options.prefix.ends_with('/')) options.prefix.push_back('/');
+  return std::unique_ptr<S3Store>(
+      new S3Store(std::move(options), std::move(credentials), std::move(cancelled)));
+}
+
+S3Store::S3Store(S3Options options, std::shared_ptr<AwsCredentialChain> credentials,
+                 std::function<bool()> cancelled)
+    : client_(std::move(options), std::move(credentials), std::move(cancelled)) {}
+
+std::string S3Store::Describe() const {
+  return "s3://" + options().bucket + "/" + options().prefix;
+}
+
+S3Checksum S3Store::UsedChecksum() const {
+  if (options().checksum != S3Checksum::kAuto) return options().checksum;
+  return options().endpoint.empty() ? S3Checksum::kSha256 : S3Checksum::kNone;
+}
+
+Status S3Store::Explain(const S3Error& error, const std::string& what) const {
+  return ToStatus(error).WithContext(what);
+}
+
+std::vector<HttpHeader> S3Store::KeepingHeaders() const {
+  std::vector<HttpHeader> headers;
+  if (!options().storage_class.empty()) {
+    headers.push_back({"x-amz-storage-class", options().storage_class});
+  }
+  if (!options().encryption.empty()) {
+    headers.push_back({"x-amz-server-side-encryption", options().encryption});
+  }
+  if (!options().kms_key_id.empty()) {
+    headers.push_back({"x-amz-server-side-encryption-aws-kms-key-id", options().kms_key_id});
+  }
+  return headers;
+}
+
+Result<PutOutcome> S3Store::PutIfAbsent(const ObjectKey& key, std::span<const ByteSpan> parts) {
+  return TotalBytes(parts) > options().multipart_bytes ? PutInParts(key, parts)
+                                                       : PutWhole(key, parts);
+}
+
+Result<PutOutcome> S3Store::PutWhole(const ObjectKey& key, std::span<const ByteSpan> parts) {
+  const std::string what = "put " + key.text();
+  S3Call call{.method = "PUT",
+              .key = FullKey(key),
+              .body = parts,
+              .body_sha256 = Sha256::OfParts(parts).ToHex()};
+  const std::vector<HttpHeader> kept = KeepingHeaders();
+  const std::vector<HttpHeader> checksum = ChecksumHeaders(UsedChecksum(), parts, call.body_sha256);
+  while (true) {
+    const bool conditional = conditional_put_;
+    call.headers = kept;
+    call.headers.insert(call.headers.end(), checksum.begin(), checksum.end());
+    if (conditional) {
+      call.headers.push_back({"If-None-Match", "*"});
+    } else {
+      const Result<ObjectInfo> there = Stat(key);
+      if (there.ok()) return PutOutcome::kExisted;
+      if (!there.status().Is(StatusCode::kNotFound)) return there.status();
+    }
+    SNAP_ASSIGN_OR_RETURN(const S3Answer answer, client_.Call(call));
+    if (!answer.error.has_value()) return PutOutcome::kCreated;
+    // Also what a PUT meets that was done, but whose answer was lost.
+    if (answer.error->http_status == HttpStatus::kPreconditionFailed) return PutOutcome::kExisted;
+    if (answer.error->http_status != HttpStatus::kNotImplemented || !conditional) {
+      return Explain(*answer.error, what);
+    }
+    LogDebug("{} knows no conditional PUT: asking before writing", client_.Address());
+    conditional_put_ = false;
+  }
+}
+
+Result<PutOutcome> S3Store::PutInParts(const ObjectKey& key, std::span<const ByteSpan> parts) {
+  const std::string what = "put " + key.text() + " in parts";
+  // The condition stands with the last request, and not every server heeds it there.
+  const Result<ObjectInfo> there = Stat(key);
+  if (there.ok()) return PutOutcome::kExisted;
+  if (!there.status().Is(StatusCode::kNotFound)) return there.status();
+  const std::string full_key = FullKey(key);
+  SNAP_ASSIGN_OR_RETURN(const S3Answer begun, client_.Call({.method = "POST",
+                                                            .key = full_key,
+                                                            .query = {{"uploads", ""}},
+                                                            .headers = KeepingHeaders()}));
+  if (begun.error.has_value()) return Explain(*begun.error, what);
+  SNAP_ASSIGN_OR_RETURN(const std::string upload, ParseUploadId(begun.response.body));
+
+  Status status;
+  PutOutcome outcome = PutOutcome::kCreated;
+  Result<std::vector<std::string>> etags = UploadParts(full_key, upload, parts);
+  if (etags.ok()) {
+    const std::string body = CompleteUploadXml(*etags);
+    const ByteSpan bytes = AsBytes(body);
+    const Result<S3Answer> answer = client_.Call({.method = "POST",
+                                                  .key = full_key,
+                                                  .query = {{"uploadId", upload}},
+                                                  .headers = {{"If-None-Match", "*"}},
+                                                  .body = {&bytes, 1}});
+    if (!answer.ok()) {
+      status = answer.status();
+    } else if (!answer->error.has_value()) {
+      status = ParseCompletion(answer->response.body);
+    } else if (answer->error->http_status == HttpStatus::kPreconditionFailed) {
+      outcome = PutOutcome::kExisted;
+    } else {
+      status = Explain(*answer->error, what);
+    }
+    if (status.ok() && outcome == PutOutcome::kCreated) return outcome;
+  } else {
+    status = etags.status();
+  }
+  const Result<S3Answer> aborted =
+      client_.Call({.method = "DELETE", .key = full_key, .query = {{"uploadId", upload}}});
+  if (!aborted.ok() ||
+      (aborted->error.has_value() && aborted->error->http_status != HttpStatus::kNotFound)) {
+    LogWarning(
+        "upload {} of {} could not be aborted; a lifecycle rule of the bucket "
+        "(AbortIncompleteMultipartUpload) ends what is left",
+        upload, key.text());
+  }
+  if (!status.ok()) return status.WithContext(what);
+  return outcome;
+}
+
+Result<std::vector<std::string>> S3Store::UploadParts(const std::string& key,
+                                                      const std::string& upload,
+                                                      std::span<const ByteSpan> parts) {
+  const uint64_t total = TotalBytes(parts);
+  const uint64_t part_bytes = std::max(options().part_bytes, (total + kPartsMax - 1) / kPartsMax);
+  std::vector<std::string> etags;
+  for (uint64_t offset = 0; offset < total;) {
+    std::vector<std::vector<ByteSpan>> slices;
+    for (; offset < total && slices.size() < kPartsAtOnce; offset += part_bytes) {
+      slices.push_back(Slice(parts, offset, part_bytes));
+    }
+    std::vector<S3Call> calls;
+    calls.reserve(slices.size());
+    for (const std::vector<ByteSpan>& slice : slices) {
+      calls.push_back({.method = "PUT",
+                       .key = key,
+                       .query = {{"partNumber", std::to_string(etags.size() + calls.size() + 1)},
+                                 {"uploadId", upload}},
+                       .body = slice});
+    }
+    for (const Result<S3Answer>& answer : client_.CallMany(calls)) {
+      if (!answer.ok()) return answer.status();
+      if (answer->error.has_value()) return ToStatus(*answer->error);
+      etags.emplace_back(answer->response.Header("etag"));
+    }
+  }
+  return etags;
+}
+
+Status S3Store::GetRange(const ObjectKey& key, uint64_t offset, MutableByteSpan out) {
+  if (out.empty()) return {};
+  // Beyond what a server can count, and so beyond any object.
+  if (offset > kObjectBytesMax - out.size()) {
+    SNAP_ASSIGN_OR_RETURN(const ObjectInfo there, Stat(key));
+    return Status::Corruption(
+        fmt::format("get {}: the object ends at byte {}", there.key, there.size));
+  }
+  std::vector<MutableByteSpan> pieces;
+  for (size_t at = 0; at < out.size();) {
+    // Nearly equal pieces: all of them arrive at about the same time.
+    const size_t left = (out.size() - at + kPieceBytes - 1) / kPieceBytes;
+    const size_t bytes = (out.size() - at + left - 1) / left;
+    pieces.push_back(out.subspan(at, bytes));
+    at += bytes;
+  }
+  for (size_t at = 0; at < pieces.size(); at += kPiecesAtOnce) {
+    const auto some = std::span(pieces).subspan(at, std::min(kPiecesAtOnce, pieces.size() - at));
+    SNAP_RETURN_IF_ERROR(GetPieces(key, offset + (some.front().data() - out.data()), some));
+  }
+  return {};
+}
+
+Status S3Store::GetPieces(const ObjectKey& key, uint64_t offset,
+                          std::span<const MutableByteSpan> pieces) {
+  const std::string what = "get " + key.text();
+  std::vector<S3Call> calls;
+  calls.reserve(pieces.size());
+  uint64_t at = offset;
+  for (const MutableByteSpan piece : pieces) {
+    calls.push_back({.method = "GET",
+                     .key = FullKey(key),
+                     .headers = {{"Range", fmt::format("bytes={}-{}", at, at + piece.size() - 1)}},
+                     .into = piece});
+    at += piece.size();
+  }
+  at = offset;
+  const std::vector<Result<S3Answer>> answers = client_.CallMany(calls);
+  for (size_t n = 0; n < pieces.size(); at += pieces[n].size(), ++n) {
+    if (!answers[n].ok()) return answers[n].status().WithContext(what);
+    if (answers[n]->error.has_value()) {
+      const S3Error& error = *answers[n]->error;
+      if (error.http_status == HttpStatus::kRangeNotSatisfiable) {
+        return Status::Corruption(what + ": the object ends before byte " + std::to_string(at));
+      }
+      return Explain(error, what);
+    }
+    const HttpResponse& response = answers[n]->response;
+    const std::string_view range = response.Header("content-range");
+    if (response.status != HttpStatus::kPartialContent ||
+        !range.starts_with(fmt::format("bytes {}-", at))) {
+      return Status::Io(what + ": the server did not send the range asked for");
+    }
+    if (response.received != pieces[n].size()) {
+      return Status::Corruption(
+          fmt::format("{}: the object ends at byte {}", what, at + response.received));
+    }
+  }
+  return {};
+}
+
+Result<Bytes> S3Store::Get(const ObjectKey& key, size_t bytes_max) {
+  SNAP_ASSIGN_OR_RETURN(
+      S3Answer answer, client_.Call({.method = "GET", .key = FullKey(key), .body_max = bytes_max}));
+  if (answer.error.has_value()) return Explain(*answer.error, "get " + key.text());
+  return std::move(answer.response.body);
+}
+
+Result<ObjectInfo> S3Store::Stat(const ObjectKey& key) {
+  const std::string what = "stat " + key.text();
+  SNAP_ASSIGN_OR_RETURN(const S3Answer answer,
+                        client_.Call({.method = "HEAD", .key = FullKey(key)}));
+  if (!answer.error.has_value()) {
+    const Result<uint64_t> size = ContentLength(answer.response);
+    if (!size.ok()) return size.status().WithContext(what);
+    return ObjectInfo{key.text(), *size};
+  }
+  if (answer.error->http_status != HttpStatus::kNotFound) return Explain(*answer.error, what);
+  // HEAD has no body to tell a missing key from a missing bucket.
+  uint8_t byte = 0;
+  SNAP_ASSIGN_OR_RETURN(const S3Answer told, client_.Call({.method = "GET",
+                                                           .key = FullKey(key),
+                                                           .headers = {{"Range", "bytes=0-0"}},
+                                                           .into = {&byte, 1}}));
+  if (told.error.has_value()) return Explain(*told.error, what);
+  return Status::Io(what + ": the server says both that the object is there and that it is not");
+}
+
+Status S3Store::List(std::string_view prefix,
+                     const std::function<Status(const ObjectInfo&)>& visit) {
+  const std::string what = "list " + Describe() + std::string(prefix);
+  std::string token;
+  do {
+    S3Call call{.method = "GET",
+                .query = {{"list-type", "2"},
+                          {"encoding-type", "url"},
+                          {"max-keys", kPageKeys},
+                          {"prefix", options().prefix + std::string(prefix)}},
+                .body_max = kAnswerBytesMax};
+    if (!token.empty()) call.query.emplace_back("continuation-token", token);
+    SNAP_ASSIGN_OR_RETURN(const S3Answer answer, client_.Call(call));
+    if (answer.error.has_value()) return Explain(*answer.error, what);
+    Result<S3ListPage> page = ParseListPage(answer.response.body);
+    if (!page.ok()) return page.status().WithContext(what);
+    for (S3ListPage::Object& object : page->objects) {
+      if (!object.key.starts_with(options().prefix)) continue;
+      Result<ObjectKey> key = ObjectKey::Parse(object.key.substr(options().prefix.size()));
+      if (!key.ok() || !key->text().starts_with(prefix)) continue;
+      SNAP_RETURN_IF_ERROR(visit({key->text(), object.size}));
+    }
+    if (!page->next_token.empty() && page->next_token == token) {
+      return Status::Io(what + ": the server sends the same page again and again");
+    }
+    token = page->next_token;
+  } while (!token.empty());
+  return {};
+}
+
+Status S3Store::Delete(const ObjectKey& key) {
+  // DELETE succeeds whether or not there was anything.
+  SNAP_ASSIGN_OR_RETURN(const ObjectInfo there, Stat(key));
+  SNAP_ASSIGN_OR_RETURN(const S3Answer answer,
+                        client_.Call({.method = "DELETE", .key = FullKey(key)}));
+  return answer.error.has_value() ? Explain(*answer.error, "delete " + there.key) : Status();
+}
+
+}  // namespace snapstore
