@@ -21,13 +21,14 @@ function(snapstore_generated_headers)
   add_dependencies(snapstore_generated snapstore_generated_${folder})
 endfunction()
 
-# snapstore_test(NAME name SOURCES … [LIBRARIES …] [LABELS …] [TIMEOUT s]): one GoogleTest binary,
+# snapstore_test(NAME name SOURCES … [LIBRARIES …] [LABELS …] [TIMEOUT s]
+# [PROPERTIES …]): one GoogleTest binary,
 # registered with CTest as one test a case. The target snapstore_unit_tests builds those with the
 # label unit, which is the default.
 include(GoogleTest)
 add_custom_target(snapstore_unit_tests)
 function(snapstore_test)
-  cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SOURCES;LIBRARIES;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "NAME;TIMEOUT" "SOURCES;LIBRARIES;LABELS;PROPERTIES" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
@@ -41,5 +42,5 @@ function(snapstore_test)
     add_dependencies(snapstore_unit_tests ${ARG_NAME})
   endif()
   gtest_discover_tests(${ARG_NAME} DISCOVERY_MODE PRE_TEST
-    PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
+    PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} ${ARG_PROPERTIES})
 endfunction()

@@ -1,0 +1,95 @@
+"""A repository in a bucket of a real S3 server: the one that SNAPSTORE_TEST_S3 describes."""
+
+import os
+import subprocess
+import uuid
+
+import compare
+import harness
+
+BUCKET = "cli-tests"
+
+
+def server():
+    with open(os.environ["SNAPSTORE_TEST_S3"], encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split("=", 1) for line in file)
+
+
+def make_bucket(variables):
+    """As a user would, with another program; that it exists already is fine."""
+    subprocess.run(["curl", "--silent", "--show-error", "--fail", "-X", "PUT",
+                    "--aws-sigv4", f"aws:amz:{variables['AWS_REGION']}:s3",
+                    "--user", f"{variables['AWS_ACCESS_KEY_ID']}:{variables['AWS_SECRET_ACCESS_KEY']}",
+                    "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD",
+                    f"{variables['AWS_ENDPOINT_URL_S3']}/{BUCKET}"], check=True)
+
+
+class S3(harness.CliTest):
+
+    make_repository = False
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = server()
+        make_bucket(cls.server)
+
+    def setUp(self):
+        super().setUp()
+        self.repo = f"s3://{BUCKET}/{uuid.uuid4()}"
+        self.ok("init")
+
+    def environment(self):
+        aws = {name: value for name, value in self.server.items() if name.startswith("AWS_")}
+        return {**super().environment(), **aws, "HOME": self.dir}
+
+    def test_keeps_and_returns_what_was_stored(self):
+        self.write("small", b"content")
+        self.write("deep/large", self.random.randbytes(40 << 20))
+        first = self.snapshot()
+        self.write("small", b"other content")
+        second = self.snapshot()
+        self.assertEqual(second["parent_id"], first["snapshot_id"])
+        self.assertLess(second["bytes_stored"], 100_000)
+        self.ok("restore", "latest", "--target", self.target())
+        compare.assert_same_tree(self, self.src, self.restored(self.src))
+        self.ok("check", "--read-data")
+        self.assertEqual(len(self.ok("list", "--quiet").text.splitlines()), 2)
+
+    def test_rebuilds_the_index_from_the_packs(self):
+        self.write("file", self.random.randbytes(3 << 20))
+        self.snapshot()
+        self.ok("repair", "index")
+        self.assertEqual(self.snapshot("--parent", "none", self.src)["chunks_new"], 0)
+
+    def test_says_what_is_wrong_with_a_place(self):
+        self.one_line_error(1, "init", contains=[self.repo])
+        self.one_line_error(10, "list", "-r", f"s3://{BUCKET}/{uuid.uuid4()}", contains=["config"])
+        self.one_line_error(10, "list", "-r", "s3://no-such-bucket-here/x", contains=["bucket"])
+        self.one_line_error(10, "list", "-r", "s3://Not_A_Bucket/x", contains=["Not_A_Bucket"])
+
+    def test_says_what_is_wrong_with_credentials_and_keeps_them_secret(self):
+        env = self.environment()
+        secret = "not-the-secret-of-this-server"
+        env["AWS_SECRET_ACCESS_KEY"] = secret
+        done = self.one_line_error(1, "list", env=env, contains=["SignatureDoesNotMatch"])
+        self.assertNotIn(secret, done.error_text)
+        del env["AWS_SECRET_ACCESS_KEY"]
+        self.one_line_error(1, "list", env=env, contains=["only one is set"])
+        del env["AWS_ACCESS_KEY_ID"]
+        env["AWS_EC2_METADATA_DISABLED"] = "true"
+        self.one_line_error(1, "list", env=env, contains=["no AWS credentials found"])
+        env["AWS_PROFILE"] = "nobody"
+        self.one_line_error(1, "list", env=env, contains=["nobody"])
+
+    def test_takes_settings(self):
+        self.write("file", b"content")
+        for setting in ("s3.checksum=crc32c", "s3.checksum=none", "s3.connections=1",
+                        "s3.upload-limit=10M", "s3.region=eu-west-3"):
+            self.snapshot("-o", setting, self.src)
+        self.one_line_error(10, "list", "-o", "s3.nonsense=1", contains=["s3.nonsense", "region"])
+        self.one_line_error(10, "list", "-o", "s3.checksum=md5", contains=["md5", "crc32c"])
+        self.one_line_error(2, "list", "-o", "nonsense", contains=["KEY=VALUE"])
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,82 @@
+// The conformance suite on a real S3 server: the one that SNAPSTORE_TEST_S3 describes, a file of
+// NAME=VALUE lines as tests/servers/rgw.py writes it.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "tests/conformance/store_conformance.h"
+#include "uploader/aws/environment.h"
+#include "uploader/s3_store.h"
+
+namespace snapstore {
+namespace {
+
+constexpr const char* kBucket = "conformance";
+
+std::shared_ptr<const AwsEnvironment> ServerEnvironment() {
+  static const std::shared_ptr<const AwsEnvironment> environment = [] {
+    const char* const path = std::getenv("SNAPSTORE_TEST_S3");
+    SNAP_CHECK(path != nullptr);
+    std::map<std::string, std::string> variables;
+    std::ifstream lines(path);
+    for (std::string line; std::getline(lines, line);) {
+      const size_t equals = line.find('=');
+      variables[line.substr(0, equals)] = line.substr(equals + 1);
+    }
+    Result<AwsEnvironment> loaded = AwsEnvironment::Load([variables](const std::string& name) {
+      const auto it = variables.find(name);
+      return it == variables.end() ? std::string() : it->second;
+    });
+    SNAP_CHECK(loaded.ok());
+    return std::make_shared<const AwsEnvironment>(std::move(*loaded));
+  }();
+  return environment;
+}
+
+class S3Place final : public StorePlace {
+ public:
+  S3Place() {
+    static std::atomic<int> places = 0;
+    options_.bucket = kBucket;
+    options_.prefix = fmt::format("{}-{}-{}/", ::getpid(), WallNanos(), ++places);
+    options_.endpoint = ServerEnvironment()->Endpoint("S3");
+    S3Client client(options_, DefaultCredentialChain(ServerEnvironment()), nullptr);
+    SNAP_CHECK(client.Call({.method = "PUT"}).ok());  // the bucket; it may be there
+  }
+
+  ~S3Place() override {
+    const Result<std::shared_ptr<ObjectStore>> store = Open();
+    std::vector<std::string> keys;
+    const Status listed = (*store)->List("", [&](const ObjectInfo& info) {
+      keys.push_back(info.key);
+      return Status();
+    });
+    EXPECT_TRUE(listed.ok()) << listed.ToString();
+    for (const std::string& key : keys) EXPECT_TRUE((*store)->Delete(ObjectKey(key)).ok());
+  }
+
+  Result<std::shared_ptr<ObjectStore>> Open() override {
+    Result<std::unique_ptr<S3Store>> store =
+        S3Store::Open(options_, DefaultCredentialChain(ServerEnvironment()));
+    if (!store.ok()) return store.status();
+    return std::shared_ptr<ObjectStore>(std::move(*store));
+  }
+
+  bool SharedBetweenProcesses() const override { return true; }
+
+ private:
+  S3Options options_;
+};
+
+INSTANTIATE_TEST_SUITE_P(S3, StoreConformance,
+                         testing::Values(StoreUnderTest{
+                             "S3", [] { return std::make_unique<S3Place>(); }}),
+                         [](const auto& suite) { return suite.param.name; });
+
+}  // namespace
+}  // namespace snapstore
