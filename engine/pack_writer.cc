@@ -6,8 +6,7 @@
 namespace snapstore {
 namespace {
 
-// One pack on its way while the next is filled keeps a store busy; more would only hold memory.
-constexpr unsigned kUploadThreads = 1;
+// One that is ready keeps an uploader busy; more would only hold memory.
 constexpr size_t kUploadQueue = 1;
 constexpr size_t kFramesQueuedPerThread = 1;
 // Room beyond the sealing size for the last frame and the footer.
@@ -39,11 +38,11 @@ PackWriter::PackWriter(ObjectStore* store, ChunkIndex* index, SegmentPublisher* 
       publisher_(publisher),
       table_(table),
       options_(options),
-      level_(options.compression_level),
+      level_(options.compression_level, options.uploads),
       frame_queue_(kFramesQueuedPerThread * options.threads),
       upload_queue_(kUploadQueue) {
   for (unsigned i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { CompressLoop(); });
-  for (unsigned i = 0; i < kUploadThreads; ++i) threads_.emplace_back([this] { UploadLoop(); });
+  for (unsigned i = 0; i < options_.uploads; ++i) threads_.emplace_back([this] { UploadLoop(); });
 }
 
 PackWriter::~PackWriter() {
@@ -274,9 +273,9 @@ std::vector<PipelineStage> PackWriter::Stages() const {
   const double seconds = stopwatch_.Seconds();
   const double compress =
       options_.threads * seconds - frame_queue_.pop_waited() - upload_queue_.push_waited();
-  const double store = kUploadThreads * seconds - upload_queue_.pop_waited();
+  const double store = options_.uploads * seconds - upload_queue_.pop_waited();
   return {{"compress", options_.threads, seconds, compress},
-          {"store", kUploadThreads, seconds, store}};
+          {"store", options_.uploads, seconds, store}};
 }
 
 PackWriterStats PackWriter::stats() const {

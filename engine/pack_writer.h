@@ -74,6 +74,7 @@ struct PackWriterOptions {
   unsigned threads = 2;          // compression workers
   int compression_level = 0;     // of zstd; 0: LevelChooser's
   size_t pack_bytes = 32 << 20;  // a pack is sealed once it is this large
+  unsigned uploads = 1;          // packs on their way to the store at once
 };
 
 struct PackWriterStats {

@@ -28,6 +28,7 @@ constexpr int kIndexFolders = 16;
 // What a segment spends on a chunk: 20 bytes and a part of its frame's entry.
 constexpr uint64_t kSegmentBytesPerChunk = 20;
 constexpr size_t kPrefixDigitsMin = 4;
+constexpr uint64_t kPackBytesMin = 4 << 20;
 constexpr size_t kDigestDigits = 64;
 
 Result<std::string> CacheRoot(const RepositoryOptions& options) {
@@ -51,12 +52,14 @@ Result<std::unique_ptr<ObjectStore>> OpenRepositoryStore(const RepositoryOptions
 
 }  // namespace
 
-MemoryPlan MemoryPlan::For(uint64_t limit, unsigned threads) {
+MemoryPlan MemoryPlan::For(uint64_t limit, unsigned threads, unsigned uploads) {
   limit = std::max(limit, kMemoryLimitMin);
   MemoryPlan plan;
   plan.index = std::clamp<uint64_t>(limit / 4, 8 << 20, 1 << 30);
-  // Two kinds being filled, one queued, one on its way.
-  plan.pack = std::clamp<uint64_t>(limit / 16, 4 << 20, 32 << 20);
+  // A quarter for two kinds being filled, one queued, and those on their way.
+  const uint64_t packs_max = limit / 4 / kPackBytesMin;
+  plan.uploads = std::clamp<unsigned>(uploads, 1, packs_max - 3);
+  plan.pack = std::clamp<uint64_t>(limit / 4 / (3 + plan.uploads), kPackBytesMin, 32 << 20);
   plan.read_buffers = std::clamp<uint64_t>(limit / 8, 8 << 20, 64 << 20);
   plan.frame_cache = std::clamp<uint64_t>(limit / 16, 4 << 20, 64 << 20);
   const unsigned wanted = threads != 0 ? threads : std::thread::hardware_concurrency();
@@ -127,7 +130,8 @@ RepositoryImpl::RepositoryImpl(std::unique_ptr<ObjectStore> store, const Reposit
       options_(options),
       id_(HexEncode(config.id)),
       location_(store_->Describe()),
-      memory_(MemoryPlan::For(EffectiveMemoryLimit(options.memory_limit), options.threads)) {
+      memory_(MemoryPlan::For(EffectiveMemoryLimit(options.memory_limit), options.threads,
+                              store_->PutsAtOnce())) {
   const LocateFn locate = [this](const ChunkId& id) -> Result<std::optional<ChunkLocation>> {
     SNAP_ASSIGN_OR_RETURN(ChunkIndex * index, Index());
     return index->Find(id);

@@ -25,13 +25,15 @@ namespace snapstore {
 // How the one memory budget is split. All in bytes.
 struct MemoryPlan {
   size_t index = 0;         // the chunk index
-  size_t pack = 0;          // one pack in memory; up to four exist
+  size_t pack = 0;          // one pack in memory; up to 3 + uploads exist
   size_t read_buffers = 0;  // between reader and chunker, or of one restore window
   size_t frame_cache = 0;   // decoded frames
   unsigned threads = 0;     // workers, each with a frame and its compressed form
+  unsigned uploads = 1;     // packs on their way to the store at once
 
-  // `limit` is the effective limit, `threads` what the user asked for (0: one a core).
-  static MemoryPlan For(uint64_t limit, unsigned threads);
+  // `limit` is the effective limit, `threads` what the user asked for (0: one a core), `uploads`
+  // what the store takes at once.
+  static MemoryPlan For(uint64_t limit, unsigned threads, unsigned uploads = 1);
 };
 
 // A manifest with what is needed to follow its references.

@@ -104,7 +104,8 @@ Status Snapshotter::Prepare() {
   SNAP_RETURN_IF_ERROR(PublishLeftovers(repository_->store(), *index, publisher_.get()));
   const PackWriterOptions options{.threads = repository_->memory().threads,
                                   .compression_level = request_->compression_level,
-                                  .pack_bytes = repository_->memory().pack};
+                                  .pack_bytes = repository_->memory().pack,
+                                  .uploads = repository_->memory().uploads};
   packs_ = std::make_unique<PackWriter>(&repository_->store(), index, publisher_.get(),
                                         table_.get(), options);
   entries_ = std::make_unique<EntryListWriter>(packs_.get(), &repository_->config().hash_secret);

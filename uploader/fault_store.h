@@ -66,6 +66,7 @@ class FaultStore final : public ObjectStore {
   Status List(std::string_view prefix,
               const std::function<Status(const ObjectInfo&)>& visit) override;
   Status Delete(const ObjectKey& key) override;
+  unsigned PutsAtOnce() const override { return inner_->PutsAtOnce(); }
   std::string Describe() const override { return inner_->Describe(); }
 
  private:

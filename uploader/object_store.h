@@ -78,6 +78,10 @@ class ObjectStore {
   // NotFound when there is no such object.
   virtual Status Delete(const ObjectKey& key) = 0;
 
+  // How many large puts at once keep the store busy; one for a disk, several for a server that is
+  // far away.
+  virtual unsigned PutsAtOnce() const { return 1; }
+
   // For people: "/backup/repo", "s3://bucket/prefix".
   virtual std::string Describe() const = 0;
 };

@@ -17,6 +17,8 @@ namespace {
 constexpr size_t kPieceBytes = 8 << 20;
 constexpr size_t kPiecesAtOnce = 8;
 constexpr size_t kPartsAtOnce = 4;
+// One connection to S3 carries some 100 MB/s, four as much as two cores compress.
+constexpr unsigned kPutsAtOnce = 4;
 constexpr size_t kPartsMax = 10'000;
 constexpr uint64_t kPartBytesMin = 5 << 20;  // of all parts but the last
 constexpr size_t kAnswerBytesMax = 16 << 20;
@@ -98,6 +100,8 @@ S3Store::S3Store(S3Options options, std::shared_ptr<AwsCredentialChain> credenti
 std::string S3Store::Describe() const {
   return "s3://" + options().bucket + "/" + options().prefix;
 }
+
+unsigned S3Store::PutsAtOnce() const { return std::clamp(options().connections, 1u, kPutsAtOnce); }
 
 S3Checksum S3Store::UsedChecksum() const {
   if (options().checksum != S3Checksum::kAuto) return options().checksum;

@@ -37,6 +37,7 @@ class S3Store final : public ObjectStore {
   Status List(std::string_view prefix,
               const std::function<Status(const ObjectInfo&)>& visit) override;
   Status Delete(const ObjectKey& key) override;
+  unsigned PutsAtOnce() const override;
   std::string Describe() const override;
 
   S3Client& client() { return client_; }

@@ -20,6 +20,18 @@ TEST(LevelChooser, FollowsTheSlowerOfCpuAndStore) {
   EXPECT_EQ(level.level(), LevelChooser::kHighest);
 }
 
+TEST(LevelChooser, KnowsHowManyPacksTheStoreTakesAtOnce) {
+  LevelChooser level(0, 4);
+  level.OnPackFull(0);
+  level.OnPackFull(4);
+  EXPECT_EQ(level.level(), LevelChooser::kStart);
+  level.OnPackFull(5);
+  EXPECT_EQ(level.level(), LevelChooser::kStart + 1);
+  level.OnPackFull(3);
+  level.OnPackFull(3);
+  EXPECT_EQ(level.level(), LevelChooser::kStart - 1);
+}
+
 TEST(LevelChooser, StaysAtAFixedLevel) {
   LevelChooser level(7);
   for (int i = 0; i < 5; ++i) level.OnPackFull(0);
