@@ -105,6 +105,9 @@ Status RepositoryImpl::InitStore(ObjectStore& store) {
   const ByteSpan parts[] = {config};
   SNAP_ASSIGN_OR_RETURN(const PutOutcome outcome, store.PutIfAbsent(ConfigKey(), parts));
   if (outcome == PutOutcome::kExisted) {
+    // A server may have done what an earlier attempt asked for, and its answer was lost.
+    const Result<Bytes> there = store.Get(ConfigKey(), kConfigBytesMax);
+    if (there.ok() && *there == config) return {};
     return Status::Conflict("somebody else made a repository at " + store.Describe());
   }
   return {};

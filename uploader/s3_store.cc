@@ -22,6 +22,7 @@ constexpr unsigned kPutsAtOnce = 4;
 constexpr size_t kPartsMax = 10'000;
 constexpr uint64_t kPartBytesMin = 5 << 20;  // of all parts but the last
 constexpr size_t kAnswerBytesMax = 16 << 20;
+constexpr int kStatAttempts = 3;
 constexpr uint64_t kObjectBytesMax = uint64_t{1} << 62;
 constexpr const char* kPageKeys = "1000";
 
@@ -146,9 +147,11 @@ Result<PutOutcome> S3Store::PutWhole(const ObjectKey& key, std::span<const ByteS
     if (conditional) {
       call.headers.push_back({"If-None-Match", "*"});
     } else {
-      const Result<ObjectInfo> there = Stat(key);
-      if (there.ok()) return PutOutcome::kExisted;
-      if (!there.status().Is(StatusCode::kNotFound)) return there.status();
+      // Should the bucket be what is missing, then the PUT says so.
+      SNAP_ASSIGN_OR_RETURN(const S3Answer there,
+                            client_.Call({.method = "HEAD", .key = call.key}));
+      if (!there.error.has_value()) return PutOutcome::kExisted;
+      if (there.error->http_status != HttpStatus::kNotFound) return Explain(*there.error, what);
     }
     SNAP_ASSIGN_OR_RETURN(const S3Answer answer, client_.Call(call));
     if (!answer.error.has_value()) return PutOutcome::kCreated;
@@ -312,21 +315,26 @@ Result<Bytes> S3Store::Get(const ObjectKey& key, size_t bytes_max) {
 
 Result<ObjectInfo> S3Store::Stat(const ObjectKey& key) {
   const std::string what = "stat " + key.text();
-  SNAP_ASSIGN_OR_RETURN(const S3Answer answer,
-                        client_.Call({.method = "HEAD", .key = FullKey(key)}));
-  if (!answer.error.has_value()) {
-    const Result<uint64_t> size = ContentLength(answer.response);
-    if (!size.ok()) return size.status().WithContext(what);
-    return ObjectInfo{key.text(), *size};
+  // Another one may put or delete the object between the two questions.
+  for (int attempt = 0; attempt < kStatAttempts; ++attempt) {
+    SNAP_ASSIGN_OR_RETURN(const S3Answer answer,
+                          client_.Call({.method = "HEAD", .key = FullKey(key)}));
+    if (!answer.error.has_value()) {
+      const Result<uint64_t> size = ContentLength(answer.response);
+      if (!size.ok()) return size.status().WithContext(what);
+      return ObjectInfo{key.text(), *size};
+    }
+    if (answer.error->http_status != HttpStatus::kNotFound) return Explain(*answer.error, what);
+    // HEAD has no body to tell a missing key from a missing bucket.
+    uint8_t byte = 0;
+    SNAP_ASSIGN_OR_RETURN(const S3Answer told, client_.Call({.method = "GET",
+                                                             .key = FullKey(key),
+                                                             .headers = {{"Range", "bytes=0-0"}},
+                                                             .into = {&byte, 1}}));
+    const bool there =
+        !told.error.has_value() || told.error->http_status == HttpStatus::kRangeNotSatisfiable;
+    if (!there) return Explain(*told.error, what);
   }
-  if (answer.error->http_status != HttpStatus::kNotFound) return Explain(*answer.error, what);
-  // HEAD has no body to tell a missing key from a missing bucket.
-  uint8_t byte = 0;
-  SNAP_ASSIGN_OR_RETURN(const S3Answer told, client_.Call({.method = "GET",
-                                                           .key = FullKey(key),
-                                                           .headers = {{"Range", "bytes=0-0"}},
-                                                           .into = {&byte, 1}}));
-  if (told.error.has_value()) return Explain(*told.error, what);
   return Status::Io(what + ": the server says both that the object is there and that it is not");
 }
 

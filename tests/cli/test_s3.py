@@ -1,27 +1,14 @@
 """A repository in a bucket of a real S3 server: the one that SNAPSTORE_TEST_S3 describes."""
 
 import os
-import subprocess
 import uuid
 
 import compare
 import harness
+import local_server
+import s3_request
 
 BUCKET = "cli-tests"
-
-
-def server():
-    with open(os.environ["SNAPSTORE_TEST_S3"], encoding="utf-8") as file:
-        return dict(line.rstrip("\n").split("=", 1) for line in file)
-
-
-def make_bucket(variables):
-    """As a user would, with another program; that it exists already is fine."""
-    subprocess.run(["curl", "--silent", "--show-error", "--fail", "-X", "PUT",
-                    "--aws-sigv4", f"aws:amz:{variables['AWS_REGION']}:s3",
-                    "--user", f"{variables['AWS_ACCESS_KEY_ID']}:{variables['AWS_SECRET_ACCESS_KEY']}",
-                    "-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD",
-                    f"{variables['AWS_ENDPOINT_URL_S3']}/{BUCKET}"], check=True)
 
 
 class S3(harness.CliTest):
@@ -30,8 +17,8 @@ class S3(harness.CliTest):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = server()
-        make_bucket(cls.server)
+        cls.server = local_server.variables_of(os.environ["SNAPSTORE_TEST_S3"])
+        s3_request.make_bucket(cls.server, BUCKET)
 
     def setUp(self):
         super().setUp()

@@ -1,5 +1,5 @@
 // The conformance suite on a real S3 server: the one that SNAPSTORE_TEST_S3 describes, a file of
-// NAME=VALUE lines as tests/servers/rgw.py writes it.
+// NAME=VALUE lines as the programs in tests/servers/ write it.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -18,20 +18,26 @@ namespace {
 
 constexpr const char* kBucket = "conformance";
 
-std::shared_ptr<const AwsEnvironment> ServerEnvironment() {
-  static const std::shared_ptr<const AwsEnvironment> environment = [] {
+// A variable of the server; empty when it has none of that name.
+std::string ServerVariable(const std::string& name) {
+  static const std::map<std::string, std::string> variables = [] {
     const char* const path = std::getenv("SNAPSTORE_TEST_S3");
     SNAP_CHECK(path != nullptr);
-    std::map<std::string, std::string> variables;
+    std::map<std::string, std::string> read;
     std::ifstream lines(path);
     for (std::string line; std::getline(lines, line);) {
       const size_t equals = line.find('=');
-      variables[line.substr(0, equals)] = line.substr(equals + 1);
+      read[line.substr(0, equals)] = line.substr(equals + 1);
     }
-    Result<AwsEnvironment> loaded = AwsEnvironment::Load([variables](const std::string& name) {
-      const auto it = variables.find(name);
-      return it == variables.end() ? std::string() : it->second;
-    });
+    return read;
+  }();
+  const auto it = variables.find(name);
+  return it == variables.end() ? std::string() : it->second;
+}
+
+std::shared_ptr<const AwsEnvironment> ServerEnvironment() {
+  static const std::shared_ptr<const AwsEnvironment> environment = [] {
+    Result<AwsEnvironment> loaded = AwsEnvironment::Load(ServerVariable);
     SNAP_CHECK(loaded.ok());
     return std::make_shared<const AwsEnvironment>(std::move(*loaded));
   }();
@@ -68,6 +74,13 @@ class S3Place final : public StorePlace {
   }
 
   bool SharedBetweenProcesses() const override { return true; }
+  bool PutsAreAtomic() const override {
+    return ServerVariable("SNAPSTORE_TEST_S3_CONDITIONS") != "none";
+  }
+  size_t ManyObjects() const override {
+    const std::string page = ServerVariable("SNAPSTORE_TEST_S3_PAGE");
+    return page.empty() ? StorePlace::ManyObjects() : 5 * std::stoul(page);
+  }
 
  private:
   S3Options options_;

@@ -28,6 +28,12 @@ class StorePlace {
 
   // Whether a forked process may Open() it as well.
   virtual bool SharedBetweenProcesses() const = 0;
+
+  // Whether one alone of those who put a key at the same moment is told that it made the object.
+  virtual bool PutsAreAtomic() const { return true; }
+
+  // Objects that fill several pages of a list, or are many for other reasons.
+  virtual size_t ManyObjects() const { return 1000; }
 };
 
 struct StoreUnderTest {
