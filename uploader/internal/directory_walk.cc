@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status_macros.h"
@@ -22,18 +23,29 @@ class Walk {
        const std::function<Status(const ObjectInfo&)>& visit)
       : root_(root), prefix_(prefix), visit_(visit) {}
 
-  // `folder` is empty or a key; what it holds is called "folder/name".
-  Status Folder(int parent_fd, const std::string& name, const std::string& folder) {
-    UniqueFd fd(::openat(parent_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!fd.valid()) {
-      // Gone since it was seen, never there, or an object: it holds no objects. Whether the root is
-      // in place is asked at the end.
-      if (errno == ENOENT || errno == ENOTDIR) return Status::Ok();
-      return root_.WriteError(errno, "open folder", folder);
-    }
+  // The folder `folder` (empty: the root) and all below it.
+  Status Folder(const std::string& folder) {
+    UniqueFd fd;
+    const int error_number = root_.OpenFresh(folder, &fd);
+    // Never there, or an object: it holds no objects. Whether the root is in place is asked at the
+    // end.
+    if (error_number == ENOENT || error_number == ENOTDIR) return Status::Ok();
+    if (error_number != 0) return root_.WriteError(error_number, "open folder", folder);
+    return Opened(std::move(fd), folder);
+  }
+
+ private:
+  Status Opened(UniqueFd fd, const std::string& folder) {
     // Names first: the visitor may delete, and readdir may repeat names when a folder changes.
     std::vector<std::string> names;
-    SNAP_RETURN_IF_ERROR(ReadNames(fd.get(), folder, &names));
+    int error_number = ReadNames(fd.get(), folder, &names);
+    for (int attempt = 1; error_number == ESTALE && attempt < kStaleAttempts; ++attempt) {
+      // Removed by another client, and perhaps made again.
+      error_number = root_.OpenFresh(folder, &fd);
+      if (error_number == ENOENT) return Status::Ok();
+      if (error_number == 0) error_number = ReadNames(fd.get(), folder, &names);
+    }
+    if (error_number != 0) return root_.WriteError(error_number, "read folder", folder);
     const std::string below = folder.empty() ? "" : folder + "/";
     for (const std::string& entry : names) {
       SNAP_RETURN_IF_ERROR(Entry(fd.get(), entry, below + entry));
@@ -41,12 +53,13 @@ class Walk {
     return Status::Ok();
   }
 
- private:
-  Status ReadNames(int fd, const std::string& folder, std::vector<std::string>* names) {
-    UniqueFd copy(::openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!copy.valid()) return root_.WriteError(errno, "open folder", folder);
+  // Returns 0 or the errno. `fd` was opened for this: on NFS the names are those of that moment.
+  int ReadNames(int fd, const std::string& folder, std::vector<std::string>* names) {
+    names->clear();
+    UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!copy.valid()) return errno;
     const std::unique_ptr<DIR, int (*)(DIR*)> entries(::fdopendir(copy.get()), ::closedir);
-    if (entries == nullptr) return root_.WriteError(errno, "read folder", folder);
+    if (entries == nullptr) return errno;
     copy.Release();
     for (;;) {
       errno = 0;
@@ -56,10 +69,10 @@ class Walk {
       if (name.substr(0, kNfsPrefix.size()) == kNfsPrefix) continue;
       if (Leads(folder, name)) names->emplace_back(name);
     }
-    if (errno != 0) return root_.WriteError(errno, "read folder", folder);
+    if (errno != 0) return errno;
     std::sort(names->begin(), names->end());
     names->erase(std::unique(names->begin(), names->end()), names->end());
-    return Status::Ok();
+    return 0;
   }
 
   // Whether the entry, or something below it, can match the prefix.
@@ -74,13 +87,18 @@ class Walk {
 
   Status Entry(int fd, const std::string& name, const std::string& key) {
     struct stat info {};
-    if (::fstatat(fd, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
-      if (errno == ENOENT) return Status::Ok();  // deleted meanwhile
-      return root_.WriteError(errno, "stat", key);
-    }
-    if (S_ISDIR(info.st_mode)) return Folder(fd, name, key);
+    int error_number = ::fstatat(fd, name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : errno;
+    if (error_number == ESTALE) error_number = root_.StatFresh(key, &info);
+    if (error_number == ENOENT) return Status::Ok();  // deleted meanwhile
+    if (error_number != 0) return root_.WriteError(error_number, "stat", key);
+    if (S_ISDIR(info.st_mode)) return Subfolder(fd, name, key);
     if (!S_ISREG(info.st_mode) || key.size() < prefix_.size()) return Status::Ok();
     return visit_({key, static_cast<uint64_t>(info.st_size)});
+  }
+
+  Status Subfolder(int fd, const std::string& name, const std::string& key) {
+    UniqueFd folder(::openat(fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    return folder.valid() ? Opened(std::move(folder), key) : Folder(key);
   }
 
   const StoreRoot& root_;
@@ -100,7 +118,7 @@ Status WalkObjects(const StoreRoot& root, std::string_view prefix,
     folder = parsed->text();
   }
   Walk walk(root, prefix, visit);
-  SNAP_RETURN_IF_ERROR(walk.Folder(root.fd(), folder.empty() ? "." : folder, folder));
+  SNAP_RETURN_IF_ERROR(walk.Folder(folder));
   // What was not seen is only absent if the root is still the one that was asked for.
   return root.CheckPresent();
 }

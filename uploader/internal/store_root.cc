@@ -3,36 +3,66 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
-#include <utility>
 
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/random.h"
 #include "base/status_macros.h"
+#include "uploader/internal/mount_table.h"
 
 namespace snapstore::internal {
 namespace {
 
 constexpr std::string_view kTemporaryPrefix = "put-";
-
-// "a/b" for "a/b/c", empty for "c".
-std::string_view FolderOf(std::string_view name) {
-  const size_t slash = name.find_last_of('/');
-  return slash == std::string_view::npos ? std::string_view() : name.substr(0, slash);
-}
+constexpr int kFolderFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 
 Result<UniqueFd> OpenFolderAt(int root_fd, const std::string& name, std::string_view shown) {
-  const int fd = ::openat(root_fd, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int fd = ::openat(root_fd, name.c_str(), kFolderFlags);
   if (fd < 0) return Status::FromErrno(errno, fmt::format("open folder {}", shown));
   return UniqueFd(fd);
 }
 
+// Opens the folder `name` step by step; the first step asks about `root_fd` itself.
+int OpenStepwise(int root_fd, std::string_view name, UniqueFd* out) {
+  UniqueFd folder(::openat(root_fd, ".", kFolderFlags));
+  while (folder.valid() && !name.empty()) {
+    const size_t slash = std::min(name.find('/'), name.size());
+    const std::string step(name.substr(0, slash));
+    name.remove_prefix(std::min(slash + 1, name.size()));
+    const int flags = kFolderFlags | (name.empty() ? O_NOFOLLOW : 0);
+    folder = UniqueFd(::openat(folder.get(), step.c_str(), flags));
+  }
+  if (!folder.valid()) return errno;
+  *out = std::move(folder);
+  return 0;
+}
+
+// Device and inode as the server has them now. Returns 0 or the errno.
+int StatxFresh(int fd, const char* path, int flags, struct statx* info) {
+  return ::statx(fd, path, flags | AT_STATX_FORCE_SYNC, STATX_INO, info) == 0 ? 0 : errno;
+}
+
 }  // namespace
+
+std::string_view FolderOfKey(std::string_view key) {
+  const size_t slash = key.find_last_of('/');
+  return slash == std::string_view::npos ? std::string_view() : key.substr(0, slash);
+}
+
+std::string_view NameOfKey(std::string_view key) { return key.substr(key.find_last_of('/') + 1); }
+
+int TemporaryFile::Close() {
+  const int fd = file_.Release();
+  // After EINTR the descriptor is closed all the same, and what was synced stays so.
+  return fd < 0 || ::close(fd) == 0 || errno == EINTR ? 0 : errno;
+}
 
 TemporaryFile::~TemporaryFile() {
   if (folder_fd_ < 0) return;
@@ -45,25 +75,46 @@ Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path) {
   const std::unique_ptr<char, void (*)(void*)> absolute(::realpath(path.c_str(), nullptr),
                                                         std::free);
   if (absolute == nullptr) return Status::FromErrno(errno, what);
-  UniqueFd fd(::open(absolute.get(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd fd(::open(absolute.get(), kFolderFlags));
   if (!fd.valid() && errno == ENOTDIR) {
     return Status::InvalidArgument(fmt::format("{}: it is not a directory", what));
   }
   if (!fd.valid()) return Status::FromErrno(errno, what);
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) return Status::FromErrno(errno, what);
+  const FileSystemKind kind = FileSystemKindOf(fd.get());
   return std::unique_ptr<StoreRoot>(
-      new StoreRoot(absolute.get(), std::move(fd), (info.st_mode & S_IWGRP) != 0));
+      new StoreRoot(absolute.get(), std::move(fd), (info.st_mode & S_IWGRP) != 0, kind));
+}
+
+int StoreRoot::OpenFresh(std::string_view name, UniqueFd* out) const {
+  int error_number = ESTALE;
+  for (int attempt = 0; attempt < kStaleAttempts && error_number == ESTALE; ++attempt) {
+    error_number = OpenStepwise(fd_.get(), name, out);
+  }
+  return error_number;
+}
+
+int StoreRoot::StatFresh(std::string_view name, struct stat* info) const {
+  const std::string last(NameOfKey(name));
+  int error_number = ESTALE;
+  for (int attempt = 0; attempt < kStaleAttempts && error_number == ESTALE; ++attempt) {
+    UniqueFd folder;
+    error_number = OpenFresh(FolderOfKey(name), &folder);
+    if (error_number != 0) return error_number;
+    const int flags = AT_SYMLINK_NOFOLLOW;
+    error_number = ::fstatat(folder.get(), last.c_str(), info, flags) == 0 ? 0 : errno;
+  }
+  return error_number;
 }
 
 Status StoreRoot::CheckPresent() const {
-  struct stat opened {};
-  struct stat named {};
-  if (::fstat(fd_.get(), &opened) != 0) {
-    return Status::Io(Status::FromErrno(errno, fmt::format("stat {}", path_)).message());
-  }
-  if (::stat(path_.c_str(), &named) != 0 || named.st_dev != opened.st_dev ||
-      named.st_ino != opened.st_ino) {
+  struct statx opened {};
+  struct statx named {};
+  const int error_number = StatxFresh(fd_.get(), "", AT_EMPTY_PATH, &opened);
+  if (error_number != 0) return WriteError(error_number, "stat", ".");
+  if (StatxFresh(AT_FDCWD, path_.c_str(), 0, &named) != 0 || named.stx_ino != opened.stx_ino ||
+      named.stx_dev_major != opened.stx_dev_major || named.stx_dev_minor != opened.stx_dev_minor) {
     return Status::Io(fmt::format(
         "{} is no longer the directory that was opened (removed, renamed or unmounted)", path_));
   }
@@ -80,8 +131,55 @@ Status StoreRoot::ReadError(int error_number, std::string_view operation,
 
 Status StoreRoot::WriteError(int error_number, std::string_view operation,
                              std::string_view name) const {
-  Status status = Status::FromErrno(error_number, fmt::format("{} {}/{}", operation, path_, name));
-  return status.Is(StatusCode::kNotFound) ? Status::Io(status.message()) : status;
+  const Status status =
+      Status::FromErrno(error_number, fmt::format("{} {}/{}", operation, path_, name));
+  const StatusCode code = status.Is(StatusCode::kNotFound) ? StatusCode::kIo : status.code();
+  return {code, status.message() + Cause(error_number)};
+}
+
+std::string StoreRoot::Cause(int error_number) const {
+  struct statvfs space {};
+  switch (error_number) {
+    case ENOSPC:
+      if (::fstatvfs(fd_.get(), &space) != 0) return "";
+      return fmt::format(" ({} MiB of {} MiB are free on its file system)",
+                         space.f_bavail * space.f_frsize >> 20,
+                         space.f_blocks * space.f_frsize >> 20);
+    case EDQUOT:
+      return " (this user's or group's share of the file system is used up)";
+    case ESTALE:
+      return remote() ? " (the file server no longer knows it: it was removed there, or the server"
+                        " has another file system now; if it stays so, mount it again)"
+                      : "";
+    case EIO:
+    case ETIMEDOUT:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case ECONNREFUSED:
+    case ECONNRESET:
+      return remote() ? CauseOfFailedCall() : "";
+    default:
+      return "";
+  }
+}
+
+std::string StoreRoot::CauseOfFailedCall() const {
+  struct stat info {};
+  const Result<std::vector<MountEntry>> mounts = ReadMountTable();
+  if (mounts.ok() && ::fstat(fd_.get(), &info) == 0) {
+    const std::string device = fmt::format("{}:{}", major(info.st_dev), minor(info.st_dev));
+    for (const MountEntry& mount : *mounts) {
+      if (mount.device != device) continue;
+      const bool soft = mount.HasOption("soft") || mount.HasOption("softerr");
+      return fmt::format(" (the file server {} did not answer or failed{})", mount.source,
+                         soft ? "; the mount is soft, which turns a slow server into errors: mount"
+                                " it with the option hard"
+                              : "");
+    }
+  }
+  return " (the file server did not answer or failed)";
 }
 
 Status StoreRoot::MakeFolder(const std::string& name) {
@@ -100,7 +198,7 @@ Status StoreRoot::MakeFolder(const std::string& name) {
 }
 
 Status StoreRoot::EnsureFolder(std::string_view name) {
-  const std::string_view folder = FolderOf(name);
+  const std::string_view folder = FolderOfKey(name);
   for (size_t end = 0; end < folder.size(); ++end) {
     end = std::min(folder.find('/', end), folder.size());
     SNAP_RETURN_IF_ERROR(MakeFolder(std::string(folder.substr(0, end))));
@@ -114,7 +212,9 @@ void StoreRoot::ForgetFolders() {
 }
 
 Status StoreRoot::SyncFolder(std::string_view name) const {
-  const std::string_view folder = FolderOf(name);
+  // An NFS server answers only when the name is durable; fsync of a folder sends nothing.
+  if (kind_ == FileSystemKind::kNfs) return Status::Ok();
+  const std::string_view folder = FolderOfKey(name);
   const std::string shown = folder.empty() ? path_ : fmt::format("{}/{}", path_, folder);
   if (folder.empty()) return SyncFd(fd_.get(), shown);
   Result<UniqueFd> opened = OpenFolderAt(fd_.get(), std::string(folder), shown);
@@ -122,23 +222,33 @@ Status StoreRoot::SyncFolder(std::string_view name) const {
   return SyncFd(opened->get(), shown);
 }
 
+Result<TemporaryFile> StoreRoot::OpenTemporary(std::string name) {
+  const std::string folder(kTemporaryFolder);
+  // Names in this folder need not survive a crash, so neither it nor they are synced.
+  for (int attempt = 0;; ++attempt) {
+    UniqueFd fd(::openat(fd_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+                         shared_ ? 0440 : 0400));
+    if (fd.valid()) return TemporaryFile(fd_.get(), std::move(name), std::move(fd));
+    if ((errno != ENOENT && errno != ESTALE) || attempt == kStaleAttempts) {
+      return WriteError(errno, "make temporary file", name);
+    }
+    // Asked for anew, or mkdir is told of the folder that somebody else removed.
+    UniqueFd fresh;
+    if (OpenFresh(folder, &fresh) == ENOENT &&
+        ::mkdirat(fd_.get(), folder.c_str(), FolderMode()) != 0 && errno != EEXIST) {
+      return WriteError(errno, "make folder", folder);
+    }
+  }
+}
+
 Result<TemporaryFile> StoreRoot::MakeTemporary() {
   std::array<uint8_t, 16> random;
   SecureRandom(random);
-  std::string name = fmt::format("{}/{}{}", kTemporaryFolder, kTemporaryPrefix, HexEncode(random));
-  const std::string folder(kTemporaryFolder);
-  int fd = -1;
-  // Names in this folder need not survive a crash, so neither it nor they are synced.
-  for (int attempt = 0; fd < 0 && attempt < 2; ++attempt) {
-    fd = ::openat(fd_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-                  shared_ ? 0440 : 0400);
-    if (fd >= 0 || errno != ENOENT) break;
-    if (::mkdirat(fd_.get(), folder.c_str(), FolderMode()) != 0 && errno != EEXIST) break;
-  }
-  if (fd < 0) return WriteError(errno, "make temporary file", name);
-  TemporaryFile file(fd_.get(), std::move(name), UniqueFd(fd));
+  SNAP_ASSIGN_OR_RETURN(
+      TemporaryFile file,
+      OpenTemporary(fmt::format("{}/{}{}", kTemporaryFolder, kTemporaryPrefix, HexEncode(random))));
   struct stat info {};
-  if (::fstat(fd, &info) == 0) {
+  if (::fstat(file.fd(), &info) == 0) {
     // A file server's clock may differ from ours: its own time stamp says what is old.
     std::call_once(stale_removed_, [&] { RemoveStale(info.st_mtim.tv_sec); });
   }
