@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory_limit.h"
+#include "base/network_file_system.h"
 #include "base/status_macros.h"
 #include "engine/manifest.h"
 #include "engine/pack.h"
@@ -262,6 +263,12 @@ Result<std::string> RepositoryImpl::CacheFolder() const {
 Status RepositoryImpl::OpenIndexLocked() {
   if (index_ != nullptr) return {};
   SNAP_ASSIGN_OR_RETURN(const std::string folder, CacheFolder());
+  if (FileSystemKindOf(folder) != FileSystemKind::kLocal) {
+    return Status::InvalidArgument("the cache directory " + folder +
+                                   " is on a network file system, where RocksDB is not safe: set "
+                                   "SNAPSTORE_CACHE_DIR to a local"
+                                   " directory");
+  }
   Status status;
   for (int i = 0; i < kIndexFolders; ++i) {
     const std::string path = fmt::format("{}/index-{}", folder, i);

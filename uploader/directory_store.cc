@@ -206,8 +206,8 @@ class DirectoryStore final : public ObjectStore {
   // An NFS client repeats a request whose answer was lost and then meets its own link.
   bool IsLinkedTwice(const TemporaryFile& file) const {
     struct statx info {};
-    return ::statx(root_->fd(), file.name().c_str(), AT_STATX_FORCE_SYNC | AT_SYMLINK_NOFOLLOW,
-                   STATX_NLINK, &info) == 0 &&
+    return internal::StatxFresh(root_->fd(), file.name().c_str(), AT_SYMLINK_NOFOLLOW, &info) ==
+               0 &&
            info.stx_nlink == 2;
   }
 

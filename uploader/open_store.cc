@@ -1,61 +1,64 @@
 #include "uploader/open_store.h"
 
-#include <cstdlib>
-#include <sstream>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
-#include "base/file.h"
+#include <cerrno>
+#include <cstdlib>
+#include <vector>
+
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "uploader/aws/credentials.h"
 #include "uploader/directory_store.h"
+#include "uploader/internal/efs_mount.h"
+#include "uploader/internal/mount_table.h"
 #include "uploader/s3/s3_settings.h"
 #include "uploader/s3_store.h"
 
 namespace snapstore {
 namespace {
 
-constexpr size_t kMountInfoBytesMax = 16 << 20;
-
-// mountinfo writes space, tab, newline and backslash as three octal digits.
-std::string UnescapeMountField(const std::string& field) {
-  std::string out;
-  for (size_t i = 0; i < field.size(); ++i) {
-    if (field[i] == '\\' && i + 3 < field.size()) {
-      out.push_back(static_cast<char>(std::stoi(field.substr(i + 1, 3), nullptr, 8)));
-      i += 3;
-    } else {
-      out.push_back(field[i]);
-    }
-  }
-  return out;
+bool HasDotFolder(const std::string& path) {
+  const std::string closed = path + "/";
+  return closed.find("/./") != std::string::npos || closed.find("/../") != std::string::npos;
 }
 
-bool ValidEfsId(const std::string& id) {
-  constexpr std::string_view kPrefix = "fs-";
-  const size_t digits = id.size() - std::min(id.size(), kPrefix.size());
-  return id.starts_with(kPrefix) && (digits == 8 || digits == 17) &&
-         id.find_first_not_of("0123456789abcdef", kPrefix.size()) == std::string::npos;
-}
-
-// A directory on the EFS file system named by "fs-ID/prefix".
+// A directory on the EFS file system named by "fs-ID/folder".
 Result<std::string> ResolveEfs(const std::string& address) {
   const size_t slash = address.find('/');
   const std::string id = address.substr(0, slash);
-  const std::string prefix = slash == std::string::npos ? "" : address.substr(slash);
-  if (!ValidEfsId(id)) {
+  const std::string folder = slash == std::string::npos ? "" : address.substr(slash);
+  if (!internal::IsEfsFileSystemId(id)) {
     return Status::InvalidArgument("'" + id +
                                    "' is not an EFS id: fs- and 8 or 17 hexadecimal digits");
   }
+  if (HasDotFolder(folder)) {
+    return Status::InvalidArgument("'efs://" + address + "': write the folder without . and ..");
+  }
   if (const char* root = std::getenv("SNAPSTORE_EFS_ROOT"); root != nullptr && *root != '\0') {
-    return std::string(root) + "/" + id + prefix;
+    return std::string(root) + "/" + id + folder;
   }
-  SNAP_ASSIGN_OR_RETURN(const Bytes mounts,
-                        ReadWholeFile("/proc/self/mountinfo", kMountInfoBytesMax));
-  const std::string mount = FindEfsMount(std::string(AsText(mounts)), id);
-  if (mount.empty()) {
-    return Status::NotFound("EFS file system " + id +
-                            " is not mounted; mount it, or set SNAPSTORE_EFS_ROOT");
+  SNAP_ASSIGN_OR_RETURN(const std::vector<internal::MountEntry> mounts, internal::ReadMountTable());
+  SNAP_ASSIGN_OR_RETURN(const std::vector<internal::EfsProxy> proxies,
+                        internal::ReadEfsProxies(internal::kEfsProxyFolder));
+  SNAP_ASSIGN_OR_RETURN(const internal::EfsPlace place,
+                        internal::LocateOnEfs(mounts, proxies, id, folder));
+  struct stat info {};
+  if (::stat(place.mount_point.c_str(), &info) != 0) {
+    return Status::Io(
+        Status::FromErrno(errno, "EFS file system " + id + " at " + place.mount_point).message());
   }
-  return mount + prefix;
+  if (place.device != fmt::format("{}:{}", major(info.st_dev), minor(info.st_dev))) {
+    return Status::Io("EFS file system " + id + " is mounted at " + place.mount_point +
+                      ", but something else is there now: give the path");
+  }
+  if (place.candidates > 1) {
+    LogInfo("EFS file system {} is mounted {} times; using {}", id, place.candidates,
+            place.mount_point);
+  }
+  return place.path;
 }
 
 Result<std::unique_ptr<ObjectStore>> OpenS3(const std::string& address,
@@ -72,29 +75,6 @@ Result<std::unique_ptr<ObjectStore>> OpenS3(const std::string& address,
 }
 
 }  // namespace
-
-std::string FindEfsMount(const std::string& mountinfo, const std::string& id) {
-  std::istringstream lines(mountinfo);
-  std::string line;
-  while (std::getline(lines, line)) {
-    std::istringstream fields(line);
-    std::string skip;
-    std::string mount_point;
-    fields >> skip >> skip >> skip >> skip >> mount_point;
-    for (std::string field; fields >> field && field != "-";) {
-    }
-    std::string type;
-    std::string source;
-    fields >> type >> source;
-    // nfs4 mounts name "fs-ID.efs.REGION.…:/", the EFS mount helper's proxy keeps the id likewise.
-    const bool network = type.starts_with("nfs") || type == "efs";
-    if (network && source.starts_with(id) &&
-        (source.size() == id.size() || source[id.size()] == '.' || source[id.size()] == ':')) {
-      return UnescapeMountField(mount_point);
-    }
-  }
-  return "";
-}
 
 Result<std::unique_ptr<ObjectStore>> OpenStore(const std::string& location,
                                                const OpenStoreOptions& options) {

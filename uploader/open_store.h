@@ -22,16 +22,13 @@ struct OpenStoreOptions {
 
 // Understands "/path", "relative/path", "file:///path", "efs://fs-0123abcd/prefix" and
 // "s3://bucket/prefix". An EFS file system is looked for below the directory SNAPSTORE_EFS_ROOT (as
-// SNAPSTORE_EFS_ROOT/fs-0123abcd), then among the mounted NFS and EFS file systems. For S3, AWS's
+// SNAPSTORE_EFS_ROOT/fs-0123abcd) if that is set, else among the mounted file systems; one that is
+// not mounted is Io, for nobody can tell what is on it. For S3, AWS's
 // own variables and files give credentials, region and endpoint; no request is sent here.
 // NotFound: no such place. InvalidArgument: an address that cannot be understood. Unsupported: a
 // scheme that this build does not have.
 Result<std::unique_ptr<ObjectStore>> OpenStore(const std::string& location,
                                                const OpenStoreOptions& options = {});
-
-// The mount point of EFS file system `id` in text of the form of /proc/self/mountinfo (proc(5)),
-// empty when it is not mounted. Exposed for tests.
-std::string FindEfsMount(const std::string& mountinfo, const std::string& id);
 
 }  // namespace snapstore
 

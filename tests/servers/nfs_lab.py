@@ -8,7 +8,8 @@ tools/install-uml keeps only a kernel that starts.
 COMMAND has this process's environment and working directory, and besides:
 
     NFS_A, NFS_B       one export, mounted with EFS's recommended options by two clients, each in a
-                       network namespace of its own: caches, state and leases are not shared
+                       network namespace of its own: caches, state and leases are not shared.
+                       Their source is named as EFS is: fs-0123abcd.efs.lab:/
     NFS_EXPORT         the same directory on the server, an ext4 file system
     lab cut a|b        from now on every packet between the server and that client is lost
     lab heal a|b       no more

@@ -44,12 +44,12 @@ int OpenStepwise(int root_fd, std::string_view name, UniqueFd* out) {
   return 0;
 }
 
-// Device and inode as the server has them now. Returns 0 or the errno.
-int StatxFresh(int fd, const char* path, int flags, struct statx* info) {
-  return ::statx(fd, path, flags | AT_STATX_FORCE_SYNC, STATX_INO, info) == 0 ? 0 : errno;
-}
-
 }  // namespace
+
+int StatxFresh(int fd, const char* path, int flags, struct statx* info) {
+  // For an inode number alone NFS would ask nobody.
+  return ::statx(fd, path, flags | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, info) == 0 ? 0 : errno;
+}
 
 std::string_view FolderOfKey(std::string_view key) {
   const size_t slash = key.find_last_of('/');
@@ -72,8 +72,15 @@ TemporaryFile::~TemporaryFile() {
 
 Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path) {
   const std::string what = fmt::format("open directory store {}", path);
-  const std::unique_ptr<char, void (*)(void*)> absolute(::realpath(path.c_str(), nullptr),
-                                                        std::free);
+  std::unique_ptr<char, void (*)(void*)> absolute(::realpath(path.c_str(), nullptr), std::free);
+  if (absolute == nullptr && errno == ENOENT) {
+    // A network mount may remember it as missing that another client has made.
+    const bool from_top = path.starts_with('/');
+    const UniqueFd top(::open(from_top ? "/" : ".", kFolderFlags));
+    UniqueFd fresh;
+    OpenStepwise(top.get(), std::string_view(path).substr(from_top ? 1 : 0), &fresh);
+    absolute.reset(::realpath(path.c_str(), nullptr));
+  }
   if (absolute == nullptr) return Status::FromErrno(errno, what);
   UniqueFd fd(::open(absolute.get(), kFolderFlags));
   if (!fd.valid() && errno == ENOTDIR) {
@@ -88,8 +95,12 @@ Result<std::unique_ptr<StoreRoot>> StoreRoot::Open(const std::string& path) {
 }
 
 int StoreRoot::OpenFresh(std::string_view name, UniqueFd* out) const {
-  int error_number = ESTALE;
-  for (int attempt = 0; attempt < kStaleAttempts && error_number == ESTALE; ++attempt) {
+  int error_number = OpenStepwise(fd_.get(), name, out);
+  for (int attempt = 1; attempt < kStaleAttempts && error_number == ESTALE; ++attempt) {
+    // The kernel says so of a server that did not answer in time, too.
+    struct statx root {};
+    const int root_error = StatxFresh(fd_.get(), "", AT_EMPTY_PATH, &root);
+    if (root_error != 0) return root_error;
     error_number = OpenStepwise(fd_.get(), name, out);
   }
   return error_number;

@@ -62,6 +62,9 @@ std::string_view FolderOfKey(std::string_view key);
 // "c" for "a/b/c".
 std::string_view NameOfKey(std::string_view key);
 
+// statx(2) that asks the file server. Returns 0 or the errno.
+int StatxFresh(int fd, const char* path, int flags, struct statx* info);
+
 class StoreRoot {
  public:
   // Not a valid component of a key, so that no object can live there.
