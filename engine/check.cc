@@ -14,6 +14,7 @@
 #include "engine/check_walk.h"
 #include "engine/parallel.h"
 #include "engine/repository_impl.h"
+#include "engine/reread.h"
 #include "engine/segment.h"
 #include "snapstore/inspect.h"
 
@@ -138,7 +139,7 @@ Result<Bytes> RepositoryCheck::ReadObject(const ObjectKey& key, uint64_t size, u
     *damage = Status::Corruption(fmt::format("object of {} bytes", size));
     return Bytes();
   }
-  Result<Bytes> bytes = store_.Get(key, bytes_max);
+  Result<Bytes> bytes = GetNamed(store_, key, bytes_max);
   if (bytes.ok()) {
     bytes_read_ += bytes->size();
   } else if (IsDamage(bytes.status())) {

@@ -34,6 +34,12 @@ Result<PackVerdict> PackScrubber::CheckFooter(const PackPlace& place, uint64_t* 
 }
 
 Result<PackVerdict> PackScrubber::CheckBytes(const PackPlace& place, uint64_t* bytes_read) {
+  Result<PackVerdict> verdict = ReadBytes(place, bytes_read);
+  if (!verdict.ok() || verdict->status.ok()) return verdict;
+  return ReadBytes(place, bytes_read);
+}
+
+Result<PackVerdict> PackScrubber::ReadBytes(const PackPlace& place, uint64_t* bytes_read) {
   place_ = place;
   buffer_.clear();
   buffer_begin_ = 0;

@@ -41,9 +41,11 @@ class PackScrubber {
   // Reads the footer and believes it. When it is damaged, the whole pack is read.
   Result<PackVerdict> CheckFooter(const PackPlace& place, uint64_t* bytes_read);
   // Reads every byte: name, header, footer, frames and chunk ids.
+  // What is damaged is read once more.
   Result<PackVerdict> CheckBytes(const PackPlace& place, uint64_t* bytes_read);
 
  private:
+  Result<PackVerdict> ReadBytes(const PackPlace& place, uint64_t* bytes_read);
   // Makes bytes [begin, end) of the pack available in *out until the next call; windows only move
   // forward and everything passed is hashed.
   Status Window(uint64_t begin, uint64_t end, ByteSpan* out);

@@ -192,11 +192,16 @@ Status ChunkFetcher::Verify(const DecodedFrame& frame, const StoredChunk& chunk,
 Result<ChunkFetcher::FramePtr> ChunkFetcher::Relocate(PackKind kind, StoredChunk* chunk,
                                                       const Status& cause) {
   SNAP_ASSIGN_OR_RETURN(const std::optional<ChunkLocation> found, locate_(chunk->id));
-  const std::string name = "chunk " + chunk->id.ToHex();
-  if (!found.has_value()) return cause.WithContext(name);
-  if (*found ==
-      ChunkLocation{chunk->pack, chunk->frame_offset, chunk->frame_length, chunk->chunk_in_frame}) {
-    return cause.WithContext(name);
+  const ChunkLocation tried{chunk->pack, chunk->frame_offset, chunk->frame_length,
+                            chunk->chunk_in_frame};
+  if (!found.has_value() || *found == tried) {
+    // There is no other place. A bit that flipped on its way is right the second time.
+    Result<FramePtr> frame =
+        cause.Is(StatusCode::kCorruption)
+            ? Frame(kind, chunk->pack, chunk->frame_offset, chunk->frame_length)
+            : Result<FramePtr>(cause);
+    if (!frame.ok()) return frame.status().WithContext("chunk " + chunk->id.ToHex());
+    return frame;
   }
   chunk->pack = found->pack;
   chunk->frame_offset = found->frame_offset;

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/frame.h"
+#include "engine/reread.h"
 
 namespace snapstore {
 namespace {
@@ -85,6 +86,28 @@ Result<PackFooter> ParseFooter(const Trailer& trailer, ByteSpan footer) {
     }
   }
   return out;
+}
+
+Result<PackFooter> ReadFooterOnce(ObjectStore& store, PackKind kind, const PackId& id,
+                                  uint64_t size, uint64_t* bytes_read) {
+  constexpr uint64_t kFirstRead = 64 << 10;
+  if (size < kPackHeaderBytes + kPackTrailerBytes || size > kPackBytesMax) {
+    return Status::Corruption(fmt::format("pack of {} bytes", size));
+  }
+  const ObjectKey key = PackKey(kind, id);
+  Bytes tail(std::min(size, kFirstRead));
+  SNAP_RETURN_IF_ERROR(store.GetRange(key, size - tail.size(), tail));
+  if (bytes_read != nullptr) *bytes_read += tail.size();
+  SNAP_ASSIGN_OR_RETURN(const Trailer trailer,
+                        ParseTrailer(ByteSpan(tail).last(kPackTrailerBytes), size));
+  if (trailer.kind != kind) return Status::Corruption("pack is of another kind than its key says");
+  const uint64_t needed = uint64_t{trailer.footer_length} + kPackTrailerBytes;
+  if (needed > tail.size()) {
+    tail.resize(needed);
+    SNAP_RETURN_IF_ERROR(store.GetRange(key, size - needed, tail));
+    if (bytes_read != nullptr) *bytes_read += needed;
+  }
+  return ParseFooter(trailer, ByteSpan(tail).last(needed).first(trailer.footer_length));
 }
 
 }  // namespace
@@ -194,24 +217,7 @@ Result<std::vector<PackChunk>> ParseFooterBody(ByteReader* reader) {
 
 Result<PackFooter> ReadPackFooter(ObjectStore& store, PackKind kind, const PackId& id,
                                   uint64_t size, uint64_t* bytes_read) {
-  constexpr uint64_t kFirstRead = 64 << 10;
-  if (size < kPackHeaderBytes + kPackTrailerBytes || size > kPackBytesMax) {
-    return Status::Corruption(fmt::format("pack of {} bytes", size));
-  }
-  const ObjectKey key = PackKey(kind, id);
-  Bytes tail(std::min(size, kFirstRead));
-  SNAP_RETURN_IF_ERROR(store.GetRange(key, size - tail.size(), tail));
-  if (bytes_read != nullptr) *bytes_read += tail.size();
-  SNAP_ASSIGN_OR_RETURN(const Trailer trailer,
-                        ParseTrailer(ByteSpan(tail).last(kPackTrailerBytes), size));
-  if (trailer.kind != kind) return Status::Corruption("pack is of another kind than its key says");
-  const uint64_t needed = uint64_t{trailer.footer_length} + kPackTrailerBytes;
-  if (needed > tail.size()) {
-    tail.resize(needed);
-    SNAP_RETURN_IF_ERROR(store.GetRange(key, size - needed, tail));
-    if (bytes_read != nullptr) *bytes_read += needed;
-  }
-  return ParseFooter(trailer, ByteSpan(tail).last(needed).first(trailer.footer_length));
+  return ReadAgainIfDamaged([&] { return ReadFooterOnce(store, kind, id, size, bytes_read); });
 }
 
 Status ParsePackHeader(ByteSpan header, PackKind kind) {

@@ -14,6 +14,7 @@
 #include "engine/pack.h"
 #include "engine/progress.h"
 #include "engine/repository_impl.h"
+#include "engine/reread.h"
 #include "engine/segment.h"
 #include "engine/segment_publisher.h"
 #include "uploader/open_store.h"
@@ -123,6 +124,11 @@ Result<std::unique_ptr<RepositoryImpl>> RepositoryImpl::OpenWithStore(
   }
   if (!bytes.ok()) return bytes.status();
   Result<RepositoryConfig> config = RepositoryConfig::Decode(*bytes);
+  if (config.status().Is(StatusCode::kCorruption)) {
+    const Result<Bytes> again = store->Get(ConfigKey(), kConfigBytesMax);
+    if (!again.ok()) return again.status();
+    config = RepositoryConfig::Decode(*again);
+  }
   if (!config.ok()) return config.status().WithContext(store->Describe());
   return std::unique_ptr<RepositoryImpl>(new RepositoryImpl(std::move(store), *config, options));
 }
@@ -156,7 +162,7 @@ Result<std::vector<Digest>> RepositoryImpl::ManifestIds() {
 }
 
 Result<format::Manifest> RepositoryImpl::LoadManifest(const Digest& id) {
-  const Result<Bytes> bytes = store_->Get(ManifestKey(id), kManifestBytesMax);
+  const Result<Bytes> bytes = GetNamed(*store_, ManifestKey(id), kManifestBytesMax);
   if (bytes.status().Is(StatusCode::kNotFound)) {
     return Status::NotFound("no snapshot " + id.ToHex());
   }
@@ -364,7 +370,7 @@ Status RepositoryImpl::CommitLoad(ChunkLoad* load, Observer* observer) {
 Status RepositoryImpl::ImportSegment(const Digest& segment, bool known_packs_only,
                                      ChunkSink* sink) {
   const std::string name = "index segment " + segment.ToHex();
-  const Result<Bytes> bytes = store_->Get(SegmentKey(segment), kSegmentBytesMax);
+  const Result<Bytes> bytes = GetNamed(*store_, SegmentKey(segment), kSegmentBytesMax);
   if (!bytes.ok()) return bytes.status().WithContext(name);
   std::vector<PackId> published;
   const Status parsed = ParseSegment(segment, *bytes, [&](const SegmentPack& pack) -> Status {

@@ -83,6 +83,29 @@ Result<uint64_t> ContentLength(const HttpResponse& response) {
   return value;
 }
 
+// Whether an answer holds the `bytes` from `offset` that were asked for. Corruption: the object has
+// fewer; Io: the answer is not what it should be.
+Status TestRange(const HttpResponse& response, uint64_t offset, uint64_t bytes) {
+  // "bytes 5-9/10"; the whole size may be "*".
+  const std::string_view text = response.Header("content-range");
+  const std::string begin = fmt::format("bytes {}-", offset);
+  uint64_t last = 0;
+  if (response.status != HttpStatus::kPartialContent || !text.starts_with(begin) ||
+      std::from_chars(text.data() + begin.size(), text.data() + text.size(), last).ec !=
+          std::errc() ||
+      last - offset + 1 != response.received || last - offset >= bytes) {
+    return Status::Io("the server did not send the range asked for");
+  }
+  if (response.received == bytes) return {};
+  return Status::Corruption(fmt::format("the object ends at byte {}", last + 1));
+}
+
+// A page must not begin before the end of the one before it: keys are listed in their order.
+Status TestOrder(const S3ListPage& page, const std::string& last) {
+  if (last.empty() || page.objects.empty() || page.objects.front().key > last) return {};
+  return Status::Io("the server sent a page of the list again");
+}
+
 }  // namespace
 
 Result<std::unique_ptr<S3Store>> S3Store::Open(S3Options options,
@@ -278,30 +301,22 @@ Status S3Store::GetPieces(const ObjectKey& key, uint64_t offset,
     calls.push_back({.method = "GET",
                      .key = FullKey(key),
                      .headers = {{"Range", fmt::format("bytes={}-{}", at, at + piece.size() - 1)}},
-                     .into = piece});
+                     .into = piece,
+                     .accept = [at, piece](const HttpResponse& response) {
+                       return TestRange(response, at, piece.size());
+                     }});
     at += piece.size();
   }
   at = offset;
   const std::vector<Result<S3Answer>> answers = client_.CallMany(calls);
   for (size_t n = 0; n < pieces.size(); at += pieces[n].size(), ++n) {
-    if (!answers[n].ok()) return answers[n].status().WithContext(what);
-    if (answers[n]->error.has_value()) {
-      const S3Error& error = *answers[n]->error;
-      if (error.http_status == HttpStatus::kRangeNotSatisfiable) {
-        return Status::Corruption(what + ": the object ends before byte " + std::to_string(at));
-      }
-      return Explain(error, what);
+    if (!answers[n].ok()) return answers[n].status();
+    if (!answers[n]->error.has_value()) continue;
+    const S3Error& error = *answers[n]->error;
+    if (error.http_status == HttpStatus::kRangeNotSatisfiable) {
+      return Status::Corruption(what + ": the object ends before byte " + std::to_string(at));
     }
-    const HttpResponse& response = answers[n]->response;
-    const std::string_view range = response.Header("content-range");
-    if (response.status != HttpStatus::kPartialContent ||
-        !range.starts_with(fmt::format("bytes {}-", at))) {
-      return Status::Io(what + ": the server did not send the range asked for");
-    }
-    if (response.received != pieces[n].size()) {
-      return Status::Corruption(
-          fmt::format("{}: the object ends at byte {}", what, at + response.received));
-    }
+    return Explain(error, what);
   }
   return {};
 }
@@ -342,28 +357,33 @@ Status S3Store::List(std::string_view prefix,
                      const std::function<Status(const ObjectInfo&)>& visit) {
   const std::string what = "list " + Describe() + std::string(prefix);
   std::string token;
+  std::string last;  // key of the pages before
   do {
+    S3ListPage page;
     S3Call call{.method = "GET",
                 .query = {{"list-type", "2"},
                           {"encoding-type", "url"},
                           {"max-keys", kPageKeys},
                           {"prefix", options().prefix + std::string(prefix)}},
-                .body_max = kAnswerBytesMax};
+                .body_max = kAnswerBytesMax,
+                .accept = [&](const HttpResponse& response) -> Status {
+                  SNAP_ASSIGN_OR_RETURN(page, ParseListPage(response.body));
+                  return TestOrder(page, last);
+                }};
     if (!token.empty()) call.query.emplace_back("continuation-token", token);
     SNAP_ASSIGN_OR_RETURN(const S3Answer answer, client_.Call(call));
     if (answer.error.has_value()) return Explain(*answer.error, what);
-    Result<S3ListPage> page = ParseListPage(answer.response.body);
-    if (!page.ok()) return page.status().WithContext(what);
-    for (S3ListPage::Object& object : page->objects) {
+    for (S3ListPage::Object& object : page.objects) {
       if (!object.key.starts_with(options().prefix)) continue;
+      last = std::max(last, object.key);
       Result<ObjectKey> key = ObjectKey::Parse(object.key.substr(options().prefix.size()));
       if (!key.ok() || !key->text().starts_with(prefix)) continue;
       SNAP_RETURN_IF_ERROR(visit({key->text(), object.size}));
     }
-    if (!page->next_token.empty() && page->next_token == token) {
+    if (!page.next_token.empty() && page.next_token == token) {
       return Status::Io(what + ": the server sends the same page again and again");
     }
-    token = page->next_token;
+    token = page.next_token;
   } while (!token.empty());
   return {};
 }

@@ -32,8 +32,11 @@ Status FromCurl(CURLcode code, const char* detail, const std::string& url) {
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
       return Status::PermissionDenied(std::move(message));
-    case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
+      // What libcurl calls bytes that are no answer, such as the rest of the one before.
+      if (message.find("HTTP/0.9") != std::string::npos) return Status::Io(std::move(message));
+      [[fallthrough]];
+    case CURLE_URL_MALFORMAT:
       return Status::InvalidArgument(std::move(message));
     default:
       return Status::Io(std::move(message));
@@ -154,15 +157,16 @@ class HttpClient::Transfer {
         ReadStatus() >= HttpStatus::kOk && ReadStatus() < HttpStatus::kMultipleChoices;
     if (successful && !request_.into.empty()) {
       if (bytes.size() > request_.into.size() - response_.received) {
-        return Refuse("sent more than the " + std::to_string(request_.into.size()) +
-                      " bytes asked for");
+        return Refuse(Status::Io, "sent more than the " + std::to_string(request_.into.size()) +
+                                      " bytes asked for");
       }
       std::copy(bytes.begin(), bytes.end(), request_.into.begin() + response_.received);
       response_.received += bytes.size();
       return true;
     }
     if (successful && bytes.size() > request_.body_max - response_.body.size()) {
-      return Refuse("sent more than " + std::to_string(request_.body_max) + " bytes");
+      return Refuse(Status::InvalidArgument,
+                    "sent more than " + std::to_string(request_.body_max) + " bytes");
     }
     // The beginning of an error says enough.
     const size_t room =
@@ -171,8 +175,8 @@ class HttpClient::Transfer {
     return true;
   }
 
-  bool Refuse(const std::string& what) {
-    refused_ = Status::InvalidArgument(HostOf(request_.url) + " " + what);
+  bool Refuse(Status (*make)(std::string), const std::string& what) {
+    refused_ = make(HostOf(request_.url) + " " + what);
     return false;
   }
 

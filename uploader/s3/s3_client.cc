@@ -1,6 +1,7 @@
 #include "uploader/s3/s3_client.h"
 
 #include <algorithm>
+#include <cctype>
 #include <ctime>
 
 #include "base/check.h"
@@ -13,6 +14,11 @@ namespace snapstore {
 namespace {
 
 constexpr const char* kFirstRegion = "us-east-1";
+// Of its clock or its region, that a server gets to ask of one call.
+constexpr int kCorrectionsMax = 3;
+constexpr std::chrono::milliseconds kStallMin{2000};
+// An error in a success stands at its beginning, after white space and an XML declaration.
+constexpr size_t kErrorOffsetMax = 4096;
 
 std::string RegionOr(const std::string& region) { return region.empty() ? kFirstRegion : region; }
 
@@ -34,8 +40,20 @@ uint64_t BodyBytes(const S3Call& call) {
   return bytes;
 }
 
+// "get node-7/config"
 std::string Describe(const S3Call& call) {
-  return call.method + " " + (call.key.empty() ? "bucket" : call.key);
+  std::string verb = call.method;
+  for (char& c : verb) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  if (!call.key.empty()) return verb + " " + call.key;
+  for (const auto& [name, value] : call.query) {
+    if (name == "prefix") return "list " + value;
+  }
+  return verb + " bucket";
+}
+
+bool HoldsError(const HttpResponse& response) {
+  constexpr std::string_view kError = "<Error>";
+  return AsText(response.body).find(kError) < kErrorOffsetMax;
 }
 
 }  // namespace
@@ -46,7 +64,10 @@ S3Client::S3Client(S3Options options, std::shared_ptr<AwsCredentialChain> creden
       credentials_(std::move(credentials)),
       upload_limit_(options_.upload_bytes_per_second),
       download_limit_(options_.download_bytes_per_second),
-      http_({.ca_file = options_.ca_file,
+      // A deadline leaves time for more than one attempt.
+      http_({.stall_timeout = std::clamp(options_.retry_deadline / 2, kStallMin,
+                                         HttpClientOptions().stall_timeout),
+             .ca_file = options_.ca_file,
              .upload_limit = options_.upload_bytes_per_second == 0 ? nullptr : &upload_limit_,
              .download_limit = options_.download_bytes_per_second == 0 ? nullptr : &download_limit_,
              .cancelled = cancelled}),
@@ -88,6 +109,7 @@ Result<S3Client::Signed> S3Client::Sign(const S3Call& call) {
   Signed made;
   SNAP_ASSIGN_OR_RETURN(made.credentials, credentials_->Get());
   const Place place = CurrentPlace();
+  made.region = place.region;
   const Url url = AddressOf(place, call.key);
   SigV4Request to_sign{
       .method = call.method,
@@ -112,13 +134,12 @@ Result<S3Client::Signed> S3Client::Sign(const S3Call& call) {
   return made;
 }
 
-bool S3Client::MoveTo(const S3Error& error) {
+void S3Client::MoveTo(const S3Error& error) {
   const std::lock_guard lock(place_mutex_);
-  if (error.region == place_.region) return false;
+  if (error.region == place_.region) return;  // another call was told before
   LogDebug("bucket {} is in region {}, not {}", options_.bucket, error.region, place_.region);
   place_.region = error.region;
   if (options_.endpoint.empty()) place_.endpoint = AwsEndpoint(error.region);
-  return true;
 }
 
 void S3Client::AdoptClock(const HttpResponse& response) {
@@ -140,71 +161,83 @@ void S3Client::Count(const S3Call& call, const Result<HttpResponse>& response) {
   if (response.ok()) usage_.bytes_down += response->received + response->body.size();
 }
 
-S3Client::Verdict S3Client::Judge(const S3Call& call, const Signed& sent,
-                                  Result<HttpResponse> response, bool* renewed) {
+bool S3Client::Mend(const S3Error& error, const HttpResponse& response, const Signed& sent,
+                    Mended* mended) {
+  switch (RemedyFor(error)) {
+    case S3Remedy::kNewCredentials:
+      // Once: a server that goes on refusing fresh ones means something else.
+      if (mended->credentials++ > 0) return false;
+      credentials_->Invalidate(sent.credentials);
+      return true;
+    case S3Remedy::kCorrectClock:
+      if (mended->clock++ >= kCorrectionsMax) return false;
+      AdoptClock(response);
+      return true;
+    case S3Remedy::kOtherRegion:
+      if (error.region == sent.region || mended->region++ >= kCorrectionsMax) return false;
+      MoveTo(error);
+      return true;
+    default:
+      return false;
+  }
+}
+
+S3Client::Verdict S3Client::JudgeSuccess(const S3Call& call, HttpResponse response) {
   Verdict verdict;
+  // S3 may have begun its answer before it failed; objects' own content is not looked at.
+  if ((call.method != "GET" || call.key.empty()) && HoldsError(response)) {
+    verdict.failure = ToStatus(ParseS3Error(response));
+  } else if (call.accept != nullptr) {
+    verdict.failure = call.accept(response);
+  }
+  if (verdict.failure.ok()) {
+    verdict.final = S3Answer{std::move(response), std::nullopt};
+  } else if (!IsTransient(verdict.failure)) {
+    verdict.final = verdict.failure.WithContext(Describe(call));
+  }
+  return verdict;
+}
+
+S3Client::Verdict S3Client::Judge(const S3Call& call, const Signed& sent,
+                                  Result<HttpResponse> response, Mended* mended) {
   Count(call, response);
+  if (response.ok() && response->Successful()) return JudgeSuccess(call, std::move(*response));
+  Verdict verdict;
   if (!response.ok()) {
     verdict.failure = response.status();
-    if (!IsTransient(verdict.failure)) verdict.final = verdict.failure;
-    return verdict;
-  }
-  if (response->Successful()) {
-    verdict.final = S3Answer{std::move(*response), std::nullopt};
+    if (!IsTransient(verdict.failure)) verdict.final = verdict.failure.WithContext(Describe(call));
     return verdict;
   }
   S3Error error = ParseS3Error(*response);
   verdict.failure = ToStatus(error);
-  switch (RemedyFor(error)) {
-    case S3Remedy::kRetry:
-      return verdict;
-    case S3Remedy::kSlowDown:
-      ++usage_.throttled;
-      verdict.throttled = true;
-      return verdict;
-    case S3Remedy::kNewCredentials:
-      // Once: a server that goes on refusing fresh ones means something else.
-      if (!*renewed) {
-        credentials_->Invalidate(sent.credentials);
-        *renewed = verdict.at_once = true;
-        return verdict;
-      }
-      break;
-    case S3Remedy::kCorrectClock:
-      if (!*renewed) {
-        AdoptClock(*response);
-        *renewed = verdict.at_once = true;
-        return verdict;
-      }
-      break;
-    case S3Remedy::kOtherRegion:
-      if (MoveTo(error)) {
-        verdict.at_once = true;
-        return verdict;
-      }
-      break;
-    case S3Remedy::kNone:
-      break;
+  const S3Remedy remedy = RemedyFor(error);
+  if (remedy == S3Remedy::kRetry) return verdict;
+  if (remedy == S3Remedy::kSlowDown) {
+    ++usage_.throttled;
+    verdict.throttled = true;
+    return verdict;
   }
-  verdict.final = S3Answer{std::move(*response), std::move(error)};
+  verdict.at_once = Mend(error, *response, sent, mended);
+  if (!verdict.at_once) verdict.final = S3Answer{std::move(*response), std::move(error)};
   return verdict;
 }
 
 Result<S3Answer> S3Client::Call(const S3Call& call) {
   S3Call hashed = call;
   if (hashed.body_sha256.empty()) hashed.body_sha256 = Sha256::OfParts(call.body).ToHex();
-  bool renewed = false;
+  Mended mended;
   for (Backoff backoff(retry_);;) {
     SNAP_ASSIGN_OR_RETURN(const Signed made, Sign(hashed));
     concurrency_.Acquire();
     Result<HttpResponse> response = http_.Send(made.request);
-    Verdict verdict = Judge(hashed, made, std::move(response), &renewed);
+    Verdict verdict = Judge(hashed, made, std::move(response), &mended);
     concurrency_.Release(verdict.throttled);
     if (verdict.final.has_value()) return *std::move(verdict.final);
     ++usage_.retries;
     if (verdict.at_once) continue;
     LogDebug("{}: {}", Describe(call), verdict.failure.message());
-    SNAP_RETURN_IF_ERROR(backoff.Wait(verdict.failure));
+    const Status waited = backoff.Wait(verdict.failure);
+    if (!waited.ok()) return waited.WithContext(Describe(call));
   }
 }
 
@@ -231,12 +264,12 @@ std::vector<Result<S3Answer>> S3Client::CallMany(std::span<const S3Call> calls) 
     if (failure.ok()) responses = http_.SendAll(requests);
     std::vector<std::optional<Result<S3Answer>>> finals(places, std::nullopt);
     for (unsigned n = 0; n < places; ++n) {
-      bool renewed = false;
+      Mended mended;
       bool throttled = false;
       if (!failure.ok()) {
         finals[n] = failure;
       } else {
-        Verdict verdict = Judge(hashed[n], made[n], std::move(responses[n]), &renewed);
+        Verdict verdict = Judge(hashed[n], made[n], std::move(responses[n]), &mended);
         throttled = verdict.throttled;
         finals[n] = std::move(verdict.final);
       }

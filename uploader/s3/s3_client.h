@@ -36,6 +36,8 @@ struct S3Call {
   std::string body_sha256 = {};  // hex; empty: computed
   MutableByteSpan into = {};
   size_t body_max = 1 << 20;
+  // May be null. Says what is wrong with a success; what may pass is asked for again.
+  std::function<Status(const HttpResponse&)> accept = nullptr;
 };
 
 // Either a success or a refusal that trying again will not change.
@@ -82,6 +84,13 @@ class S3Client {
   struct Signed {
     HttpRequest request;
     AwsCredentials credentials;
+    std::string region;
+  };
+  // How often one call was mended by what the server said. Bounded: a server may lie.
+  struct Mended {
+    int credentials = 0;
+    int clock = 0;
+    int region = 0;
   };
   // What to do with the answer to one attempt.
   struct Verdict {
@@ -95,8 +104,11 @@ class S3Client {
   Url AddressOf(const Place& place, const std::string& key) const;
   Result<Signed> Sign(const S3Call& call);
   Verdict Judge(const S3Call& call, const Signed& sent, Result<HttpResponse> response,
-                bool* renewed);
-  bool MoveTo(const S3Error& error);
+                Mended* mended);
+  Verdict JudgeSuccess(const S3Call& call, HttpResponse response);
+  // Whether the error could be mended, so that the call should be made again at once.
+  bool Mend(const S3Error& error, const HttpResponse& response, const Signed& sent, Mended* mended);
+  void MoveTo(const S3Error& error);
   void AdoptClock(const HttpResponse& response);
   void Count(const S3Call& call, const Result<HttpResponse>& response);
 

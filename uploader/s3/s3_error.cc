@@ -22,16 +22,12 @@ bool AsksForLess(const S3Error& error) {
 
 bool MayPass(const S3Error& error) {
   // The second half blames the body, which is right here: it was damaged on the way.
-  constexpr std::array<std::string_view, 10> kCodes = {"InternalError",
-                                                       "RequestTimeout",
-                                                       "OperationAborted",
-                                                       "ConditionalRequestConflict",
-                                                       "ServiceUnavailable",
-                                                       "BadDigest",
-                                                       "InvalidDigest",
-                                                       "XAmzContentSHA256Mismatch",
-                                                       "XAmzContentChecksumMismatch",
-                                                       "IncompleteBody"};
+  constexpr std::array<std::string_view, 11> kCodes = {
+      "InternalError", "RequestTimeout",
+      // Names of new buckets take their time.
+      "TemporaryRedirect", "OperationAborted", "ConditionalRequestConflict", "ServiceUnavailable",
+      "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch",
+      "IncompleteBody"};
   if (IsOneOf(error.code, kCodes) || error.http_status == HttpStatus::kRequestTimeout) return true;
   return error.http_status >= HttpStatus::kInternalServerError &&
          error.http_status != HttpStatus::kNotImplemented;

@@ -72,7 +72,7 @@ TEST_F(HttpClientTest, FillsTheBufferOfTheCaller) {
   EXPECT_EQ(AsText(ByteSpan(out).first(10)), "0123456789");
   out.resize(9);
   response = client.Send({.url = Url("/ten"), .into = out});
-  EXPECT_TRUE(response.status().Is(StatusCode::kInvalidArgument));
+  EXPECT_TRUE(response.status().Is(StatusCode::kIo));
   response = client.Send({.url = Url("/ten"), .body_max = 9});
   EXPECT_TRUE(response.status().Is(StatusCode::kInvalidArgument));
   EXPECT_TRUE(client.Send({.url = Url("/ten"), .body_max = 10}).ok());

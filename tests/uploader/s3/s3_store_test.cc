@@ -208,6 +208,7 @@ TEST_F(S3StoreTest, GoesByTheServersClock) {
 }
 
 TEST_F(S3StoreTest, FetchesLongRangesInPieces) {
+  options_.retry_deadline = std::chrono::minutes(5);  // time for a machine that is busy
   std::string object(40 << 20, '\0');
   for (size_t n = 0; n < object.size(); n += 4096) object[n] = static_cast<char>(n >> 12);
   std::atomic<int> requests = 0;
@@ -266,7 +267,115 @@ TEST_F(S3StoreTest, EndsAListThatRepeatsItself) {
     return Status();
   });
   EXPECT_TRUE(status.Is(StatusCode::kIo)) << status.ToString();
-  EXPECT_EQ(keys, (std::vector<std::string>{"a/b", "a/b"}));
+  EXPECT_EQ(keys, (std::vector<std::string>{"a/b"}));
+}
+
+TEST_F(S3StoreTest, AsksAgainForAListThatCannotBeRight) {
+  const std::string first =
+      "<ListBucketResult><IsTruncated>true</IsTruncated>"
+      "<NextContinuationToken>more</NextContinuationToken>"
+      "<Contents><Key>pre/a</Key><Size>1</Size></Contents></ListBucketResult>";
+  const std::vector<std::string> answers = {
+      "<?xml version='1.0'?>\n<Error><Code>InternalError</Code></Error>",
+      first.substr(0, first.size() / 2),
+      "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+      first,
+      first,  // a page that was seen
+      "<ListBucketResult><Contents><Key>pre/b</Key><Size>1</Size></Contents></ListBucketResult>"};
+  size_t asked = 0;
+  server_->Get("/bucket/", [&](const Request& request, Response& out) {
+    EXPECT_EQ(request.has_param("continuation-token"), asked > 3);
+    out.set_content(answers[std::min(asked++, answers.size() - 1)], "application/xml");
+  });
+  Start();
+  std::vector<std::string> keys;
+  const Status status = store_->List("", [&](const ObjectInfo& info) {
+    keys.push_back(info.key);
+    return Status();
+  });
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  EXPECT_EQ(keys, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(asked, answers.size());
+}
+
+TEST_F(S3StoreTest, PutsAgainWhatFailedBehindASuccess) {
+  int puts = 0;
+  server_->Put(kObject, [&](const Request&, Response& out) {
+    if (++puts == 1) out.set_content("<Error><Code>SlowDown</Code></Error>", "application/xml");
+  });
+  Start();
+  EXPECT_EQ(*Put("x"), PutOutcome::kCreated);
+  EXPECT_EQ(puts, 2);
+}
+
+TEST_F(S3StoreTest, FetchesAgainWhatFellShortOfItsRange) {
+  int gets = 0;
+  server_->set_pre_routing_handler([&](const Request&, Response& out) {
+    out.set_header("Content-Range", "bytes 10-19/100");
+    AnswerWhole(out, 206, ++gets == 1 ? "01234" : "0123456789");
+    return httplib::Server::HandlerResponse::Handled;
+  });
+  Start();
+  Bytes out(10);
+  const Status status = store_->GetRange(ObjectKey("some/key"), 10, out);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  EXPECT_EQ(AsText(out), "0123456789");
+}
+
+TEST_F(S3StoreTest, CorrectsItsClockOnceMoreAfterALie) {
+  int puts = 0;
+  server_->Put(kObject, [&](const Request&, Response& out) {
+    if (++puts > 2) return;
+    out.set_header("Date",
+                   puts == 1 ? "Fri, 24 May 2013 00:00:00 GMT" : "Sat, 25 May 2013 00:00:00 GMT");
+    Refuse(out, 403, "RequestTimeTooSkewed");
+  });
+  Start();
+  EXPECT_TRUE(Put("x").ok());
+  EXPECT_EQ(puts, 3);
+}
+
+TEST_F(S3StoreTest, AllRequestsOnTheirWayMoveToTheBucketsRegion) {
+  options_.retry_deadline = std::chrono::minutes(5);  // time for a machine that is busy
+  const std::string object(24 << 20, 'r');
+  server_->set_pre_routing_handler([&](const Request& request, Response& out) {
+    if (request.get_header_value("Authorization").find("/eu-west-1/") != std::string::npos) {
+      return httplib::Server::HandlerResponse::Unhandled;
+    }
+    out.set_header("x-amz-bucket-region", "eu-west-1");
+    Refuse(out, 301, "PermanentRedirect");
+    return httplib::Server::HandlerResponse::Handled;
+  });
+  server_->Get(kObject, [&](const Request&, Response& out) {
+    out.set_content(object, "application/octet-stream");
+  });
+  Start();
+  Bytes out(object.size());
+  const Status status = store_->GetRange(ObjectKey("some/key"), 0, out);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  EXPECT_TRUE(AsText(out) == object);
+}
+
+TEST_F(S3StoreTest, AsksOnceMoreWhenTheObjectComesBetweenTwoQuestions) {
+  int heads = 0;
+  server_->Get(kObject, [&](const Request& request, Response& out) {
+    if (request.method == "HEAD" && ++heads == 1) return Refuse(out, 404, "NoSuchKey");
+    out.set_content("content", "application/octet-stream");
+  });
+  Start();
+  const Result<ObjectInfo> info = store_->Stat(ObjectKey("some/key"));
+  ASSERT_TRUE(info.ok()) << info.status().ToString();
+  EXPECT_EQ(info->size, 7u);
+}
+
+TEST_F(S3StoreTest, SaysWhichRequestCameToNothing) {
+  options_.retry_deadline = std::chrono::milliseconds(300);
+  server_->Get(kObject, [](const Request&, Response& out) { Refuse(out, 500, "InternalError"); });
+  Start();
+  const Status status = store_->Get(ObjectKey("some/key"), 10).status();
+  EXPECT_TRUE(status.message().starts_with("get pre/some/key: given up after"))
+      << status.ToString();
+  EXPECT_NE(status.message().find("InternalError: because"), std::string::npos);
 }
 
 // An upload of 12 MiB in parts of 5 MiB.
