@@ -65,6 +65,8 @@ rgw data = {folder}/rgw
 rgw frontends = beast endpoint={host}:{port} tcp_nodelay=1
 rgw dns name = s3.localhost
 rgw thread pool size = 64
+rgw gc obj min wait = 5
+rgw gc processor period = 5
 """
 
 KEYRING = """\

@@ -10,6 +10,7 @@ import hmac
 import urllib.error
 import urllib.parse
 import urllib.request
+import xml.etree.ElementTree
 
 
 def _quote(text):
@@ -73,3 +74,19 @@ def make_bucket(variables, bucket):
     status, body = request(variables, "PUT", f"/{bucket}")
     if status not in (200, 204, 409):
         raise OSError(f"bucket {bucket} could not be made: HTTP {status} {body[:500]!r}")
+
+
+def list_keys(variables, bucket, prefix):
+    """The keys that begin with `prefix`, of which there are few."""
+    keys, token = [], None
+    while True:
+        query = {"list-type": "2", "prefix": prefix, **({"continuation-token": token} if token else {})}
+        status, body = request(variables, "GET", f"/{bucket}", query)
+        if status != 200:
+            raise OSError(f"list of {prefix}: HTTP {status}")
+        root = xml.etree.ElementTree.fromstring(body)
+        space = root.tag.partition("}")[0] + "}"
+        keys += [node.findtext(space + "Key") for node in root.iter(space + "Contents")]
+        token = root.findtext(space + "NextContinuationToken")
+        if not token:
+            return keys
