@@ -121,7 +121,7 @@ class Policies(harness.CliTest):
         for key in s3_request.list_keys(self.server, BUCKET, self.prefix + "/"):
             status, _ = s3_request.request(writer, "DELETE", f"/{BUCKET}/{key}")
             self.assertEqual(status, 403, key)
-        for key in ("config", "keys/mine", "prune/mark", "other"):
+        for key in ("config", "keys/mine", "leases/prune-mark", "other"):
             status, _ = s3_request.request(writer, "PUT", f"/{BUCKET}/{self.prefix}/{key}", body=b"x")
             self.assertEqual(status, 403, key)
         self.may("reader", "check", "--read-data")

@@ -7,6 +7,7 @@ whose command said "done" must be there, and every snapshot that is there must c
 """
 
 import collections
+import functools
 import glob
 import json
 import os
@@ -32,7 +33,7 @@ INIT_ATTEMPTS = 4
 OPERATION = re.compile(r"\b(get|put|head|post|stat|list|delete|abort|config|snapshot|segment|pack|chunk|manifest|credentials?|repository|mark|lease)\b")
 ANSWER = re.compile(
     r"given up after|HTTP \d{3}|[A-Z][a-z]+[A-Z]\w+|the server |the object ends|checksum|damage|"
-    r"not what|already|somebody else|no repository|no such|sent more|credential|match|\d: ")
+    r"not what|already|somebody else|no repository|no such|sent more|credential|match|cut short|\d: ")
 # Exit codes that a failing server may lead to: failed, no repository (init never made it), busy,
 # damage (what the server returned was not what was stored).
 FAILED, NO_REPOSITORY, BUSY, DAMAGE = 1, 10, 11, 13
@@ -41,6 +42,17 @@ FAILED, NO_REPOSITORY, BUSY, DAMAGE = 1, 10, 11, 13
 DAMAGE_LINE = re.compile("^warning: |damage|does not match|inconsistent|checksum")
 # Only these look like damage: the last one to who reads an object of unknown length.
 BIT_FAULTS = {"answer-bit", "answer-bits-stay", "length-too-short"}
+
+
+# Leases of writers that were killed are waited for; not here.
+PRUNE = ("prune", "--quiet", "--max-seconds", "3")
+
+
+@functools.lru_cache
+def commands_of(binary):
+    """The names of the program's commands."""
+    text = subprocess.run([binary, "help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return re.findall(r"^  ([a-z]+)  ", text, re.MULTILINE)
 
 
 class Violation(Exception):
@@ -59,6 +71,8 @@ class Run:
         self.repo = f"s3://{BUCKET}/{seed}-{os.getpid()}-{time.monotonic_ns()}"
         self.states = {}       # step -> what the source was when that snapshot was taken
         self.done = {}         # id -> step, of snapshots whose command said so
+        self.unsure = set()    # snapshots of these that a forget may have taken
+        self.forgotten = set()
         self.outcomes = []     # (command, "done" | "failed" | "killed", exit code, last line, faults)
         self.notes = []
         self.initialised = False
@@ -203,8 +217,9 @@ class Run:
         if code == DAMAGE and not said:
             # Findings, a line each.
             said = [line for line in (err + out).splitlines() if DAMAGE_LINE.search(line)][:1]
+            return said[0] if said else self.no_line(command, code, err)
         if len(said) != 1:
-            raise Violation(f"{command} ended with {code} and {len(said)} lines: {err[-2000:]}")
+            self.no_line(command, code, err)
         line = said[0]
         if not OPERATION.search(line.lower()) or not ANSWER.search(line):
             raise Violation(f"{command}: the error does not say what failed and why: {line}")
@@ -212,6 +227,10 @@ class Run:
         if not faults and not self.use_haproxy and not (expected and re.search(expected, line)):
             raise Violation(f"{command} failed although nothing was wrong: {line}")
         return line
+
+    @staticmethod
+    def no_line(command, code, err):
+        raise Violation(f"{command} ended with {code} and not with one line: {err[-2000:]}")
 
     def sure(self, *args, node="sure", codes=(0,)):
         """A command without the proxy, which has to succeed."""
@@ -249,19 +268,27 @@ class Run:
         draw = self.random
         if draw.random() < 0.2:
             shutil.rmtree(os.path.join(self.dir, "cache-0"), ignore_errors=True)
-        kind = draw.choice(("snapshot",) * 5 + ("two", "restore", "restore", "check", "list", "dump",
-                                              "rebuild"))
+        kinds = ("snapshot",) * 5 + ("two", "restore", "restore", "check", "list", "dump", "rebuild")
+        if "prune" in commands_of(self.binary):
+            kinds += ("forget", "forget", "prune", "beside")
+        kind = draw.choice(kinds)
         if kind == "snapshot":
             self.snapshot()
         elif kind == "two":
             self.two_snapshots()
-        elif kind == "restore" and self.done:
+        elif kind == "beside":
+            self.two_at_once(self.next_step(), PRUNE)
+        elif kind == "forget" and self.certain():
+            self.forget()
+        elif kind == "prune":
+            self.attempt(*PRUNE, expected=".")
+        elif kind == "restore" and self.certain():
             self.restore_faulty()
         elif kind == "check":
             self.attempt("check", *(("--read-data",) if draw.random() < 0.5 else ()))
         elif kind == "rebuild":
             self.attempt("repair", "index")
-        elif kind == "dump" and self.done:
+        elif kind == "dump" and self.certain():
             self.dump()
         elif kind == "list":
             done = self.attempt("list", "--json")
@@ -282,20 +309,38 @@ class Run:
             self.done[done[1].split()[-1]] = self.step
 
     def two_snapshots(self):
-        """Two nodes at once, of the same source."""
         args = self.next_step()
+        self.two_at_once(args, args)
+
+    def two_at_once(self, *commands):
+        """On two nodes."""
         before = len(self.proxy.log)
-        processes = [self.start(self.proxy.variables, node, True, args) for node in (0, 1)]
-        results = [self.finish(process, args) for process in processes]
+        processes = [self.start(self.proxy.variables, node, True, args)
+                     for node, args in enumerate(commands)]
+        results = [self.finish(process, args) for process, args in zip(processes, commands)]
         faults = self.faults_since(before)
-        for code, out, err in results:
-            line = self.test_messages(args, code, err, faults)
-            self.outcomes.append(("snapshot", "failed" if code else "done", code, line, faults))
-            if code == 0:
+        for args, (code, out, err) in zip(commands, results):
+            # A prune may have to leave the field to another party.
+            line = self.test_messages(args, code, err, faults, "." if args == PRUNE else None, out)
+            self.outcomes.append((args[0], "failed" if code else "done", code, line, faults))
+            if code == 0 and args != PRUNE:
                 self.done[out.split()[-1]] = self.step
 
+    def certain(self):
+        """Snapshots that must be there."""
+        return sorted(set(self.done) - self.unsure)
+
+    def forget(self):
+        snapshot = self.random.choice(self.certain())
+        done = self.attempt("forget", snapshot)
+        if done is not None and done[0] == 0:
+            del self.done[snapshot]
+            self.forgotten.add(snapshot)
+        else:
+            self.unsure.add(snapshot)
+
     def restore_faulty(self):
-        snapshot = self.random.choice(sorted(self.done))
+        snapshot = self.random.choice(self.certain())
         target = os.path.join(self.dir, "out")
         done = self.attempt("restore", snapshot, "--quiet", "--target", target)
         if done is not None and done[0] == 0:
@@ -303,7 +348,7 @@ class Run:
         shutil.rmtree(target, ignore_errors=True)
 
     def dump(self):
-        snapshot = self.random.choice(sorted(self.done))
+        snapshot = self.random.choice(self.certain())
         before = len(self.proxy.log)
         args = ("dump", snapshot, os.path.join(self.src, "volume"))
         process = self.start(self.proxy.variables, 0, True, args)
@@ -326,7 +371,10 @@ class Run:
         """Every snapshot that was reported as done is listed, once. Returns {id: step}."""
         listed = json.loads(text.splitlines()[0])
         ids = collections.Counter(entry["id"] for entry in listed)
-        missing = [snapshot for snapshot in self.done if ids[snapshot] != 1]
+        missing = [snapshot for snapshot in self.certain() if ids[snapshot] != 1]
+        back = sorted(self.forgotten & set(ids))
+        if back:
+            raise Violation(f"list: forgotten, and there again: {back}")
         if missing or any(count != 1 for count in ids.values()):
             raise Violation(f"list: {missing} missing, listed are {dict(ids)}")
         return {entry["id"]: int(entry["tags"]["step"]) for entry in listed}
@@ -337,6 +385,8 @@ class Run:
             # What killed and failed commands left is taken up, or is in nobody's way.
             done = self.sure(*self.next_step(), node=0)
             listed[done.split()[-1]] = self.step
+        if "prune" in commands_of(self.binary) and self.random.random() < 0.5:
+            self.sure(*PRUNE, codes=(0, BUSY))
         self.sure("check", "--read-data")
         for snapshot, step in listed.items():
             target = os.path.join(self.dir, "out")
