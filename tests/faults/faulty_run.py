@@ -76,6 +76,7 @@ class Run:
         self.outcomes = []     # (command, "done" | "failed" | "killed", exit code, last line, faults)
         self.notes = []
         self.initialised = False
+        self.seconds = 0.3     # that a command took last
         self.step = 0
         self.plan_run()
 
@@ -175,15 +176,18 @@ class Run:
         """A command through the proxy. Returns (exit code, standard output), or None when killed.
         An error that matches `expected` needs no fault."""
         before = len(self.proxy.log)
+        began = time.monotonic()
         process = self.start(self.proxy.variables, node, True, args)
         kill = self.random.random() < self.kill_chance
         if kill:
-            timer = threading.Timer(self.random.uniform(0, 0.4), process.send_signal,
+            timer = threading.Timer(self.random.uniform(0, 1.2) * self.seconds, process.send_signal,
                                     [signal.SIGKILL])
             timer.start()
         code, out, err = self.finish(process, args)
         if kill:
             timer.cancel()
+        elif code == 0:
+            self.seconds = time.monotonic() - began
         faults = self.faults_since(before)
         name = " ".join(word for word in args[:2] if word.isalpha())
         if code == -signal.SIGKILL:

@@ -80,7 +80,7 @@ class HaProxy:
                 d=rate * 14 // 10,
                 upstream=urllib.parse.urlsplit(self.upstream["AWS_ENDPOINT_URL_S3"]).netloc))
         with open(os.path.join(self._folder, "log"), "wb") as log:
-            self._process = subprocess.Popen(["haproxy", "-db", "-q", "-f", config], stdout=log,
+            self._process = subprocess.Popen(["haproxy", "-db", "-f", config], stdout=log,
                                              stderr=log, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline and self._process.poll() is None:
