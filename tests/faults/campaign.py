@@ -27,7 +27,7 @@ sys.path[:0] = [os.path.join(HERE, "..", "servers"), os.path.join(HERE, "..", "c
 import faulty_run
 import haproxy
 import s3_request
-from fault_proxy import FAULTS
+from fault_plan import FAULTS
 from local_server import variables_of
 from rgw import Gateway
 

@@ -21,7 +21,8 @@ import time
 
 import compare
 import s3_request
-from fault_proxy import FAULTS, FaultProxy, Plan, Tokens
+from fault_plan import FAULTS, Plan, Tokens
+from fault_proxy import FaultProxy
 from haproxy import HaProxy
 from local_server import variables_of
 
@@ -102,10 +103,13 @@ class Run:
             f"seed {self.seed}: probability {self.plan.probability}, faults {', '.join(some)}"
             if len(some) < len(names) else
             f"seed {self.seed}: probability {self.plan.probability}, all faults")
+        # By itself, so that the rest of the run is the same without it.
+        self.encrypted = ("key" in commands_of(self.binary) and
+                          random.Random(f"{self.seed}/encrypted").random() < 0.25)
         self.notes.append(
-            f"  pages of {self.plan.page_keys}, tokens {self.plan.tokens is not None}, clock "
-            f"{self.clock_hours:+} h, haproxy {self.use_haproxy}, kills {self.kill_chance}, "
-            f"{' '.join(self.settings)}")
+            f"  encrypted {self.encrypted}, pages of {self.plan.page_keys}, "
+            f"tokens {self.plan.tokens is not None}, clock {self.clock_hours:+} h, "
+            f"haproxy {self.use_haproxy}, kills {self.kill_chance}, {' '.join(self.settings)}")
 
     # What is stored.
 
@@ -148,6 +152,8 @@ class Run:
         env.update({"HOME": self.dir, "SNAPSTORE_REPOSITORY": self.repo,
                     "AWS_EC2_METADATA_DISABLED": "true",
                     "SNAPSTORE_CACHE_DIR": os.path.join(self.dir, f"cache-{node}")})
+        if self.encrypted:
+            env["SNAPSTORE_PASSWORD"] = f"of run {self.seed}"
         if faulty and self.plan.tokens is not None:
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
                 del env[name]
@@ -256,15 +262,18 @@ class Run:
             self.verify()
         self.remove_objects()
 
+    def init(self):
+        return ("init", "--quiet", *(("--encrypt",) if self.encrypted else ()))
+
     def initialise(self):
         for attempt in range(INIT_ATTEMPTS):
             # An attempt that failed may have made it all the same.
-            done = self.attempt("init", "--quiet", expected="already|somebody else" if attempt else None)
+            done = self.attempt(*self.init(), expected="already|somebody else" if attempt else None)
             if done is not None and done[0] == 0:
                 self.initialised = True
                 return
         # Perhaps it is there, perhaps not; from here on it is.
-        self.sure("init", codes=(0, FAILED))
+        self.sure(*self.init(), codes=(0, FAILED))
         self.sure("list")
         self.initialised = True
 
