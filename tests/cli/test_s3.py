@@ -6,6 +6,7 @@ import uuid
 import compare
 import harness
 import local_server
+import rgw
 import s3_request
 
 BUCKET = "cli-tests"
@@ -76,6 +77,43 @@ class S3(harness.CliTest):
         self.one_line_error(10, "list", "-o", "s3.nonsense=1", contains=["s3.nonsense", "region"])
         self.one_line_error(10, "list", "-o", "s3.checksum=md5", contains=["md5", "crc32c"])
         self.one_line_error(2, "list", "-o", "nonsense", contains=["KEY=VALUE"])
+
+
+class Crowded(harness.CliTest):
+    """On a gateway that answers 503 SlowDown to the third request at once."""
+
+    make_repository = False
+
+    def setUp(self):
+        super().setUp()
+        if rgw.Gateway.of(os.environ["SNAPSTORE_TEST_S3"]) is None:
+            self.skipTest("this server has no such limit")
+        # One of its own: others use the shared one at the same time.
+        file = os.path.join(self.dir, "server")
+        rgw.Gateway.start_for(file)
+        self.addCleanup(rgw.Gateway.stop_that_of, file)
+        self.gateway = rgw.Gateway.of(file)
+        self.server = local_server.variables_of(file)
+        s3_request.make_bucket(self.server, BUCKET)
+        self.repo = f"s3://{BUCKET}/crowded"
+
+    def environment(self):
+        aws = {name: value for name, value in self.server.items() if name.startswith("AWS_")}
+        return {**super().environment(), **aws, "HOME": self.dir}
+
+    def refused(self):
+        """How often the gateway said so."""
+        with open(self.gateway.path("log", "client.rgw.log"), encoding="utf-8") as log:
+            return sum('HTTP/1.1" 503' in line for line in log)
+
+    def test_goes_on_with_fewer_requests_at_once(self):
+        self.ok("init")
+        self.gateway.slow_down(2)
+        self.write("large", self.random.randbytes(150 << 20))
+        self.snapshot()
+        self.ok("restore", "latest", "--target", self.target())
+        compare.assert_same_tree(self, self.src, self.restored(self.src))
+        self.assertGreater(self.refused(), 0, "nothing was refused: the test shows nothing")
 
 
 if __name__ == "__main__":
