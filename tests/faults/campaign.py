@@ -7,7 +7,8 @@ starts Ceph's gateway, makes runs with the seeds SEED, SEED+1, …, and prints w
 often, and what the commands made of it. Ends with 1 when a run lost something, when a command
 failed without saying why, and when the campaign proves nothing: too few faults, no command that
 succeeded amid them, none that failed, none that was killed, and in 200 runs or more a kind of fault
-that never happened. `--runs 1 --seed N` repeats run N, and prints each fault.
+that never happened. `--runs 1 --seed N` repeats run N, and prints each fault. SIGTERM ends a campaign
+after the runs at hand, with what they have shown.
 """
 
 import argparse
@@ -38,15 +39,23 @@ def run_all(args, server_file, folder):
     s3_request.make_bucket(variables_of(server_file), faulty_run.BUCKET)
     seeds = range(args.seed, args.seed + args.runs)
     with concurrent.futures.ProcessPoolExecutor(args.jobs) as pool:
-        left = {pool.submit(faulty_run.run_seed, args.snapstore, server_file, seed, folder)
-                for seed in seeds}
-        for number, future in enumerate(concurrent.futures.as_completed(left), 1):
-            result = future.result()
-            if result["violation"] or args.runs == 1:
-                report(result)
-            if number % 50 == 0:
-                print(f"{number} of {args.runs} runs", flush=True)
-            yield result
+        left = [pool.submit(faulty_run.run_seed, args.snapstore, server_file, seed, folder)
+                for seed in seeds]
+        # After the workers were made: they finish what they are at.
+        asked_to_end = []
+        signal.signal(signal.SIGTERM, lambda *_: asked_to_end.append(True))
+        try:
+            for number, future in enumerate(concurrent.futures.as_completed(left), 1):
+                result = future.result()
+                if result["violation"] or args.runs == 1:
+                    report(result)
+                if number % 50 == 0:
+                    print(f"{number} of {args.runs} runs", flush=True)
+                yield result
+                if asked_to_end:
+                    break
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def report(result):
@@ -94,7 +103,6 @@ def main():
         parser.error("name the program with --snapstore")
     if not faulty_run.FAKETIME:
         parser.error("libfaketime is missing: run tools/setup test")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     began = time.monotonic()
     folder = tempfile.mkdtemp(prefix="snapstore-faults-")
     server_file = args.server or os.path.join(folder, "server")
@@ -118,6 +126,9 @@ def conclude(args, results, seconds):
     print("\n".join(lines))
     if bad:
         print("\nwrong: " + ", ".join(str(result["seed"]) for result in bad))
+        return 1
+    if len(results) < args.runs:
+        print(f"\nended early: {len(results)} of {args.runs} runs")
         return 1
     if args.runs == 1:
         return 0
