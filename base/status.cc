@@ -56,6 +56,8 @@ std::string_view StatusCodeName(StatusCode code) {
       return "Unsupported";
     case StatusCode::kPermissionDenied:
       return "PermissionDenied";
+    case StatusCode::kWrongKey:
+      return "WrongKey";
     case StatusCode::kThrottled:
       return "Throttled";
     case StatusCode::kTimeout:

@@ -152,6 +152,8 @@ def make_tools(args, chosen, folder):
     binary = os.path.abspath(args.snapstore)
     return [peers.Snapstore(folder, binary, args.snapstore_option),
             *(peers.Snapstore(folder, binary, options, name) for name, options in args.variant),
+            *([peers.EncryptedSnapstore(folder, binary, args.snapstore_option)]
+              if args.encrypted else []),
             *(peer(folder) for peer in chosen)]
 
 
@@ -174,6 +176,8 @@ def arguments():
         help="for 'snapstore snapshot'; write --snapstore-option=--threads=1")
     add("--variant", action="append", default=[], type=variant, metavar="NAME=OPTIONS",
         help="one more column, snapstore with these options (and not those above)")
+    add("--encrypted", action="store_true",
+        help="one more column, snapstore with an encrypted repository")
     add("--runs", type=int, default=5)
     add("--size-mib", type=int, default=3072, help="of image and tar; default %(default)s")
     add("--files", type=int, default=60_000, help="in the tree; default %(default)s")

@@ -94,6 +94,21 @@ class Snapstore(Tool):
         return other
 
 
+class EncryptedSnapstore(Snapstore):
+    """With an encrypted repository, opened by a key file: a password would add scrypt's time."""
+
+    def __init__(self, folder, binary, options=()):
+        super().__init__(folder, binary, options, "encrypted")
+
+    def env(self):
+        return {**super().env(), "SNAPSTORE_KEY_FILE": os.path.join(self.folder, "key")}
+
+    def init(self):
+        with open(self.env()["SNAPSTORE_KEY_FILE"], "wb") as file:
+            file.write(os.urandom(64))
+        self.run(self.binary, "init", "--quiet", "--encrypt")
+
+
 class Restic(Tool):
     name = "restic"
     PROGRAMS = ("restic",)

@@ -50,6 +50,7 @@ class RepositoryCheck {
 
   Status ListObjects();
   Status CheckConfig();
+  Status CheckKeys();
   Status CheckPacks();
   Status TakeVerdict(PackRecord* record, const PackVerdict& verdict);
   Status CheckSegments();
@@ -80,6 +81,7 @@ Result<CheckReport> RepositoryCheck::Run() {
   SNAP_ASSIGN_OR_RETURN(scratch_, CheckScratch::Open(folder, repository_.memory().index));
   SNAP_RETURN_IF_ERROR(ListObjects());
   SNAP_RETURN_IF_ERROR(CheckConfig());
+  SNAP_RETURN_IF_ERROR(CheckKeys());
   SNAP_RETURN_IF_ERROR(CheckPacks());
   SNAP_RETURN_IF_ERROR(CheckSegments());
   SNAP_RETURN_IF_ERROR(CheckSnapshots());
@@ -156,12 +158,32 @@ Status RepositoryCheck::CheckConfig() {
   if (damage.ok()) {
     const Result<RepositoryConfig> config = RepositoryConfig::Decode(bytes);
     damage = config.status();
-    if (config.ok() && config->id != repository_.config().id) {
+    if (config.ok() &&
+        (config->id != repository_.config().id || config->encrypted != repository_.encrypted())) {
       damage = Status::Corruption("configuration is another repository's");
+    }
+    if (damage.ok() && config->encrypted) {
+      damage = RepositoryConfig(*config).OpenSecrets(repository_.sealer());
     }
   }
   if (!damage.ok()) {
     problems_.Add(key.text(), damage.message() + "; without it nothing can be read");
+  }
+  return {};
+}
+
+Status RepositoryCheck::CheckKeys() {
+  if (!repository_.encrypted()) return {};
+  KeyRing ring(&store_, repository_.config().id);
+  SNAP_ASSIGN_OR_RETURN(const std::vector<StoredKey> keys, ring.Read());
+  for (const StoredKey& key : keys) {
+    bytes_read_ += key.object.size();
+    Status damage = key.damage;
+    if (damage.ok()) damage = key.slot->About(repository_.sealer()).status();
+    if (damage.ok()) continue;
+    if (!IsDamage(damage)) return damage;
+    problems_.Add(KeySlotKey(key.id).text(),
+                  damage.message() + "; whoever has only this key cannot open the repository");
   }
   return {};
 }
@@ -190,7 +212,8 @@ Status RepositoryCheck::CheckPacks() {
   const unsigned threads = repository_.memory().threads;
   std::vector<std::unique_ptr<PackScrubber>> scrubbers;
   for (unsigned i = 0; i < threads; ++i) {
-    scrubbers.push_back(std::make_unique<PackScrubber>(&store_, repository_.config().hash_secret));
+    scrubbers.push_back(std::make_unique<PackScrubber>(&store_, &repository_.sealer(),
+                                                       repository_.config().hash_secret));
   }
   const auto check_one = [&](size_t item, unsigned worker) -> Status {
     PackRecord& record = packs_[item];
@@ -244,7 +267,7 @@ Status RepositoryCheck::CheckSegment(const ObjectRecord& segment) {
   SNAP_ASSIGN_OR_RETURN(const Bytes bytes,
                         ReadObject(key, segment.size, kSegmentBytesMax, &damage));
   if (damage.ok()) {
-    damage = ParseSegment(segment.id, bytes, [&](const SegmentPack& pack) {
+    damage = ParseSegment(repository_.sealer(), segment.id, bytes, [&](const SegmentPack& pack) {
       return CheckSegmentPack(key.text(), pack);
     });
   }
@@ -265,7 +288,7 @@ Status RepositoryCheck::CheckSegmentPack(const std::string& key, const SegmentPa
 Status RepositoryCheck::CheckSnapshots() {
   // References are followed with the help of what was just found, never of the working index.
   const LocateFn locate = [this](const ChunkId& id) { return scratch_->chunks().Find(id); };
-  ChunkFetcher fetcher(&store_, repository_.config().hash_secret, locate,
+  ChunkFetcher fetcher(&store_, &repository_.sealer(), repository_.config().hash_secret, locate,
                        repository_.memory().frame_cache);
   ProgressReporter progress(observer_, "check snapshots");
   ReferenceWalk walk(
@@ -283,7 +306,8 @@ Status RepositoryCheck::CheckSnapshots() {
     SNAP_ASSIGN_OR_RETURN(const Bytes bytes,
                           ReadObject(key, object.size, kManifestBytesMax, &damage));
     if (damage.ok()) {
-      const Result<format::Manifest> manifest = DecodeManifest(object.id, bytes);
+      const Result<format::Manifest> manifest =
+          DecodeManifest(repository_.sealer(), object.id, bytes);
       damage = manifest.status();
       if (manifest.ok()) SNAP_RETURN_IF_ERROR(walk.Visit(object.id, *manifest));
     }

@@ -21,7 +21,8 @@ void Note(const Status& status, PackVerdict* verdict) {
 }  // namespace
 
 Result<PackVerdict> PackScrubber::CheckFooter(const PackPlace& place, uint64_t* bytes_read) {
-  Result<PackFooter> footer = ReadPackFooter(*store_, place.kind, place.id, place.size, bytes_read);
+  Result<PackFooter> footer =
+      ReadPackFooter(*store_, sealer_, place.kind, place.id, place.size, bytes_read);
   if (!footer.ok()) {
     if (!IsDamage(footer.status())) return footer.status();
     return CheckBytes(place, bytes_read);
@@ -45,7 +46,8 @@ Result<PackVerdict> PackScrubber::ReadBytes(const PackPlace& place, uint64_t* by
   buffer_begin_ = 0;
   fetched_ = 0;
   PackVerdict verdict;
-  Result<PackFooter> footer = ReadPackFooter(*store_, place.kind, place.id, place.size, &fetched_);
+  Result<PackFooter> footer =
+      ReadPackFooter(*store_, sealer_, place.kind, place.id, place.size, &fetched_);
   if (footer.ok()) {
     verdict.have_footer = true;
     verdict.listed = std::move(footer->chunks);
@@ -86,8 +88,11 @@ Status PackScrubber::Window(uint64_t begin, uint64_t end, ByteSpan* out) {
 
 Status PackScrubber::ReadAll(PackVerdict* verdict) {
   ByteSpan bytes;
-  SNAP_RETURN_IF_ERROR(Window(0, std::min<uint64_t>(kPackHeaderBytes, place_.size), &bytes));
-  Note(ParsePackHeader(bytes, place_.kind), verdict);
+  const uint64_t header_bytes = std::min<uint64_t>(PackHeaderBytes(sealer_), place_.size);
+  SNAP_RETURN_IF_ERROR(Window(0, header_bytes, &bytes));
+  const Result<Sealer::Salt> salt = ParsePackHeader(sealer_, bytes, place_.kind);
+  if (!salt.ok()) Note(salt.status(), verdict);
+  salt_ = salt.ok() ? *salt : Sealer::Salt();
   SNAP_RETURN_IF_ERROR(verdict->have_footer ? CheckListedFrames(verdict) : SalvageFrames(verdict));
   for (uint64_t at = buffer_begin_ + buffer_.size(); at < place_.size;
        at = buffer_begin_ + buffer_.size()) {
@@ -101,7 +106,7 @@ Status PackScrubber::ReadAll(PackVerdict* verdict) {
 
 Status PackScrubber::CheckListedFrames(PackVerdict* verdict) {
   const std::span<const PackChunk> all(verdict->listed);
-  uint64_t expected = kPackHeaderBytes;
+  uint64_t expected = PackHeaderBytes(sealer_);
   for (size_t begin = 0; begin < all.size();) {
     size_t end = begin + 1;
     while (end < all.size() && all[end].chunk_in_frame != 0) ++end;
@@ -122,10 +127,11 @@ Status PackScrubber::CheckFrame(std::span<const PackChunk> chunks, PackVerdict* 
   const std::string name = fmt::format("frame at offset {}", offset);
   ByteSpan stored;
   SNAP_RETURN_IF_ERROR(Window(offset, offset + chunks.front().frame_length, &stored));
-  if (Status status = decoder_.Decode(stored, &frame_); !status.ok()) {
+  if (Status status = decoder_.Decode({place_.kind, offset}, stored, &frame_); !status.ok()) {
     Note(status.WithContext(name), verdict);
     return {};
   }
+  Note(CheckSalt(stored).WithContext(name), verdict);
   if (frame_.chunk_count() != chunks.size()) {
     Note(Status::Corruption(name + " holds another number of chunks than the footer says"),
          verdict);
@@ -142,15 +148,20 @@ Status PackScrubber::CheckFrame(std::span<const PackChunk> chunks, PackVerdict* 
   return {};
 }
 
+Status PackScrubber::CheckSalt(ByteSpan stored) const {
+  if (!sealer_.encrypted() || FrameSalt(stored) == salt_) return {};
+  return Status::Corruption("it is another pack's");
+}
+
 Status PackScrubber::SalvageFrames(PackVerdict* verdict) {
-  uint64_t offset = kPackHeaderBytes;
+  uint64_t offset = PackHeaderBytes(sealer_);
   while (offset + kFrameHeaderBytes <= place_.size) {
     ByteSpan bytes;
     SNAP_RETURN_IF_ERROR(Window(offset, offset + kFrameHeaderBytes, &bytes));
     const uint64_t length = StoredFrameLength(bytes);
     if (length > kFrameStoredMax || offset + length > place_.size) return {};
     SNAP_RETURN_IF_ERROR(Window(offset, offset + length, &bytes));
-    if (!decoder_.Decode(bytes, &frame_).ok()) return {};
+    if (!decoder_.Decode({place_.kind, offset}, bytes, &frame_).ok()) return {};
     for (size_t i = 0; i < frame_.chunk_count(); ++i) {
       verdict->intact.push_back({ComputeChunkId(secret_, frame_.chunk(i)),
                                  static_cast<uint32_t>(offset), static_cast<uint32_t>(length),

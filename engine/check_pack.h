@@ -33,8 +33,9 @@ struct PackVerdict {
 
 class PackScrubber {
  public:
-  // `store` must outlive the scrubber.
-  PackScrubber(ObjectStore* store, const HashSecret& secret) : store_(store), secret_(secret) {}
+  // `store` and `sealer` must outlive the scrubber.
+  PackScrubber(ObjectStore* store, const Sealer* sealer, const HashSecret& secret)
+      : store_(store), sealer_(*sealer), secret_(secret), decoder_(sealer) {}
 
   // Both fail only when the store could not tell. `bytes_read` is raised by what was fetched.
   //
@@ -53,15 +54,19 @@ class PackScrubber {
   Status CheckListedFrames(PackVerdict* verdict);
   // Without a footer: frames describe themselves.
   Status SalvageFrames(PackVerdict* verdict);
+  // Corruption when a frame that was decoded is another pack's.
+  Status CheckSalt(ByteSpan stored) const;
   Status CheckFrame(std::span<const PackChunk> chunks, PackVerdict* verdict);
 
   ObjectStore* const store_;
+  const Sealer& sealer_;
   const HashSecret secret_;
   FrameDecoder decoder_;
   DecodedFrame frame_;
   Sha256 hash_;
 
   PackPlace place_;
+  Sealer::Salt salt_{};  // of the pack's header, if it could be read
   Bytes buffer_;
   uint64_t buffer_begin_ = 0;
   uint64_t fetched_ = 0;

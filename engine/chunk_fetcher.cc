@@ -14,9 +14,13 @@ constexpr uint64_t kGapMax = 64 << 10;
 
 }  // namespace
 
-ChunkFetcher::ChunkFetcher(ObjectStore* store, const HashSecret& secret, LocateFn locate,
-                           size_t cache_bytes)
-    : store_(store), secret_(secret), locate_(std::move(locate)), cache_bytes_max_(cache_bytes) {}
+ChunkFetcher::ChunkFetcher(ObjectStore* store, const Sealer* sealer, const HashSecret& secret,
+                           LocateFn locate, size_t cache_bytes)
+    : store_(store),
+      sealer_(sealer),
+      secret_(secret),
+      locate_(std::move(locate)),
+      cache_bytes_max_(cache_bytes) {}
 
 ChunkFetcher::~ChunkFetcher() = default;
 
@@ -107,7 +111,8 @@ Status ChunkFetcher::VisitFrame(PackKind kind, std::span<const StoredChunk> chun
                                 std::span<const size_t> order, ByteSpan stored,
                                 DecodedFrame* scratch, const VisitFn& visit,
                                 const FailedFn& failed) {
-  const bool decoded = !stored.empty() && Decode(stored, scratch).ok();
+  const FramePlace place{kind, chunks[order.front()].frame_offset};
+  const bool decoded = !stored.empty() && Decode(place, stored, scratch).ok();
   std::vector<FetchedChunk> fetched;
   fetched.reserve(order.size());
   std::vector<size_t> missed;
@@ -142,12 +147,12 @@ Result<ChunkFetcher::FramePtr> ChunkFetcher::Frame(PackKind kind, const PackId& 
   Status read = Fetch(kind, pack, offset, stored);
   if (read.Is(StatusCode::kNotFound)) {
     // Equal bytes are one chunk, so metadata may lie in a data pack and the other way round.
-    const PackKind other = kind == PackKind::kData ? PackKind::kMeta : PackKind::kData;
-    read = Fetch(other, pack, offset, stored);
+    kind = kind == PackKind::kData ? PackKind::kMeta : PackKind::kData;
+    read = Fetch(kind, pack, offset, stored);
   }
   SNAP_RETURN_IF_ERROR(read);
   auto frame = std::make_shared<DecodedFrame>();
-  SNAP_RETURN_IF_ERROR(Decode(stored, frame.get()));
+  SNAP_RETURN_IF_ERROR(Decode({kind, offset}, stored, frame.get()));
   Keep(key, frame);
   return FramePtr(std::move(frame));
 }
@@ -160,7 +165,7 @@ Status ChunkFetcher::Fetch(PackKind kind, const PackId& pack, uint32_t offset,
   return {};
 }
 
-Status ChunkFetcher::Decode(ByteSpan stored, DecodedFrame* out) {
+Status ChunkFetcher::Decode(const FramePlace& place, ByteSpan stored, DecodedFrame* out) {
   std::unique_ptr<FrameDecoder> decoder;
   {
     std::lock_guard lock(mutex_);
@@ -169,8 +174,8 @@ Status ChunkFetcher::Decode(ByteSpan stored, DecodedFrame* out) {
       decoders_.pop_back();
     }
   }
-  if (decoder == nullptr) decoder = std::make_unique<FrameDecoder>();
-  Status status = decoder->Decode(stored, out);
+  if (decoder == nullptr) decoder = std::make_unique<FrameDecoder>(sealer_);
+  Status status = decoder->Decode(place, stored, out);
   std::lock_guard lock(mutex_);
   decoders_.push_back(std::move(decoder));
   return status;

@@ -48,8 +48,10 @@ using LocateFn = std::function<Result<std::optional<ChunkLocation>>(const ChunkI
 
 class ChunkFetcher {
  public:
-  // `store` must outlive the fetcher. `cache_bytes` bounds decoded frames kept for later calls.
-  ChunkFetcher(ObjectStore* store, const HashSecret& secret, LocateFn locate, size_t cache_bytes);
+  // `store` and `sealer` must outlive the fetcher. `cache_bytes` bounds decoded frames kept for
+  // later calls.
+  ChunkFetcher(ObjectStore* store, const Sealer* sealer, const HashSecret& secret, LocateFn locate,
+               size_t cache_bytes);
   ~ChunkFetcher();
 
   // Appends the chunk's bytes to `out`.
@@ -71,7 +73,7 @@ class ChunkFetcher {
 
   Result<FramePtr> Frame(PackKind kind, const PackId& pack, uint32_t offset, uint32_t length);
   Status Fetch(PackKind kind, const PackId& pack, uint32_t offset, MutableByteSpan out);
-  Status Decode(ByteSpan stored, DecodedFrame* out);
+  Status Decode(const FramePlace& place, ByteSpan stored, DecodedFrame* out);
   Status Verify(const DecodedFrame& frame, const StoredChunk& chunk, ByteSpan* out) const;
   // Where the chunk is if not where the hint says; `cause` if nowhere.
   Result<FramePtr> Relocate(PackKind kind, StoredChunk* chunk, const Status& cause);
@@ -85,6 +87,7 @@ class ChunkFetcher {
   void Keep(const FrameKey& key, const FramePtr& frame);
 
   ObjectStore* const store_;
+  const Sealer* const sealer_;
   const HashSecret secret_;
   const LocateFn locate_;
   const size_t cache_bytes_max_;

@@ -18,6 +18,8 @@ ObjectKey ManifestKey(const Digest& id) {
   return ObjectKey(std::string(kManifestPrefix) + id.ToHex());
 }
 
+ObjectKey KeySlotKey(const Digest& id) { return ObjectKey(std::string(kKeyPrefix) + id.ToHex()); }
+
 Result<Digest> DigestOfKey(std::string_view key) {
   const size_t slash = key.rfind('/');
   return Digest::FromHex(slash == std::string_view::npos ? key : key.substr(slash + 1));

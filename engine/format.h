@@ -29,11 +29,13 @@ ObjectKey ConfigKey();
 ObjectKey PackKey(PackKind kind, const PackId& id);
 ObjectKey SegmentKey(const Digest& id);
 ObjectKey ManifestKey(const Digest& id);
+ObjectKey KeySlotKey(const Digest& id);
 inline constexpr std::string_view kConfigName = "config";
 inline constexpr std::string_view kDataPrefix = "data/";
 inline constexpr std::string_view kMetaPrefix = "meta/";
 inline constexpr std::string_view kSegmentPrefix = "index/";
 inline constexpr std::string_view kManifestPrefix = "snapshots/";
+inline constexpr std::string_view kKeyPrefix = "keys/";
 
 // The digest at the end of an object key; InvalidArgument for any other key.
 Result<Digest> DigestOfKey(std::string_view key);

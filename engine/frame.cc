@@ -20,12 +20,49 @@ enum class Codec : uint8_t { kRaw = 0, kZstd = 1 };
 
 // Header layout: codec u8, flags u8, chunk count u16, plain length u32, stored length u32,
 // magic u32, checksum u64.
+constexpr size_t kFlagsOffset = 1;
 constexpr size_t kStoredLengthOffset = 8;
 constexpr size_t kChecksumOffset = 16;
 
 uint64_t FrameChecksum(ByteSpan header, ByteSpan payload) {
   return XXH3_64bits_withSeed(payload.data(), payload.size(),
                               XXH3_64bits(header.data(), kChecksumOffset));
+}
+
+SealedKind KindOfFrame(PackKind kind) {
+  return kind == PackKind::kData ? SealedKind::kDataFrame : SealedKind::kMetaFrame;
+}
+
+// Everything that can be said of a stored frame without a key.
+Status CheckFrameHeader(const Sealer& sealer, ByteSpan stored) {
+  if (stored.size() < kFrameHeaderBytes) return Status::Corruption("frame is cut short");
+  const uint8_t* const header = stored.data();
+  const ByteSpan payload = stored.subspan(kFrameHeaderBytes);
+  const auto chunk_count = LoadLe<uint16_t>(header + 2);
+  const auto plain_length = LoadLe<uint32_t>(header + 4);
+  if (LoadLe<uint32_t>(header + 12) != kFrameMagic ||
+      LoadLe<uint32_t>(header + kStoredLengthOffset) != payload.size()) {
+    return Status::Corruption("not a frame");
+  }
+  if (LoadLe<uint64_t>(header + kChecksumOffset) != FrameChecksum(stored, payload)) {
+    return Status::Corruption("frame checksum does not match");
+  }
+  SNAP_RETURN_IF_ERROR(sealer.CheckFlags(header[kFlagsOffset], "frame"));
+  if (chunk_count == 0 || chunk_count > kFrameChunksMax || plain_length > kFramePlainMax ||
+      plain_length < size_t{chunk_count} * sizeof(uint32_t) ||
+      payload.size() < sealer.part_overhead()) {
+    return Status::Corruption("frame header is out of bounds");
+  }
+  return {};
+}
+
+// Puts the payload of a frame whose header was checked into `out`, which fits it.
+Status OpenPayload(const Sealer& sealer, const FramePlace& place, ByteSpan stored,
+                   MutableByteSpan out) {
+  return sealer
+      .OpenPart(KindOfFrame(place.kind), place.offset, stored.first(kChecksumOffset),
+                stored.subspan(kFrameHeaderBytes), out)
+      .WithContext("frame");
 }
 
 // Whether zstd is worth its time: its first level must save 3 % of samples from all over the frame.
@@ -88,7 +125,7 @@ Result<ByteSpan> FrameEncoder::Encode(PlainFrame* frame, int level) {
   if (codec == Codec::kRaw) std::memcpy(payload, plain.data(), plain.size());
 
   header[0] = static_cast<uint8_t>(codec);
-  header[1] = 0;
+  header[kFlagsOffset] = 0;
   StoreLe<uint16_t>(header + 2, static_cast<uint16_t>(frame->chunks.size()));
   StoreLe<uint32_t>(header + 4, static_cast<uint32_t>(plain.size()));
   StoreLe<uint32_t>(header + kStoredLengthOffset, static_cast<uint32_t>(stored));
@@ -102,57 +139,91 @@ uint64_t StoredFrameLength(ByteSpan header) {
   return uint64_t{LoadLe<uint32_t>(header.data() + kStoredLengthOffset)} + kFrameHeaderBytes;
 }
 
+void SealFrame(const Sealer& sealer, const Sealer::Salt& salt, const FramePlace& place,
+               ByteSpan frame, MutableByteSpan out) {
+  SNAP_CHECK(out.size() == frame.size() + Sealer::kPartOverhead);
+  uint8_t* const header = out.data();
+  const MutableByteSpan payload = out.subspan(kFrameHeaderBytes);
+  std::memcpy(header, frame.data(), kFrameHeaderBytes);
+  header[kFlagsOffset] = kFlagSealed;
+  StoreLe<uint32_t>(header + kStoredLengthOffset, static_cast<uint32_t>(payload.size()));
+  sealer.SealPart(KindOfFrame(place.kind), salt, place.offset, {header, kChecksumOffset},
+                  frame.subspan(kFrameHeaderBytes), payload);
+  StoreLe<uint64_t>(header + kChecksumOffset, FrameChecksum({header, kFrameHeaderBytes}, payload));
+}
+
+Result<Bytes> OpenFrame(const Sealer& sealer, const FramePlace& place, ByteSpan stored) {
+  SNAP_RETURN_IF_ERROR(CheckFrameHeader(sealer, stored));
+  if (!sealer.encrypted()) return Bytes(stored.begin(), stored.end());
+  Bytes out(stored.size() - Sealer::kPartOverhead);
+  const MutableByteSpan payload = MutableByteSpan(out).subspan(kFrameHeaderBytes);
+  SNAP_RETURN_IF_ERROR(OpenPayload(sealer, place, stored, payload));
+  std::memcpy(out.data(), stored.data(), kFrameHeaderBytes);
+  out[kFlagsOffset] = 0;
+  StoreLe<uint32_t>(out.data() + kStoredLengthOffset, static_cast<uint32_t>(payload.size()));
+  StoreLe<uint64_t>(out.data() + kChecksumOffset, FrameChecksum(out, payload));
+  return out;
+}
+
+Sealer::Salt FrameSalt(ByteSpan stored) {
+  Sealer::Salt salt;
+  SNAP_CHECK(stored.size() >= kFrameHeaderBytes + salt.size());
+  std::memcpy(salt.data(), stored.data() + kFrameHeaderBytes, salt.size());
+  return salt;
+}
+
 struct FrameDecoder::Context {
+  const Sealer* sealer;
   ZSTD_DCtx* zstd = ZSTD_createDCtx();
+  Bytes opened;  // a compressed payload; only ever grows
+
+  explicit Context(const Sealer* the_sealer) : sealer(the_sealer) {}
   ~Context() { ZSTD_freeDCtx(zstd); }
+  Status Unpack(const FramePlace& place, ByteSpan stored, MutableByteSpan out);
 };
 
-FrameDecoder::FrameDecoder() : context_(std::make_unique<Context>()) {
+// The plain bytes, table included, into `out`, which fits them.
+Status FrameDecoder::Context::Unpack(const FramePlace& place, ByteSpan stored,
+                                     MutableByteSpan out) {
+  const auto codec = static_cast<Codec>(stored[0]);
+  ByteSpan payload = stored.subspan(kFrameHeaderBytes);
+  const size_t payload_size = payload.size() - sealer->part_overhead();
+  if (codec == Codec::kRaw) {
+    if (payload_size != out.size()) return Status::Corruption("raw frame of wrong length");
+    if (sealer->encrypted()) return OpenPayload(*sealer, place, stored, out);
+    std::memcpy(out.data(), payload.data(), payload.size());
+    return {};
+  }
+  if (codec != Codec::kZstd) {
+    return Status::Unsupported(fmt::format("frame codec {} is newer than this program", stored[0]));
+  }
+  if (sealer->encrypted()) {
+    if (opened.size() < payload_size) opened.resize(payload_size);
+    const MutableByteSpan plain = MutableByteSpan(opened).first(payload_size);
+    SNAP_RETURN_IF_ERROR(OpenPayload(*sealer, place, stored, plain));
+    payload = plain;
+  }
+  const size_t got =
+      ZSTD_decompressDCtx(zstd, out.data(), out.size(), payload.data(), payload.size());
+  if (ZSTD_isError(got) != 0 || got != out.size()) {
+    return Status::Corruption("frame does not decompress");
+  }
+  return {};
+}
+
+FrameDecoder::FrameDecoder(const Sealer* sealer) : context_(std::make_unique<Context>(sealer)) {
   SNAP_CHECK(context_->zstd != nullptr);
 }
 
 FrameDecoder::~FrameDecoder() = default;
 
-Status FrameDecoder::Decode(ByteSpan stored, DecodedFrame* out) {
-  if (stored.size() < kFrameHeaderBytes) return Status::Corruption("frame is cut short");
-  const uint8_t* const header = stored.data();
-  const ByteSpan payload = stored.subspan(kFrameHeaderBytes);
-  const auto chunk_count = LoadLe<uint16_t>(header + 2);
-  const auto plain_length = LoadLe<uint32_t>(header + 4);
-  const auto stored_length = LoadLe<uint32_t>(header + kStoredLengthOffset);
-  if (LoadLe<uint32_t>(header + 12) != kFrameMagic || stored_length != payload.size()) {
-    return Status::Corruption("not a frame");
-  }
-  if (LoadLe<uint64_t>(header + kChecksumOffset) != FrameChecksum(stored, payload)) {
-    return Status::Corruption("frame checksum does not match");
-  }
-  if (header[1] != 0) {
-    return Status::Unsupported(
-        fmt::format("frame flags {} are newer than this program", header[1]));
-  }
+Status FrameDecoder::Decode(const FramePlace& place, ByteSpan stored, DecodedFrame* out) {
+  SNAP_RETURN_IF_ERROR(CheckFrameHeader(*context_->sealer, stored));
+  const auto chunk_count = LoadLe<uint16_t>(stored.data() + 2);
+  const auto plain_length = LoadLe<uint32_t>(stored.data() + 4);
   const size_t table_bytes = size_t{chunk_count} * sizeof(uint32_t);
-  if (chunk_count == 0 || chunk_count > kFrameChunksMax || plain_length > kFramePlainMax ||
-      plain_length < table_bytes) {
-    return Status::Corruption("frame header is out of bounds");
-  }
   out->data.resize(plain_length);
-  switch (static_cast<Codec>(header[0])) {
-    case Codec::kRaw:
-      if (payload.size() != plain_length) return Status::Corruption("raw frame of wrong length");
-      std::memcpy(out->data.data(), payload.data(), payload.size());
-      break;
-    case Codec::kZstd: {
-      const size_t got = ZSTD_decompressDCtx(context_->zstd, out->data.data(), out->data.size(),
-                                             payload.data(), payload.size());
-      if (ZSTD_isError(got) != 0 || got != plain_length) {
-        return Status::Corruption("frame does not decompress");
-      }
-      break;
-    }
-    default:
-      return Status::Unsupported(
-          fmt::format("frame codec {} is newer than this program", header[0]));
-  }
+  SNAP_RETURN_IF_ERROR(context_->Unpack(place, stored, out->data));
   const size_t data_bytes = plain_length - table_bytes;
   ByteReader table(ByteSpan(out->data).subspan(data_bytes));
   out->offsets.clear();

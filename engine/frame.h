@@ -2,7 +2,8 @@
 //
 // Small chunks deduplicate finely; compressing many of them together keeps the ratio of large ones.
 // A frame describes itself (docs/format.md, "Frame"): header, then the chunks' bytes and their
-// lengths, compressed with zstd or raw where that does not pay.
+// lengths, compressed with zstd or raw where that does not pay, and sealed for its place in a pack
+// if the repository is encrypted.
 //
 // Thread safety: FrameEncoder and FrameDecoder belong to one thread at a time (each owns a zstd
 // context); the rest are values.
@@ -15,6 +16,8 @@
 
 #include "base/bytes.h"
 #include "chunker/chunk_id.h"
+#include "engine/format.h"
+#include "engine/sealer.h"
 #include "snapstore/status.h"
 
 namespace snapstore {
@@ -39,8 +42,8 @@ class FrameEncoder {
   FrameEncoder(const FrameEncoder&) = delete;
   FrameEncoder& operator=(const FrameEncoder&) = delete;
 
-  // The stored form of `frame`, compressed at a zstd `level`; valid until the next call.
-  // `frame->data` is used as scratch. REQUIRES: at least one chunk.
+  // The stored form of `frame`, compressed at a zstd `level` and not sealed; valid until the next
+  // call. `frame->data` is used as scratch. REQUIRES: at least one chunk.
   Result<ByteSpan> Encode(PlainFrame* frame, int level);
 
  private:
@@ -51,6 +54,25 @@ class FrameEncoder {
 // What the header says of the length of the whole stored frame; not verified. REQUIRES:
 // kFrameHeaderBytes.
 uint64_t StoredFrameLength(ByteSpan header);
+
+// Where a frame lies.
+struct FramePlace {
+  PackKind kind = PackKind::kData;
+  uint64_t offset = 0;  // in its pack
+};
+
+// Seals a frame as an encoder gave it for a place in a pack with this salt: fills `out`, which is
+// Sealer::kPartOverhead longer and apart from it. REQUIRES: sealer.encrypted().
+void SealFrame(const Sealer& sealer, const Sealer::Salt& salt, const FramePlace& place,
+               ByteSpan frame, MutableByteSpan out);
+
+// The reverse, for a frame that is to be stored elsewhere: verified as Decode does, but not
+// unpacked. Of a repository that is not encrypted, the bytes as they are.
+Result<Bytes> OpenFrame(const Sealer& sealer, const FramePlace& place, ByteSpan stored);
+
+// The salt of a sealed frame, which is its pack's. REQUIRES: the stored frame of an encrypted
+// repository, verified.
+Sealer::Salt FrameSalt(ByteSpan stored);
 
 // A decoded frame.
 struct DecodedFrame {
@@ -66,14 +88,16 @@ struct DecodedFrame {
 
 class FrameDecoder {
  public:
-  FrameDecoder();
+  // `sealer` must outlive the decoder.
+  explicit FrameDecoder(const Sealer* sealer);
   ~FrameDecoder();
   FrameDecoder(const FrameDecoder&) = delete;
   FrameDecoder& operator=(const FrameDecoder&) = delete;
 
-  // Verifies the checksum of `stored` (exactly one frame) and unpacks it. Corruption if it is not
-  // what an encoder wrote. Chunk ids are not verified here.
-  Status Decode(ByteSpan stored, DecodedFrame* out);
+  // Verifies the checksum of `stored` (exactly one frame), opens and unpacks it. Corruption if it
+  // is not what an encoder wrote and a sealer sealed for this place. Chunk ids are not verified
+  // here.
+  Status Decode(const FramePlace& place, ByteSpan stored, DecodedFrame* out);
 
  private:
   struct Context;

@@ -10,6 +10,7 @@ namespace snapstore {
 namespace {
 
 constexpr std::string_view kManifestMagic = "SNAPMANI";
+constexpr size_t kManifestHeaderBytes = 16;
 
 Status AppendPackIds(ByteSpan bytes, std::vector<PackId>* out) {
   if (bytes.size() % sizeof(PackId::bytes) != 0) {
@@ -27,19 +28,21 @@ Status AppendPackIds(ByteSpan bytes, std::vector<PackId>* out) {
 
 }  // namespace
 
-Bytes EncodeManifest(const format::Manifest& manifest) {
+Bytes EncodeManifest(const Sealer& sealer, const format::Manifest& manifest) {
   Bytes out;
   ByteWriter writer(&out);
   writer.Raw(AsBytes(kManifestMagic));
   writer.U16(kFormatVersion);
-  writer.U16(0);
+  writer.U16(static_cast<uint16_t>(sealer.flags()));
   const std::string body = manifest.SerializeAsString();
-  writer.U32(static_cast<uint32_t>(body.size()));
-  writer.Raw(AsBytes(body));
+  const size_t overhead = sealer.encrypted() ? Sealer::kBoxOverhead : 0;
+  writer.U32(static_cast<uint32_t>(body.size() + overhead));
+  const Bytes sealed = sealer.SealBox(SealedKind::kManifest, out, AsBytes(body));
+  writer.Raw(sealed);
   return out;
 }
 
-Result<format::Manifest> DecodeManifest(const Digest& id, ByteSpan bytes) {
+Result<format::Manifest> DecodeManifest(const Sealer& sealer, const Digest& id, ByteSpan bytes) {
   if (Sha256::Of(bytes) != id) return Status::Corruption("manifest does not match its name");
   ByteReader reader(bytes);
   if (AsText(reader.Raw(kManifestMagic.size())) != kManifestMagic) {
@@ -48,14 +51,19 @@ Result<format::Manifest> DecodeManifest(const Digest& id, ByteSpan bytes) {
   const uint16_t version = reader.U16();
   const uint16_t flags = reader.U16();
   const uint32_t length = reader.U32();
-  if (version != kFormatVersion || flags != 0) {
+  if (!reader.ok()) return Status::Corruption("manifest is cut short");
+  if (version != kFormatVersion) {
     return Status::Unsupported(
         fmt::format("manifest version {} is newer than this program", version));
   }
+  SNAP_RETURN_IF_ERROR(sealer.CheckFlags(flags, "manifest"));
+  const ByteSpan stored = reader.Raw(length);
+  if (!reader.ok() || !reader.empty()) return Status::Corruption("manifest is inconsistent");
+  const Result<Bytes> body =
+      sealer.OpenBox(SealedKind::kManifest, bytes.first(kManifestHeaderBytes), stored);
+  if (!body.ok()) return body.status().WithContext("manifest");
   format::Manifest manifest;
-  const ByteSpan body = reader.Raw(length);
-  if (!reader.ok() || !reader.empty() ||
-      !manifest.ParseFromArray(body.data(), static_cast<int>(body.size()))) {
+  if (!manifest.ParseFromArray(body->data(), static_cast<int>(body->size()))) {
     return Status::Corruption("manifest is inconsistent");
   }
   return manifest;

@@ -10,14 +10,16 @@
 #include "engine/chunk_fetcher.h"
 #include "engine/format.pb.h"
 #include "engine/pack_table.h"
+#include "engine/sealer.h"
 #include "snapstore/repository.h"
 #include "snapstore/status.h"
 
 namespace snapstore {
 
-Bytes EncodeManifest(const format::Manifest& manifest);
+// Sealed if the repository is encrypted, with a nonce of its own each time.
+Bytes EncodeManifest(const Sealer& sealer, const format::Manifest& manifest);
 // Corruption unless `bytes` are the manifest named `id`.
-Result<format::Manifest> DecodeManifest(const Digest& id, ByteSpan bytes);
+Result<format::Manifest> DecodeManifest(const Sealer& sealer, const Digest& id, ByteSpan bytes);
 
 SnapshotInfo InfoFromManifest(const Digest& id, const format::Manifest& manifest);
 

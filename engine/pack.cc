@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/random.h"
 #include "base/status_macros.h"
 #include "engine/frame.h"
 #include "engine/reread.h"
@@ -22,17 +23,22 @@ struct Trailer {
   uint32_t footer_length = 0;
   PackKind kind = PackKind::kData;
 };
+constexpr size_t kChecksumBytes = sizeof(Trailer::footer_checksum);
+
+SealedKind KindOfFooter(PackKind kind) {
+  return kind == PackKind::kData ? SealedKind::kDataFooter : SealedKind::kMetaFooter;
+}
 
 // Layout: footer checksum u64, footer offset u32, footer length u32, version u16, kind u8,
-// flags u8, zero u32, magic.
-void AppendTrailer(const Trailer& trailer, Bytes* out) {
+// flags u8, zero u32, magic. All but the checksum is what a sealed footer is bound to.
+void AppendTrailer(const Trailer& trailer, uint32_t flags, Bytes* out) {
   ByteWriter writer(out);
   writer.U64(trailer.footer_checksum);
   writer.U32(trailer.footer_offset);
   writer.U32(trailer.footer_length);
   writer.U16(kFormatVersion);
   writer.U8(static_cast<uint8_t>(trailer.kind));
-  writer.U8(0);
+  writer.U8(static_cast<uint8_t>(flags));
   writer.U32(0);
   writer.Raw(AsBytes(kTrailerMagic));
 }
@@ -45,7 +51,7 @@ Result<PackKind> ParseKind(uint8_t kind) {
   return static_cast<PackKind>(kind);
 }
 
-Result<Trailer> ParseTrailer(ByteSpan bytes, uint64_t pack_size) {
+Result<Trailer> ParseTrailer(const Sealer& sealer, ByteSpan bytes, uint64_t pack_size) {
   SNAP_CHECK(bytes.size() == kPackTrailerBytes);
   ByteReader reader(bytes);
   Trailer trailer;
@@ -63,16 +69,30 @@ Result<Trailer> ParseTrailer(ByteSpan bytes, uint64_t pack_size) {
     return Status::Unsupported(fmt::format("pack version {} is newer than this program", version));
   }
   SNAP_ASSIGN_OR_RETURN(trailer.kind, ParseKind(kind));
-  if (flags != 0 || zero != 0 || trailer.footer_offset < kPackHeaderBytes ||
+  SNAP_RETURN_IF_ERROR(sealer.CheckFlags(flags, "pack"));
+  if (zero != 0 || trailer.footer_offset < PackHeaderBytes(sealer) ||
+      trailer.footer_length < sealer.part_overhead() ||
       uint64_t{trailer.footer_offset} + trailer.footer_length + kPackTrailerBytes != pack_size) {
     return Status::Corruption("pack trailer does not fit the pack");
   }
   return trailer;
 }
 
-Result<PackFooter> ParseFooter(const Trailer& trailer, ByteSpan footer) {
-  if (XXH3_64bits(footer.data(), footer.size()) != trailer.footer_checksum) {
+// `stored` and `end`: the footer and the trailer as they stand in the pack.
+Result<PackFooter> ParseFooter(const Sealer& sealer, const Trailer& trailer, ByteSpan stored,
+                               ByteSpan end) {
+  if (XXH3_64bits(stored.data(), stored.size()) != trailer.footer_checksum) {
     return Status::Corruption("pack footer checksum does not match");
+  }
+  ByteSpan footer = stored;
+  Bytes opened;
+  if (sealer.encrypted()) {
+    opened.resize(stored.size() - Sealer::kPartOverhead);
+    SNAP_RETURN_IF_ERROR(sealer
+                             .OpenPart(KindOfFooter(trailer.kind), trailer.footer_offset,
+                                       end.subspan(kChecksumBytes), stored, opened)
+                             .WithContext("pack footer"));
+    footer = opened;
   }
   ByteReader reader(footer);
   PackFooter out;
@@ -80,7 +100,7 @@ Result<PackFooter> ParseFooter(const Trailer& trailer, ByteSpan footer) {
   SNAP_ASSIGN_OR_RETURN(out.chunks, ParseFooterBody(&reader));
   if (!reader.empty()) return Status::Corruption("pack footer has bytes left over");
   for (const PackChunk& chunk : out.chunks) {
-    if (chunk.frame_offset < kPackHeaderBytes ||
+    if (chunk.frame_offset < PackHeaderBytes(sealer) ||
         uint64_t{chunk.frame_offset} + chunk.frame_length > trailer.footer_offset) {
       return Status::Corruption("pack footer names a frame outside the pack");
     }
@@ -88,10 +108,10 @@ Result<PackFooter> ParseFooter(const Trailer& trailer, ByteSpan footer) {
   return out;
 }
 
-Result<PackFooter> ReadFooterOnce(ObjectStore& store, PackKind kind, const PackId& id,
-                                  uint64_t size, uint64_t* bytes_read) {
+Result<PackFooter> ReadFooterOnce(ObjectStore& store, const Sealer& sealer, PackKind kind,
+                                  const PackId& id, uint64_t size, uint64_t* bytes_read) {
   constexpr uint64_t kFirstRead = 64 << 10;
-  if (size < kPackHeaderBytes + kPackTrailerBytes || size > kPackBytesMax) {
+  if (size < PackHeaderBytes(sealer) + kPackTrailerBytes || size > kPackBytesMax) {
     return Status::Corruption(fmt::format("pack of {} bytes", size));
   }
   const ObjectKey key = PackKey(kind, id);
@@ -99,7 +119,7 @@ Result<PackFooter> ReadFooterOnce(ObjectStore& store, PackKind kind, const PackI
   SNAP_RETURN_IF_ERROR(store.GetRange(key, size - tail.size(), tail));
   if (bytes_read != nullptr) *bytes_read += tail.size();
   SNAP_ASSIGN_OR_RETURN(const Trailer trailer,
-                        ParseTrailer(ByteSpan(tail).last(kPackTrailerBytes), size));
+                        ParseTrailer(sealer, ByteSpan(tail).last(kPackTrailerBytes), size));
   if (trailer.kind != kind) return Status::Corruption("pack is of another kind than its key says");
   const uint64_t needed = uint64_t{trailer.footer_length} + kPackTrailerBytes;
   if (needed > tail.size()) {
@@ -107,12 +127,14 @@ Result<PackFooter> ReadFooterOnce(ObjectStore& store, PackKind kind, const PackI
     SNAP_RETURN_IF_ERROR(store.GetRange(key, size - needed, tail));
     if (bytes_read != nullptr) *bytes_read += needed;
   }
-  return ParseFooter(trailer, ByteSpan(tail).last(needed).first(trailer.footer_length));
+  const ByteSpan end = ByteSpan(tail).last(needed);
+  return ParseFooter(sealer, trailer, end.first(trailer.footer_length),
+                     end.last(kPackTrailerBytes));
 }
 
 }  // namespace
 
-PackBuilder::PackBuilder(PackKind kind, Bytes storage) {
+PackBuilder::PackBuilder(const Sealer* sealer, PackKind kind, Bytes storage) : sealer_(sealer) {
   pack_.kind = kind;
   pack_.bytes = std::move(storage);
   pack_.bytes.clear();
@@ -120,22 +142,32 @@ PackBuilder::PackBuilder(PackKind kind, Bytes storage) {
   writer.Raw(AsBytes(kPackMagic));
   writer.U16(kFormatVersion);
   writer.U8(static_cast<uint8_t>(kind));
-  writer.U8(0);
+  writer.U8(static_cast<uint8_t>(sealer->flags()));
   writer.U32(0);
+  if (sealer->encrypted()) {
+    SecureRandom(salt_);
+    writer.Raw(salt_);
+  }
 }
 
-uint32_t PackBuilder::Append(ByteSpan frame, std::span<const ChunkId> chunks) {
-  SNAP_CHECK(pack_.bytes.size() + frame.size() < kPackBytesMax);
-  const auto offset = static_cast<uint32_t>(pack_.bytes.size());
-  const auto length = static_cast<uint32_t>(frame.size());
-  pack_.bytes.insert(pack_.bytes.end(), frame.begin(), frame.end());
+PackBuilder::Placed PackBuilder::Append(ByteSpan frame, std::span<const ChunkId> chunks) {
+  SNAP_CHECK(pack_.bytes.size() + frame.size() + Sealer::kPartOverhead < kPackBytesMax);
+  const Placed placed{static_cast<uint32_t>(pack_.bytes.size()),
+                      static_cast<uint32_t>(frame.size() + sealer_->part_overhead())};
+  if (sealer_->encrypted()) {
+    pack_.bytes.resize(pack_.bytes.size() + placed.length);
+    SealFrame(*sealer_, salt_, {pack_.kind, placed.offset}, frame,
+              MutableByteSpan(pack_.bytes).subspan(placed.offset));
+  } else {
+    pack_.bytes.insert(pack_.bytes.end(), frame.begin(), frame.end());
+  }
   uint16_t ordinal = 0;
   for (const ChunkId& id : chunks) {
-    pack_.chunks.push_back({id, offset, length, ordinal});
+    pack_.chunks.push_back({id, placed.offset, placed.length, ordinal});
     ++ordinal;
   }
   HashNew();
-  return offset;
+  return placed;
 }
 
 void PackBuilder::HashNew() {
@@ -145,14 +177,23 @@ void PackBuilder::HashNew() {
 
 SealedPack PackBuilder::Seal() && {
   SNAP_CHECK(!pack_.chunks.empty());
+  Bytes footer;
+  AppendFooterBody(pack_.chunks, &footer);
   Trailer trailer;
   trailer.kind = pack_.kind;
   trailer.footer_offset = static_cast<uint32_t>(pack_.bytes.size());
-  AppendFooterBody(pack_.chunks, &pack_.bytes);
-  const ByteSpan footer = ByteSpan(pack_.bytes).subspan(trailer.footer_offset);
-  trailer.footer_length = static_cast<uint32_t>(footer.size());
+  trailer.footer_length = static_cast<uint32_t>(footer.size() + sealer_->part_overhead());
+  if (sealer_->encrypted()) {
+    Bytes end;
+    AppendTrailer(trailer, sealer_->flags(), &end);
+    Bytes sealed(trailer.footer_length);
+    sealer_->SealPart(KindOfFooter(pack_.kind), salt_, trailer.footer_offset,
+                      ByteSpan(end).subspan(kChecksumBytes), footer, sealed);
+    footer = std::move(sealed);
+  }
   trailer.footer_checksum = XXH3_64bits(footer.data(), footer.size());
-  AppendTrailer(trailer, &pack_.bytes);
+  pack_.bytes.insert(pack_.bytes.end(), footer.begin(), footer.end());
+  AppendTrailer(trailer, sealer_->flags(), &pack_.bytes);
   HashNew();
   pack_.id = hash_.Finish();
   return std::move(pack_);
@@ -215,12 +256,13 @@ Result<std::vector<PackChunk>> ParseFooterBody(ByteReader* reader) {
   return chunks;
 }
 
-Result<PackFooter> ReadPackFooter(ObjectStore& store, PackKind kind, const PackId& id,
-                                  uint64_t size, uint64_t* bytes_read) {
-  return ReadAgainIfDamaged([&] { return ReadFooterOnce(store, kind, id, size, bytes_read); });
+Result<PackFooter> ReadPackFooter(ObjectStore& store, const Sealer& sealer, PackKind kind,
+                                  const PackId& id, uint64_t size, uint64_t* bytes_read) {
+  return ReadAgainIfDamaged(
+      [&] { return ReadFooterOnce(store, sealer, kind, id, size, bytes_read); });
 }
 
-Status ParsePackHeader(ByteSpan header, PackKind kind) {
+Result<Sealer::Salt> ParsePackHeader(const Sealer& sealer, ByteSpan header, PackKind kind) {
   ByteReader reader(header);
   if (AsText(reader.Raw(kPackMagic.size())) != kPackMagic) {
     return Status::Corruption("pack header is missing");
@@ -232,20 +274,32 @@ Status ParsePackHeader(ByteSpan header, PackKind kind) {
   if (version != kFormatVersion) {
     return Status::Unsupported(fmt::format("pack version {} is newer than this program", version));
   }
-  if (!reader.ok() || stored_kind != static_cast<uint8_t>(kind) || flags != 0 || zero != 0) {
+  SNAP_RETURN_IF_ERROR(sealer.CheckFlags(flags, "pack"));
+  Sealer::Salt salt{};
+  if (sealer.encrypted()) {
+    const ByteSpan bytes = reader.Raw(salt.size());
+    std::copy(bytes.begin(), bytes.end(), salt.begin());
+  }
+  if (!reader.ok() || stored_kind != static_cast<uint8_t>(kind) || zero != 0) {
     return Status::Corruption("pack header is inconsistent");
   }
-  return {};
+  return salt;
 }
 
-Result<PackFooter> ParsePack(ByteSpan pack) {
-  if (pack.size() < kPackHeaderBytes + kPackTrailerBytes) {
+Result<PackFooter> ParsePack(const Sealer& sealer, ByteSpan pack) {
+  const uint32_t header_bytes = PackHeaderBytes(sealer);
+  if (pack.size() < header_bytes + kPackTrailerBytes) {
     return Status::Corruption("pack is cut short");
   }
-  SNAP_ASSIGN_OR_RETURN(const Trailer trailer,
-                        ParseTrailer(pack.last(kPackTrailerBytes), pack.size()));
-  SNAP_RETURN_IF_ERROR(ParsePackHeader(pack.first(kPackHeaderBytes), trailer.kind));
-  return ParseFooter(trailer, pack.subspan(trailer.footer_offset, trailer.footer_length));
+  const ByteSpan end = pack.last(kPackTrailerBytes);
+  SNAP_ASSIGN_OR_RETURN(const Trailer trailer, ParseTrailer(sealer, end, pack.size()));
+  SNAP_ASSIGN_OR_RETURN(const Sealer::Salt salt,
+                        ParsePackHeader(sealer, pack.first(header_bytes), trailer.kind));
+  const ByteSpan footer = pack.subspan(trailer.footer_offset, trailer.footer_length);
+  if (sealer.encrypted() && !std::equal(salt.begin(), salt.end(), footer.begin())) {
+    return Status::Corruption("pack footer is another pack's");
+  }
+  return ParseFooter(sealer, trailer, footer, end);
 }
 
 }  // namespace snapstore

@@ -1,7 +1,8 @@
 // Pack: the unit of storage. Header, frames, footer (which frames and chunks), trailer.
 //
 // A pack describes itself: index and repair need nothing else. Its object is named by the SHA-256
-// of its bytes. docs/format.md, "Pack".
+// of its bytes. In an encrypted repository frames and footer are sealed, each for its place.
+// docs/format.md, "Pack".
 //
 // Thread safety: a PackBuilder belongs to one thread at a time.
 #ifndef SNAPSTORE_ENGINE_PACK_H_
@@ -14,13 +15,17 @@
 #include "base/bytes.h"
 #include "base/sha256.h"
 #include "engine/format.h"
+#include "engine/sealer.h"
 #include "index/chunk_index.h"
 #include "snapstore/status.h"
 
 namespace snapstore {
 
-inline constexpr uint32_t kPackHeaderBytes = 16;
 inline constexpr uint32_t kPackTrailerBytes = 32;
+// Of the header: the salt follows it in an encrypted repository. The first frame begins after it.
+inline uint32_t PackHeaderBytes(const Sealer& sealer) {
+  return 16 + (sealer.encrypted() ? uint32_t{Sealer::kSaltBytes} : 0);
+}
 
 // A finished pack, ready to be stored.
 struct SealedPack {
@@ -32,11 +37,15 @@ struct SealedPack {
 
 class PackBuilder {
  public:
-  // `storage` is memory to use again; its content is dropped.
-  explicit PackBuilder(PackKind kind, Bytes storage = {});
+  // `sealer` must outlive the builder. `storage` is memory to use again; its content is dropped.
+  PackBuilder(const Sealer* sealer, PackKind kind, Bytes storage = {});
 
-  // Appends one stored frame; returns its offset in the pack.
-  uint32_t Append(ByteSpan frame, std::span<const ChunkId> chunks);
+  struct Placed {
+    uint32_t offset = 0;  // in the pack
+    uint32_t length = 0;  // as stored
+  };
+  // Appends a frame as an encoder gave it, sealed if the repository is encrypted.
+  Placed Append(ByteSpan frame, std::span<const ChunkId> chunks);
   size_t size() const { return pack_.bytes.size(); }
   bool empty() const { return pack_.chunks.empty(); }
 
@@ -46,6 +55,8 @@ class PackBuilder {
  private:
   void HashNew();
 
+  const Sealer* const sealer_;
+  Sealer::Salt salt_{};
   SealedPack pack_;
   Sha256 hash_;
   size_t hashed_ = 0;
@@ -63,14 +74,15 @@ Result<std::vector<PackChunk>> ParseFooterBody(ByteReader* reader);
 
 // Reads trailer and footer of a stored pack: one ranged read for all but very large ones.
 // `size` is the object's; `bytes_read` (may be null) is raised by what was fetched.
-Result<PackFooter> ReadPackFooter(ObjectStore& store, PackKind kind, const PackId& id,
-                                  uint64_t size, uint64_t* bytes_read);
+Result<PackFooter> ReadPackFooter(ObjectStore& store, const Sealer& sealer, PackKind kind,
+                                  const PackId& id, uint64_t size, uint64_t* bytes_read);
 
-// Corruption unless `header` is the first kPackHeaderBytes of a pack of this kind.
-Status ParsePackHeader(ByteSpan header, PackKind kind);
+// The salt (zeros if the repository is not encrypted) from `header`, the first PackHeaderBytes() of
+// a pack. Corruption unless it is of this kind. Every frame of the pack has the same salt.
+Result<Sealer::Salt> ParsePackHeader(const Sealer& sealer, ByteSpan header, PackKind kind);
 
 // The footer of a pack that is in memory whole. Corruption unless all parts fit together.
-Result<PackFooter> ParsePack(ByteSpan pack);
+Result<PackFooter> ParsePack(const Sealer& sealer, ByteSpan pack);
 
 }  // namespace snapstore
 

@@ -31,9 +31,11 @@ ChunkRef PendingRef::Resolve() const {
   return ref;
 }
 
-PackWriter::PackWriter(ObjectStore* store, ChunkIndex* index, SegmentPublisher* publisher,
-                       PackTable* table, const PackWriterOptions& options)
+PackWriter::PackWriter(ObjectStore* store, const Sealer* sealer, ChunkIndex* index,
+                       SegmentPublisher* publisher, PackTable* table,
+                       const PackWriterOptions& options)
     : store_(store),
+      sealer_(sealer),
       index_(index),
       publisher_(publisher),
       table_(table),
@@ -185,12 +187,13 @@ Status PackWriter::PlaceFrame(FrameJob job, ByteSpan stored) {
     std::lock_guard lock(pack_mutex_);
     OpenPack& pack = pack_of(job.kind);
     if (pack.builder == nullptr) {
-      pack.builder = std::make_unique<PackBuilder>(job.kind, TakePackStorage());
+      pack.builder = std::make_unique<PackBuilder>(sealer_, job.kind, TakePackStorage());
       pack.ordinal = table_->Reserve();
     }
     slot.pack = pack.ordinal;
-    slot.offset = pack.builder->Append(stored, job.frame.plain.chunks);
-    slot.length = static_cast<uint32_t>(stored.size());
+    const PackBuilder::Placed placed = pack.builder->Append(stored, job.frame.plain.chunks);
+    slot.offset = placed.offset;
+    slot.length = placed.length;
     if (pack.builder->size() >= options_.pack_bytes) full = std::exchange(pack, OpenPack());
   }
   SNAP_RETURN_IF_ERROR(Seal(std::move(full)));

@@ -86,8 +86,8 @@ struct PackWriterStats {
 class PackWriter {
  public:
   // All pointers must outlive the writer.
-  PackWriter(ObjectStore* store, ChunkIndex* index, SegmentPublisher* publisher, PackTable* table,
-             const PackWriterOptions& options);
+  PackWriter(ObjectStore* store, const Sealer* sealer, ChunkIndex* index,
+             SegmentPublisher* publisher, PackTable* table, const PackWriterOptions& options);
   // Cancels what is not finished.
   ~PackWriter();
   PackWriter(const PackWriter&) = delete;
@@ -148,6 +148,7 @@ class PackWriter {
   Status error() const;
 
   ObjectStore* const store_;
+  const Sealer* const sealer_;
   ChunkIndex* const index_;
   SegmentPublisher* const publisher_;
   PackTable* const table_;
@@ -161,7 +162,7 @@ class PackWriter {
   std::vector<ChunkId> unknown_ids_;
   std::vector<std::optional<ChunkLocation>> found_;
 
-  std::mutex pack_mutex_;  // guards packs_; held while frames are appended and hashed
+  std::mutex pack_mutex_;  // guards packs_; held while frames are sealed, appended and hashed
   OpenPack packs_[2];
 
   mutable std::mutex mutex_;  // guards what follows; never held over work

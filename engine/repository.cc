@@ -7,7 +7,6 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "base/memory_limit.h"
 #include "base/network_file_system.h"
 #include "base/status_macros.h"
 #include "engine/manifest.h"
@@ -17,7 +16,6 @@
 #include "engine/reread.h"
 #include "engine/segment.h"
 #include "engine/segment_publisher.h"
-#include "uploader/open_store.h"
 
 namespace snapstore {
 namespace {
@@ -45,13 +43,6 @@ Result<std::string> CacheRoot(const RepositoryOptions& options) {
   return Status::InvalidArgument("no cache directory: set SNAPSTORE_CACHE_DIR or HOME");
 }
 
-Result<std::unique_ptr<ObjectStore>> OpenRepositoryStore(const RepositoryOptions& options,
-                                                         bool create) {
-  return OpenStore(
-      options.location,
-      {.create = create, .settings = options.store_settings, .cancelled = options.cancelled});
-}
-
 }  // namespace
 
 MemoryPlan MemoryPlan::For(uint64_t limit, unsigned threads, unsigned uploads) {
@@ -69,85 +60,14 @@ MemoryPlan MemoryPlan::For(uint64_t limit, unsigned threads, unsigned uploads) {
   return plan;
 }
 
-Status Repository::Init(const RepositoryOptions& options) {
-  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ObjectStore> store,
-                        OpenRepositoryStore(options, /*create=*/true));
-  return RepositoryImpl::InitStore(*store);
+OpenedKey RepositoryImpl::opened_key() const {
+  std::lock_guard lock(key_mutex_);
+  return opened_key_;
 }
 
-Result<std::unique_ptr<Repository>> Repository::Open(const RepositoryOptions& options) {
-  Result<std::unique_ptr<ObjectStore>> store = OpenRepositoryStore(options, /*create=*/false);
-  if (store.status().Is(StatusCode::kNotFound)) {
-    return Status::NotFound("no repository at " + options.location + ": " +
-                            store.status().message());
-  }
-  if (!store.ok()) return store.status();
-  SNAP_ASSIGN_OR_RETURN(std::unique_ptr<RepositoryImpl> repository,
-                        RepositoryImpl::OpenWithStore(std::move(*store), options));
-  return std::unique_ptr<Repository>(std::move(repository));
-}
-
-Status RepositoryImpl::InitStore(ObjectStore& store) {
-  const Result<Bytes> existing = store.Get(ConfigKey(), kConfigBytesMax);
-  if (existing.ok()) {
-    return Status::Conflict("there is a repository at " + store.Describe() + " already");
-  }
-  if (!existing.status().Is(StatusCode::kNotFound)) return existing.status();
-  // One object is enough to know that the place is in use.
-  bool empty = true;
-  Status listed = store.List("", [&](const ObjectInfo&) {
-    empty = false;
-    return Status::Cancelled("");
-  });
-  if (!listed.ok() && !listed.Is(StatusCode::kCancelled)) return listed;
-  if (!empty) {
-    return Status::InvalidArgument(store.Describe() + " is not empty and is no repository");
-  }
-  const Bytes config = RepositoryConfig::Generate().Encode();
-  const ByteSpan parts[] = {config};
-  SNAP_ASSIGN_OR_RETURN(const PutOutcome outcome, store.PutIfAbsent(ConfigKey(), parts));
-  if (outcome == PutOutcome::kExisted) {
-    // A server may have done what an earlier attempt asked for, and its answer was lost.
-    const Result<Bytes> there = store.Get(ConfigKey(), kConfigBytesMax);
-    if (there.ok() && *there == config) return {};
-    return Status::Conflict("somebody else made a repository at " + store.Describe());
-  }
-  return {};
-}
-
-Result<std::unique_ptr<RepositoryImpl>> RepositoryImpl::OpenWithStore(
-    std::unique_ptr<ObjectStore> store, const RepositoryOptions& options) {
-  const Result<Bytes> bytes = store->Get(ConfigKey(), kConfigBytesMax);
-  if (bytes.status().Is(StatusCode::kNotFound)) {
-    return Status::NotFound("no repository at " + store->Describe() +
-                            ": it has no object 'config'");
-  }
-  if (!bytes.ok()) return bytes.status();
-  Result<RepositoryConfig> config = RepositoryConfig::Decode(*bytes);
-  if (config.status().Is(StatusCode::kCorruption)) {
-    const Result<Bytes> again = store->Get(ConfigKey(), kConfigBytesMax);
-    if (!again.ok()) return again.status();
-    config = RepositoryConfig::Decode(*again);
-  }
-  if (!config.ok()) return config.status().WithContext(store->Describe());
-  return std::unique_ptr<RepositoryImpl>(new RepositoryImpl(std::move(store), *config, options));
-}
-
-RepositoryImpl::RepositoryImpl(std::unique_ptr<ObjectStore> store, const RepositoryConfig& config,
-                               const RepositoryOptions& options)
-    : store_(std::move(store)),
-      config_(config),
-      options_(options),
-      id_(HexEncode(config.id)),
-      location_(store_->Describe()),
-      memory_(MemoryPlan::For(EffectiveMemoryLimit(options.memory_limit), options.threads,
-                              store_->PutsAtOnce())) {
-  const LocateFn locate = [this](const ChunkId& id) -> Result<std::optional<ChunkLocation>> {
-    SNAP_ASSIGN_OR_RETURN(ChunkIndex * index, Index());
-    return index->Find(id);
-  };
-  fetcher_ = std::make_unique<ChunkFetcher>(store_.get(), config_.hash_secret, locate,
-                                            memory_.frame_cache);
+void RepositoryImpl::SetOpenedKey(const OpenedKey& key) {
+  std::lock_guard lock(key_mutex_);
+  opened_key_ = key;
 }
 
 Result<std::vector<Digest>> RepositoryImpl::ManifestIds() {
@@ -167,7 +87,7 @@ Result<format::Manifest> RepositoryImpl::LoadManifest(const Digest& id) {
     return Status::NotFound("no snapshot " + id.ToHex());
   }
   if (!bytes.ok()) return bytes.status().WithContext("snapshot " + id.ToHex());
-  Result<format::Manifest> manifest = DecodeManifest(id, *bytes);
+  Result<format::Manifest> manifest = DecodeManifest(sealer_, id, *bytes);
   if (!manifest.ok()) return manifest.status().WithContext("snapshot " + id.ToHex());
   return manifest;
 }
@@ -373,14 +293,15 @@ Status RepositoryImpl::ImportSegment(const Digest& segment, bool known_packs_onl
   const Result<Bytes> bytes = GetNamed(*store_, SegmentKey(segment), kSegmentBytesMax);
   if (!bytes.ok()) return bytes.status().WithContext(name);
   std::vector<PackId> published;
-  const Status parsed = ParseSegment(segment, *bytes, [&](const SegmentPack& pack) -> Status {
-    if (known_packs_only) {
-      SNAP_ASSIGN_OR_RETURN(const bool known, sink->HasPack(pack.id));
-      if (!known) return {};
-    }
-    published.push_back(pack.id);
-    return sink->AddPack(pack.id, pack.chunks, /*published=*/true);
-  });
+  const Status parsed =
+      ParseSegment(sealer_, segment, *bytes, [&](const SegmentPack& pack) -> Status {
+        if (known_packs_only) {
+          SNAP_ASSIGN_OR_RETURN(const bool known, sink->HasPack(pack.id));
+          if (!known) return {};
+        }
+        published.push_back(pack.id);
+        return sink->AddPack(pack.id, pack.chunks, /*published=*/true);
+      });
   SNAP_RETURN_IF_ERROR(parsed.WithContext(name));
   SNAP_RETURN_IF_ERROR(sink->MarkPublished(published));
   return sink->AddSegment(segment);
@@ -405,7 +326,7 @@ Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
     SNAP_RETURN_IF_ERROR(progress.Poll());
     progress.AddItems(1);
     const Result<PackFooter> footer =
-        ReadPackFooter(*store_, place.first, id, place.second, nullptr);
+        ReadPackFooter(*store_, sealer_, place.first, id, place.second, nullptr);
     if (footer.ok()) {
       SNAP_RETURN_IF_ERROR(load->AddPack(id, footer->chunks, /*published=*/false));
     } else if (footer.status().Is(StatusCode::kCorruption)) {
@@ -426,8 +347,8 @@ Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
     }
   }
   SNAP_RETURN_IF_ERROR(CommitLoad(load.get(), observer));
-  SegmentPublisher publisher(store_.get(), index_.get());
-  SNAP_RETURN_IF_ERROR(PublishLeftovers(*store_, *index_, &publisher));
+  SegmentPublisher publisher(store_.get(), &sealer_, index_.get());
+  SNAP_RETURN_IF_ERROR(PublishLeftovers(*store_, sealer_, *index_, &publisher));
   SNAP_RETURN_IF_ERROR(publisher.Finish());
   synced_ = true;
   return packs.size();

@@ -14,8 +14,10 @@
 #include "engine/chunk_fetcher.h"
 #include "engine/config.h"
 #include "engine/format.pb.h"
+#include "engine/key_ring.h"
 #include "engine/node_tree.h"
 #include "engine/pack_table.h"
+#include "engine/sealer.h"
 #include "index/chunk_index.h"
 #include "snapstore/repository.h"
 #include "uploader/object_store.h"
@@ -47,7 +49,8 @@ struct OpenedSnapshot {
 class RepositoryImpl final : public Repository {
  public:
   // For tests: any store, with its own cache folder.
-  static Status InitStore(ObjectStore& store);
+  static Status InitStore(ObjectStore& store, const RepositoryOptions& options = {},
+                          const InitOptions& init = {}, const ScryptCost& cost = {});
   static Result<std::unique_ptr<RepositoryImpl>> OpenWithStore(std::unique_ptr<ObjectStore> store,
                                                                const RepositoryOptions& options);
   // Every Repository is a RepositoryImpl.
@@ -58,6 +61,7 @@ class RepositoryImpl final : public Repository {
   const std::string& id() const override { return id_; }
   const std::string& location() const override { return location_; }
   const RepositoryOptions& options() const override { return options_; }
+  bool encrypted() const override { return sealer_.encrypted(); }
   Result<std::vector<SnapshotInfo>> ListSnapshots(Observer* observer, uint64_t* damaged) override;
   Result<std::string> ResolveSnapshot(std::string_view reference) override;
   Result<SnapshotInfo> GetSnapshot(const std::string& id) override;
@@ -65,6 +69,10 @@ class RepositoryImpl final : public Repository {
 
   ObjectStore& store() { return *store_; }
   const RepositoryConfig& config() const { return config_; }
+  const Sealer& sealer() const { return sealer_; }
+  // Of an encrypted repository: the key that opened it, or that took that one's place.
+  OpenedKey opened_key() const;
+  void SetOpenedKey(const OpenedKey& key);
   const MemoryPlan& memory() const { return memory_; }
   ChunkFetcher& fetcher() { return *fetcher_; }
 
@@ -82,7 +90,7 @@ class RepositoryImpl final : public Repository {
 
  private:
   RepositoryImpl(std::unique_ptr<ObjectStore> store, const RepositoryConfig& config,
-                 const RepositoryOptions& options);
+                 const OpenedKey& key, const RepositoryOptions& options);
 
   Result<format::Manifest> LoadManifest(const Digest& id);
   Status OpenIndexLocked();
@@ -97,11 +105,15 @@ class RepositoryImpl final : public Repository {
 
   const std::unique_ptr<ObjectStore> store_;
   const RepositoryConfig config_;
+  const Sealer sealer_;
   const RepositoryOptions options_;
   const std::string id_;
   const std::string location_;
   const MemoryPlan memory_;
   std::unique_ptr<ChunkFetcher> fetcher_;
+
+  mutable std::mutex key_mutex_;
+  OpenedKey opened_key_;
 
   std::mutex index_mutex_;
   std::string index_path_;

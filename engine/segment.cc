@@ -12,7 +12,9 @@ namespace snapstore {
 namespace {
 
 constexpr std::string_view kSegmentMagic = "SNAPSIDX";
+constexpr size_t kSegmentFlagsOffset = 10;
 constexpr size_t kPackCountOffset = 12;
+constexpr size_t kSegmentHeaderBytes = 16;
 
 }  // namespace
 
@@ -32,12 +34,19 @@ void SegmentBuilder::Add(PackKind kind, const PackId& id, std::span<const PackCh
   ++pack_count_;
 }
 
-Bytes SegmentBuilder::Finish() && {
+Bytes SegmentBuilder::Finish(const Sealer& sealer) && {
   StoreLe<uint32_t>(bytes_.data() + kPackCountOffset, pack_count_);
+  if (!sealer.encrypted()) return std::move(bytes_);
+  StoreLe<uint16_t>(bytes_.data() + kSegmentFlagsOffset, static_cast<uint16_t>(sealer.flags()));
+  const ByteSpan header = ByteSpan(bytes_).first(kSegmentHeaderBytes);
+  const Bytes body =
+      sealer.SealBox(SealedKind::kSegment, header, ByteSpan(bytes_).subspan(kSegmentHeaderBytes));
+  bytes_.resize(kSegmentHeaderBytes);
+  bytes_.insert(bytes_.end(), body.begin(), body.end());
   return std::move(bytes_);
 }
 
-Status ParseSegment(const Digest& id, ByteSpan bytes,
+Status ParseSegment(const Sealer& sealer, const Digest& id, ByteSpan bytes,
                     const std::function<Status(const SegmentPack&)>& visit) {
   if (Sha256::Of(bytes) != id) {
     return Status::Corruption("index segment does not match its name");
@@ -50,9 +59,18 @@ Status ParseSegment(const Digest& id, ByteSpan bytes,
   const uint16_t flags = reader.U16();
   const uint32_t pack_count = reader.U32();
   if (!reader.ok()) return Status::Corruption("index segment is cut short");
-  if (version != kFormatVersion || flags != 0) {
+  if (version != kFormatVersion) {
     return Status::Unsupported(
         fmt::format("index segment version {} is newer than this program", version));
+  }
+  SNAP_RETURN_IF_ERROR(sealer.CheckFlags(flags, "index segment"));
+  Bytes opened;
+  if (sealer.encrypted()) {
+    Result<Bytes> body = sealer.OpenBox(SealedKind::kSegment, bytes.first(kSegmentHeaderBytes),
+                                        bytes.subspan(kSegmentHeaderBytes));
+    if (!body.ok()) return body.status().WithContext("index segment");
+    opened = std::move(*body);
+    reader = ByteReader(opened);
   }
   for (uint32_t i = 0; i < pack_count; ++i) {
     SegmentPack pack;

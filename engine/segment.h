@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "engine/format.h"
+#include "engine/sealer.h"
 #include "index/chunk_index.h"
 #include "snapstore/status.h"
 
@@ -23,8 +24,8 @@ class SegmentBuilder {
   void Add(PackKind kind, const PackId& id, std::span<const PackChunk> chunks);
   size_t size() const { return bytes_.size(); }
   size_t pack_count() const { return pack_count_; }
-  // The encoding; the builder is spent.
-  Bytes Finish() &&;
+  // The object; the builder is spent.
+  Bytes Finish(const Sealer& sealer) &&;
 
  private:
   Bytes bytes_;
@@ -37,9 +38,9 @@ struct SegmentPack {
   std::vector<PackChunk> chunks;
 };
 
-// Calls `visit` for each pack of an encoded segment. Corruption, before any call, when the bytes
-// are not the segment named `id`.
-Status ParseSegment(const Digest& id, ByteSpan bytes,
+// Calls `visit` for each pack of a segment. Corruption, before any call, when the bytes are not the
+// segment named `id`.
+Status ParseSegment(const Sealer& sealer, const Digest& id, ByteSpan bytes,
                     const std::function<Status(const SegmentPack&)>& visit);
 
 }  // namespace snapstore

@@ -25,7 +25,7 @@ Status SegmentPublisher::Finish() {
 
 Status SegmentPublisher::PublishLocked() {
   if (!builder_.has_value()) return {};
-  const Bytes bytes = std::move(*builder_).Finish();
+  const Bytes bytes = std::move(*builder_).Finish(*sealer_);
   builder_.reset();
   const Digest id = Sha256::Of(bytes);
   const ByteSpan parts[] = {bytes};
@@ -39,7 +39,8 @@ Status SegmentPublisher::PublishLocked() {
   return {};
 }
 
-Status PublishLeftovers(ObjectStore& store, ChunkIndex& index, SegmentPublisher* publisher) {
+Status PublishLeftovers(ObjectStore& store, const Sealer& sealer, ChunkIndex& index,
+                        SegmentPublisher* publisher) {
   std::vector<PackId> leftovers;
   SNAP_RETURN_IF_ERROR(index.ForEachPack([&](const PackId& id, bool published) {
     if (!published) leftovers.push_back(id);
@@ -54,7 +55,8 @@ Status PublishLeftovers(ObjectStore& store, ChunkIndex& index, SegmentPublisher*
     }
     const std::string name = "pack " + id.ToHex();
     if (!object.ok()) return object.status().WithContext(name);
-    const Result<PackFooter> footer = ReadPackFooter(store, kind, id, object->size, nullptr);
+    const Result<PackFooter> footer =
+        ReadPackFooter(store, sealer, kind, id, object->size, nullptr);
     if (!footer.ok()) return footer.status().WithContext(name);
     SNAP_RETURN_IF_ERROR(publisher->Add(kind, id, footer->chunks));
   }

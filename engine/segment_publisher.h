@@ -16,8 +16,9 @@ namespace snapstore {
 
 class SegmentPublisher {
  public:
-  // Both must outlive the publisher.
-  SegmentPublisher(ObjectStore* store, ChunkIndex* index) : store_(store), index_(index) {}
+  // All must outlive the publisher.
+  SegmentPublisher(ObjectStore* store, const Sealer* sealer, ChunkIndex* index)
+      : store_(store), sealer_(sealer), index_(index) {}
 
   // REQUIRES: the pack is durable. Large segments are published as they fill up.
   Status Add(PackKind kind, const PackId& id, std::span<const PackChunk> chunks);
@@ -31,6 +32,7 @@ class SegmentPublisher {
   Status PublishLocked();
 
   ObjectStore* const store_;
+  const Sealer* const sealer_;
   ChunkIndex* const index_;
   mutable std::mutex mutex_;
   std::optional<SegmentBuilder> builder_;
@@ -41,7 +43,8 @@ class SegmentPublisher {
 
 // Adds every durable pack of the index that no segment lists: left by a writer that died between
 // storing its packs and committing.
-Status PublishLeftovers(ObjectStore& store, ChunkIndex& index, SegmentPublisher* publisher);
+Status PublishLeftovers(ObjectStore& store, const Sealer& sealer, ChunkIndex& index,
+                        SegmentPublisher* publisher);
 
 }  // namespace snapstore
 

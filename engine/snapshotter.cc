@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/check.h"
+#include "base/host_name.h"
 #include "base/random.h"
 #include "base/status_macros.h"
 #include "engine/manifest.h"
@@ -20,12 +21,6 @@ constexpr size_t kReadBufferBytes = 1 << 20;
 constexpr size_t kReadBuffersMin = 8;
 // The buffers that events carry are bounded by their pool, the entries by this.
 constexpr size_t kEventQueue = 64;
-constexpr size_t kHostNameMax = 256;
-
-std::string HostName() {
-  std::array<char, kHostNameMax> name{};
-  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
-}
 
 std::string UserName() {
   std::array<char, 4096> buffer{};
@@ -100,14 +95,16 @@ Status Snapshotter::Prepare() {
   table_ = std::make_unique<PackTable>(parent_.has_value() ? parent_->packs->Copy()
                                                            : std::vector<PackId>());
   SNAP_ASSIGN_OR_RETURN(cut_rules_, CutRules::Create(repository_->config().chunker_seed));
-  publisher_ = std::make_unique<SegmentPublisher>(&repository_->store(), index);
-  SNAP_RETURN_IF_ERROR(PublishLeftovers(repository_->store(), *index, publisher_.get()));
+  publisher_ =
+      std::make_unique<SegmentPublisher>(&repository_->store(), &repository_->sealer(), index);
+  SNAP_RETURN_IF_ERROR(
+      PublishLeftovers(repository_->store(), repository_->sealer(), *index, publisher_.get()));
   const PackWriterOptions options{.threads = repository_->memory().threads,
                                   .compression_level = request_->compression_level,
                                   .pack_bytes = repository_->memory().pack,
                                   .uploads = repository_->memory().uploads};
-  packs_ = std::make_unique<PackWriter>(&repository_->store(), index, publisher_.get(),
-                                        table_.get(), options);
+  packs_ = std::make_unique<PackWriter>(&repository_->store(), &repository_->sealer(), index,
+                                        publisher_.get(), table_.get(), options);
   entries_ = std::make_unique<EntryListWriter>(packs_.get(), &repository_->config().hash_secret);
   progress_ = std::make_unique<ProgressReporter>(observer_, "snapshot");
   return {};
@@ -337,9 +334,9 @@ Status Snapshotter::Commit() {
 
   // The manifest's own size is part of what it says; a second encoding settles it.
   FillStatistics(manifest_.mutable_statistics(), 0);
-  const uint64_t manifest_bytes = EncodeManifest(manifest_).size();
+  const uint64_t manifest_bytes = EncodeManifest(repository_->sealer(), manifest_).size();
   FillStatistics(manifest_.mutable_statistics(), manifest_bytes);
-  const Bytes bytes = EncodeManifest(manifest_);
+  const Bytes bytes = EncodeManifest(repository_->sealer(), manifest_);
   const Digest id = Sha256::Of(bytes);
   const ByteSpan parts[] = {bytes};
   // From here on the snapshot exists.

@@ -16,10 +16,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "snapstore/credential.h"
 #include "snapstore/observer.h"
 #include "snapstore/status.h"
 
@@ -32,10 +34,10 @@ struct RepositoryOptions {
   // "/path", "file:///path", "efs://fs-0123abcd/prefix" (found among the mounts or below
   // SNAPSTORE_EFS_ROOT), "s3://bucket/prefix" (credentials, region and endpoint from AWS's own
   // variables and files).
-  std::string location;
+  std::string location = {};
   // Where the chunk index lives; empty: SNAPSTORE_CACHE_DIR, else XDG_CACHE_HOME/snapstore, else
   // ~/.cache/snapstore.
-  std::string cache_dir;
+  std::string cache_dir = {};
   // Bytes for queues, buffers, compression contexts and the index together. Lowered to three
   // quarters of the cgroup's limit if that is smaller. At least 64 MiB.
   uint64_t memory_limit = 512ull << 20;
@@ -45,6 +47,17 @@ struct RepositoryOptions {
   std::map<std::string, std::string> store_settings = {};
   // Polled, from any thread, while a store waits for a server; once true, calls end with Cancelled.
   std::function<bool()> cancelled = nullptr;
+  // Opens an encrypted repository. Given for one that is not encrypted, it is refused: nobody shall
+  // believe in a secrecy that there is not.
+  std::optional<Credential> credential = std::nullopt;
+  // Asked at most once, when a credential is needed and none was given; null: the call fails.
+  std::function<Result<Credential>()> ask_credential = nullptr;
+};
+
+// What Init makes.
+struct InitOptions {
+  bool encrypt = false;        // with the credential of the repository's options
+  std::string key_label = {};  // of its first key
 };
 
 // What `list` shows of a snapshot.
@@ -71,17 +84,20 @@ struct SnapshotInfo {
 class Repository {
  public:
   // Makes a new repository. Conflict when there is one already; InvalidArgument when the place is
-  // not empty and is no repository.
-  static Status Init(const RepositoryOptions& options);
+  // not empty and is no repository, or when a credential is given without `encrypt`; WrongKey when
+  // it lacks.
+  static Status Init(const RepositoryOptions& options, const InitOptions& init = {});
 
-  // NotFound: no repository there. Corruption: its configuration is damaged.
+  // NotFound: no repository there. Corruption: its configuration is damaged. WrongKey: the
+  // credential is wrong, missing, or given for a repository that is not encrypted.
   static Result<std::unique_ptr<Repository>> Open(const RepositoryOptions& options);
 
   virtual ~Repository() = default;
 
-  virtual const std::string& id() const = 0;        // 32 hex digits
-  virtual const std::string& location() const = 0;  // for people
-  virtual const RepositoryOptions& options() const = 0;
+  virtual const std::string& id() const = 0;             // 32 hex digits
+  virtual const std::string& location() const = 0;       // for people
+  virtual const RepositoryOptions& options() const = 0;  // without the credential
+  virtual bool encrypted() const = 0;
 
   // All snapshots, oldest first. A damaged manifest is reported to `observer` (may be null) as a
   // warning and counted in `damaged` (may be null).

@@ -29,6 +29,8 @@ enum class StatusCode {
   // The platform or the peer cannot do this.
   kUnsupported,
   kPermissionDenied,
+  // A password or key is wrong, missing, or given where none is needed.
+  kWrongKey,
   // The peer asks to be left alone for a while; retry later.
   kThrottled,
   kTimeout,
@@ -62,6 +64,7 @@ class [[nodiscard]] Status {
   static Status PermissionDenied(std::string m) {
     return {StatusCode::kPermissionDenied, std::move(m)};
   }
+  static Status WrongKey(std::string m) { return {StatusCode::kWrongKey, std::move(m)}; }
   static Status Throttled(std::string m) { return {StatusCode::kThrottled, std::move(m)}; }
   static Status Timeout(std::string m) { return {StatusCode::kTimeout, std::move(m)}; }
   static Status Cancelled(std::string m) { return {StatusCode::kCancelled, std::move(m)}; }

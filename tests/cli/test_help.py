@@ -9,7 +9,7 @@ import unittest
 import harness
 
 COMMANDS = ["init", "snapshot", "list", "show", "ls", "diff", "restore", "dump", "check", "stats",
-            "repair", "bench", "version"]
+            "repair", "key", "bench", "version"]
 
 
 class Help(harness.CliTest):

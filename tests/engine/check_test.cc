@@ -16,10 +16,14 @@
 namespace snapstore {
 namespace {
 
-std::vector<PackChunk> ChunksOf(const Bytes& pack) { return ParsePack(pack)->chunks; }
-
 class CheckTest : public EngineFixture {
  protected:
+  explicit CheckTest(bool encrypt = false)
+      : EngineFixture(std::filesystem::temp_directory_path(), encrypt) {}
+
+  std::vector<PackChunk> ChunksOf(const Bytes& pack) {
+    return ParsePack(repository().sealer(), pack)->chunks;
+  }
   CheckReport CheckStructure() { return Check({}); }
   CheckReport CheckAll() { return Check({.read_data = true}); }
   static const CheckProblem* Find(const CheckReport& report, const std::string& object) {
@@ -59,7 +63,15 @@ class CheckTest : public EngineFixture {
   std::string second_;
 };
 
-TEST_F(CheckTest, WholeRepositoryHasNoProblems) {
+// Each once plain, once encrypted.
+class CheckEachTest : public CheckTest, public testing::WithParamInterface<bool> {
+ protected:
+  CheckEachTest() : CheckTest(GetParam()) {}
+};
+INSTANTIATE_TEST_SUITE_P(Repository, CheckEachTest, testing::Bool(),
+                         [](const auto& chosen) { return chosen.param ? "Encrypted" : "Plain"; });
+
+TEST_P(CheckEachTest, WholeRepositoryHasNoProblems) {
   EXPECT_EQ(Describe(CheckAll()), "");  // empty
   MakeSmallRepository();
   WriteSource("large",
@@ -84,7 +96,7 @@ TEST_F(CheckTest, ForeignObjectsAndUnusedPacksAreNoProblem) {
   Put("snapshots/readme", Bytes{1});
   Put("index/0123", Bytes{1});
   // A writer that died before its commit leaves packs without segment or manifest.
-  PackBuilder builder(PackKind::kData);
+  PackBuilder builder(&repository().sealer(), PackKind::kData);
   PlainFrame frame{Bytes(100, 7), {}};
   frame.chunks.push_back(ComputeChunkId(repository().config().hash_secret, frame.data));
   FrameEncoder encoder;
@@ -95,7 +107,7 @@ TEST_F(CheckTest, ForeignObjectsAndUnusedPacksAreNoProblem) {
 }
 
 // Invariant 5 depends on it: no flip of a stored byte goes unnoticed.
-TEST_F(CheckTest, CheckFindsEveryFlippedByte) {
+TEST_P(CheckEachTest, CheckFindsEveryFlippedByte) {
   MakeSmallRepository();
   const uint64_t seed = std::random_device()();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -118,13 +130,13 @@ TEST_F(CheckTest, CheckFindsEveryFlippedByte) {
 }
 
 // Without sampling, where no index is needed: the other objects are in their own tests.
-TEST_F(CheckTest, ScrubFindsEveryFlippedByteOfEveryPack) {
+TEST_P(CheckEachTest, ScrubFindsEveryFlippedByteOfEveryPack) {
   MakeSmallRepository();
   for (const auto& [key, bytes] : Objects()) {
     if (!key.starts_with("data/") && !key.starts_with("meta/")) continue;
     const PackPlace place{key.starts_with("data/") ? PackKind::kData : PackKind::kMeta,
                           *DigestOfKey(key), bytes.size()};
-    PackScrubber scrubber(store_.get(), repository().config().hash_secret);
+    PackScrubber scrubber(store_.get(), &repository().sealer(), repository().config().hash_secret);
     uint64_t bytes_read = 0;
     for (size_t i = 0; i < bytes.size(); ++i) {
       Bytes damaged = bytes;
@@ -140,7 +152,7 @@ TEST_F(CheckTest, ScrubFindsEveryFlippedByteOfEveryPack) {
   }
 }
 
-TEST_F(CheckTest, TruncatedAndEmptyObjectsAreFound) {
+TEST_P(CheckEachTest, TruncatedAndEmptyObjectsAreFound) {
   MakeSmallRepository();
   for (const auto& [key, bytes] : Objects()) {
     for (const size_t size : {size_t{0}, size_t{1}, bytes.size() / 2, bytes.size() - 1}) {
@@ -154,13 +166,13 @@ TEST_F(CheckTest, TruncatedAndEmptyObjectsAreFound) {
   }
 }
 
-TEST_F(CheckTest, DamagedFrameLosesExactlyThePathsThatNeedIt) {
+TEST_P(CheckEachTest, DamagedFrameLosesExactlyThePathsThatNeedIt) {
   MakeSmallRepository();
   const std::string old_c = RandomBytes(2000, 2);
   const std::string key = PackOf(RandomBytes(2500, 3));  // only the second snapshot has it
   ASSERT_NE(key, "");
   Bytes pack = Objects().at(key);
-  pack[kPackHeaderBytes + kFrameHeaderBytes + 10] ^= 1;
+  pack[PackHeaderBytes(repository().sealer()) + kFrameHeaderBytes + 10] ^= 1;
   Replace(key, pack);
   const CheckReport report = CheckAll();
   ASSERT_EQ(report.problems.size(), 1u) << Describe(report);
@@ -249,7 +261,7 @@ TEST_F(CheckTest, SegmentThatLiesIsFound) {
   PackId missing = pack;
   missing.bytes[0] ^= 1;
   builder.Add(PackKind::kData, missing, chunks);
-  const Bytes segment = std::move(builder).Finish();
+  const Bytes segment = std::move(builder).Finish(repository().sealer());
   const std::string key = SegmentKey(Sha256::Of(segment)).text();
   Put(key, segment);
   const CheckReport report = CheckStructure();
@@ -258,20 +270,22 @@ TEST_F(CheckTest, SegmentThatLiesIsFound) {
   EXPECT_NE(Find(report, PackKey(PackKind::kData, missing).text()), nullptr);
 }
 
-TEST_F(CheckTest, StaleHintIsNoDamage) {
+TEST_P(CheckEachTest, StaleHintIsNoDamage) {
   MakeSmallRepository();
   // Every data pack is written anew, each chunk in a frame of its own, as a repacking would.
   FrameEncoder encoder;
-  FrameDecoder decoder;
+  FrameDecoder decoder(&repository().sealer());
   int repacked = 0;
   for (const std::string& key : KeysBelow("data/")) {
     const Bytes bytes = Objects().at(key);
-    PackBuilder builder(PackKind::kData);
+    PackBuilder builder(&repository().sealer(), PackKind::kData);
     for (const PackChunk& chunk : ChunksOf(bytes)) {
       DecodedFrame frame;
-      ASSERT_TRUE(
-          decoder.Decode(ByteSpan(bytes).subspan(chunk.frame_offset, chunk.frame_length), &frame)
-              .ok());
+      ASSERT_TRUE(decoder
+                      .Decode({PackKind::kData, chunk.frame_offset},
+                              ByteSpan(bytes).subspan(chunk.frame_offset, chunk.frame_length),
+                              &frame)
+                      .ok());
       const ByteSpan content = frame.chunk(chunk.chunk_in_frame);
       PlainFrame plain{Bytes(content.begin(), content.end()), {chunk.id}};
       builder.Append(encoder.Encode(&plain, /*level=*/3).value(), plain.chunks);

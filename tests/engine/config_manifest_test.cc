@@ -10,7 +10,7 @@ namespace {
 
 TEST(Config, ComesBackAsItWentIn) {
   const RepositoryConfig config = RepositoryConfig::Generate();
-  const auto decoded = RepositoryConfig::Decode(config.Encode());
+  const auto decoded = RepositoryConfig::Decode(config.Encode(Sealer::Plain()));
   ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
   EXPECT_EQ(decoded->id, config.id);
   EXPECT_EQ(decoded->hash_secret.bytes, config.hash_secret.bytes);
@@ -20,7 +20,7 @@ TEST(Config, ComesBackAsItWentIn) {
 }
 
 TEST(Config, AnyDamageIsNoticed) {
-  ForEachDamage(RepositoryConfig::Generate().Encode(), [](const Bytes& damaged) {
+  ForEachDamage(RepositoryConfig::Generate().Encode(Sealer::Plain()), [](const Bytes& damaged) {
     EXPECT_TRUE(RepositoryConfig::Decode(damaged).status().Is(StatusCode::kCorruption));
   });
 }
@@ -41,7 +41,7 @@ TEST(Config, ForeignContentWithAFittingChecksumIsRefused) {
     EXPECT_TRUE(config.status().Is(StatusCode::kCorruption))
         << text << ": " << config.status().ToString();
   }
-  EXPECT_TRUE(RepositoryConfig::Decode(WithDigestLine("{\"format\":\"snapstore\",\"version\":2}"))
+  EXPECT_TRUE(RepositoryConfig::Decode(WithDigestLine("{\"format\":\"snapstore\",\"version\":3}"))
                   .status()
                   .Is(StatusCode::kUnsupported));
 }
@@ -65,9 +65,9 @@ format::Manifest SampleManifest(SplitMix64* random) {
 TEST(Manifest, ComesBackAsItWentIn) {
   SplitMix64 random(1);
   const format::Manifest manifest = SampleManifest(&random);
-  const Bytes bytes = EncodeManifest(manifest);
+  const Bytes bytes = EncodeManifest(Sealer::Plain(), manifest);
   const Digest id = Sha256::Of(bytes);
-  const auto decoded = DecodeManifest(id, bytes);
+  const auto decoded = DecodeManifest(Sealer::Plain(), id, bytes);
   ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
   EXPECT_EQ(decoded->SerializeAsString(), manifest.SerializeAsString());
   const SnapshotInfo info = InfoFromManifest(id, *decoded);
@@ -79,11 +79,11 @@ TEST(Manifest, ComesBackAsItWentIn) {
 
 TEST(Manifest, AnyDamageIsNoticed) {
   SplitMix64 random(2);
-  const Bytes bytes = EncodeManifest(SampleManifest(&random));
+  const Bytes bytes = EncodeManifest(Sealer::Plain(), SampleManifest(&random));
   const Digest id = Sha256::Of(bytes);
   ForEachDamage(bytes, [&](const Bytes& damaged) {
-    EXPECT_TRUE(DecodeManifest(id, damaged).status().Is(StatusCode::kCorruption));
-    const auto renamed = DecodeManifest(Sha256::Of(damaged), damaged);
+    EXPECT_TRUE(DecodeManifest(Sealer::Plain(), id, damaged).status().Is(StatusCode::kCorruption));
+    const auto renamed = DecodeManifest(Sealer::Plain(), Sha256::Of(damaged), damaged);
     if (damaged.size() < bytes.size()) {
       EXPECT_TRUE(SaysDamaged(renamed.status()));
     }

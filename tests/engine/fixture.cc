@@ -96,10 +96,12 @@ std::map<std::string, std::string> ScanTree(const std::string& path) {
   return out;
 }
 
-EngineFixture::EngineFixture(const std::filesystem::path& below)
+EngineFixture::EngineFixture(const std::filesystem::path& below, bool encrypt)
     : folder_(below), store_(NewMemoryStore()) {
   std::filesystem::create_directories(source());
-  const Status made = RepositoryImpl::InitStore(*store_);
+  if (encrypt) credential_ = TestKeyFile();
+  const Status made =
+      RepositoryImpl::InitStore(*store_, {.credential = credential_}, {.encrypt = encrypt});
   EXPECT_TRUE(made.ok()) << made.ToString();
 }
 
@@ -112,6 +114,7 @@ std::unique_ptr<RepositoryImpl> EngineFixture::OpenRepository(std::unique_ptr<Ob
   options.cache_dir = folder_.File(cache);
   options.memory_limit = memory_limit;
   options.threads = threads;
+  options.credential = credential_;
   Result<std::unique_ptr<RepositoryImpl>> opened =
       RepositoryImpl::OpenWithStore(std::move(store), options);
   EXPECT_TRUE(opened.ok()) << opened.status().ToString();
@@ -243,7 +246,7 @@ std::string EngineFixture::StoreManifest(const std::vector<format::Entry>& entri
   manifest.set_repository_id(repository().config().id.data(), repository().config().id.size());
   manifest.mutable_tree()->set_nodes(leaf.data(), leaf.size());
   manifest.mutable_tree()->set_span(entries.size());
-  const Bytes bytes = EncodeManifest(manifest);
+  const Bytes bytes = EncodeManifest(repository().sealer(), manifest);
   const Digest id = Sha256::Of(bytes);
   Put(ManifestKey(id).text(), bytes);
   return id.ToHex();

@@ -44,10 +44,16 @@ std::string RandomBytes(size_t size, uint64_t seed);
 void WriteFileAt(const std::string& path, const std::string& content);
 std::string ReadFileAt(const std::string& path);
 
+// What opens the encrypted repositories of tests; a key file, since scrypt takes its time.
+inline Credential TestKeyFile(char letter = 'k') {
+  return {Credential::Kind::kKeyFile, Secret(std::string(32, letter))};
+}
+
 class EngineFixture : public ::testing::Test {
  protected:
   explicit EngineFixture(
-      const std::filesystem::path& below = std::filesystem::temp_directory_path());
+      const std::filesystem::path& below = std::filesystem::temp_directory_path(),
+      bool encrypt = false);
 
   // A handle of its own on the repository, through `store` if given, with a cache folder named
   // `cache`.
@@ -94,6 +100,7 @@ class EngineFixture : public ::testing::Test {
   std::string StoreManifest(const std::vector<format::Entry>& entries);
 
   TempFolder folder_;
+  std::optional<Credential> credential_;  // of an encrypted repository
   std::shared_ptr<ObjectStore> store_;
   std::unique_ptr<RepositoryImpl> repository_;
 };

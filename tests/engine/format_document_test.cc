@@ -4,14 +4,23 @@
 
 #include "base/random.h"
 #include "engine/manifest.h"
+#include "snapstore/keys.h"
 #include "tests/base/run_command.h"
 #include "tests/engine/fixture.h"
 
 namespace snapstore {
 namespace {
 
-class FormatDocument : public EngineFixture {
+// Each once plain, once encrypted.
+class FormatDocument : public EngineFixture, public testing::WithParamInterface<bool> {
  protected:
+  FormatDocument() : EngineFixture(std::filesystem::temp_directory_path(), GetParam()) {
+    if (!GetParam()) return;
+    WriteFileAt(folder_.File("key"), std::string(credential_->secret.view()));
+    ::setenv("SNAPSTORE_KEY_FILE", folder_.File("key").c_str(), 1);
+  }
+  ~FormatDocument() override { ::unsetenv("SNAPSTORE_KEY_FILE"); }
+
   // Every object as a file, as a directory store keeps them.
   void WriteRepository() const {
     std::filesystem::remove_all(folder_.File("repo"));
@@ -29,7 +38,10 @@ class FormatDocument : public EngineFixture {
   }
 };
 
-TEST_F(FormatDocument, IsEnoughToReadATree) {
+INSTANTIATE_TEST_SUITE_P(Repository, FormatDocument, testing::Bool(),
+                         [](const auto& chosen) { return chosen.param ? "Encrypted" : "Plain"; });
+
+TEST_P(FormatDocument, IsEnoughToReadATree) {
   const std::string large = RandomBytes(6 << 20, 1) + std::string(3 << 20, '\0') +
                             RandomBytes(100001, 2) + std::string(1 << 20, 'r') + "end";
   WriteSource("small", "a few bytes\n");
@@ -63,12 +75,12 @@ TEST_F(FormatDocument, IsEnoughToReadATree) {
 
   // The lists were long enough to have leaves of their own.
   const Bytes bytes = Objects().at("snapshots/" + first);
-  const auto manifest = DecodeManifest(*Digest::FromHex(first), bytes);
+  const auto manifest = DecodeManifest(repository().sealer(), *Digest::FromHex(first), bytes);
   ASSERT_TRUE(manifest.ok());
   EXPECT_GE(manifest->tree().depth(), 1u);
 }
 
-TEST_F(FormatDocument, IsEnoughToReadALongPackTable) {
+TEST_P(FormatDocument, IsEnoughToReadALongPackTable) {
   // Each snapshot adds a pack at least.
   Bytes image(64 << 10);
   std::string id;
@@ -78,7 +90,8 @@ TEST_F(FormatDocument, IsEnoughToReadALongPackTable) {
     request.images.push_back({.name = "image", .size = image.size(), .extents = {{0, image}}});
     id = Snapshot(request);
   }
-  const auto manifest = DecodeManifest(*Digest::FromHex(id), Objects().at("snapshots/" + id));
+  const auto manifest =
+      DecodeManifest(repository().sealer(), *Digest::FromHex(id), Objects().at("snapshots/" + id));
   ASSERT_TRUE(manifest.ok());
   ASSERT_GE(manifest->pack_table_size(), 1);
   WriteRepository();
@@ -88,7 +101,7 @@ TEST_F(FormatDocument, IsEnoughToReadALongPackTable) {
   EXPECT_EQ(Describe(Check({.read_data = true})), "");
 }
 
-TEST_F(FormatDocument, IsEnoughToReadLeavesBasedOnOthers) {
+TEST_P(FormatDocument, IsEnoughToReadLeavesBasedOnOthers) {
   SplitMix64 random(9);
   Bytes image(16 << 20);
   const auto write_page = [&](size_t page) {
@@ -120,6 +133,19 @@ TEST_F(FormatDocument, IsEnoughToReadLeavesBasedOnOthers) {
   EXPECT_TRUE(std::equal(now.begin(), now.end(), read.begin(), read.end(),
                          [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); }));
   EXPECT_EQ(Describe(Check({.read_data = true})), "");
+}
+
+TEST_P(FormatDocument, IsEnoughToOpenWithAPassword) {
+  if (!GetParam()) GTEST_SKIP() << "it needs none";
+  WriteSource("file", "content");
+  const std::string id = Snapshot();
+  const Credential password{Credential::Kind::kPassword, Secret("correct horse \xc3\xa9")};
+  ASSERT_TRUE(AddKey(repository(), password, "").ok());
+  WriteRepository();
+  ::unsetenv("SNAPSTORE_KEY_FILE");
+  ::setenv("SNAPSTORE_PASSWORD", std::string(password.secret.view()).c_str(), 1);
+  EXPECT_EQ(Read("extract", id, SourceEntry("file")), "content");
+  ::unsetenv("SNAPSTORE_PASSWORD");
 }
 
 }  // namespace

@@ -83,14 +83,14 @@ inline void ForEachDamage(const Bytes& whole, const std::function<void(const Byt
 class Bench {
  public:
   explicit Bench(size_t pack_bytes = 1 << 20)
-      : store_(NewMemoryStore()), publisher_(store_.get(), &index_) {
+      : store_(NewMemoryStore()), publisher_(store_.get(), &Sealer::Plain(), &index_) {
     NewWriter(pack_bytes);
   }
 
   // As if another session began: what was stored is found through the index.
   void NewWriter(size_t pack_bytes = 1 << 20) {
-    writer_ = std::make_unique<PackWriter>(store_.get(), &index_, &publisher_, &table_,
-                                           PackWriterOptions{2, 1, pack_bytes});
+    writer_ = std::make_unique<PackWriter>(store_.get(), &Sealer::Plain(), &index_, &publisher_,
+                                           &table_, PackWriterOptions{2, 1, pack_bytes});
   }
   void Flush() {
     const Status status = writer_->Flush();
@@ -117,7 +117,7 @@ class Bench {
   FakeIndex index_;
   SegmentPublisher publisher_;
   PackTable table_;
-  ChunkFetcher fetcher_{store_.get(), secret_,
+  ChunkFetcher fetcher_{store_.get(), &Sealer::Plain(), secret_,
                         [this](const ChunkId& id) { return index_.Find(id); }, 1 << 20};
   NodeSource nodes_{&fetcher_, &table_};
   std::unique_ptr<PackWriter> writer_;

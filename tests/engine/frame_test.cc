@@ -26,9 +26,9 @@ Bytes Encode(const std::vector<Bytes>& chunks) {
 }
 
 void ExpectHolds(const Bytes& stored, const std::vector<Bytes>& chunks) {
-  FrameDecoder decoder;
+  FrameDecoder decoder(&Sealer::Plain());
   DecodedFrame frame;
-  const Status status = decoder.Decode(stored, &frame);
+  const Status status = decoder.Decode({}, stored, &frame);
   ASSERT_TRUE(status.ok()) << status.ToString();
   ASSERT_EQ(frame.chunk_count(), chunks.size());
   for (size_t i = 0; i < chunks.size(); ++i) {
@@ -77,15 +77,15 @@ TEST(Frame, AnyDamageIsNoticed) {
        {std::vector<Bytes>{RandomBytes(&random, 300), RandomBytes(&random, 5)},
         std::vector<Bytes>{Bytes(3000, 'a'), Bytes(20, 'b')}}) {
     const Bytes stored = Encode(chunks);
-    FrameDecoder decoder;
+    FrameDecoder decoder(&Sealer::Plain());
     ForEachDamage(stored, [&](const Bytes& damaged) {
       DecodedFrame frame;
-      EXPECT_TRUE(SaysDamaged(decoder.Decode(damaged, &frame)));
+      EXPECT_TRUE(SaysDamaged(decoder.Decode({}, damaged, &frame)));
     });
     Bytes longer = stored;
     longer.push_back(0);
     DecodedFrame frame;
-    EXPECT_TRUE(decoder.Decode(longer, &frame).Is(StatusCode::kCorruption));
+    EXPECT_TRUE(decoder.Decode({}, longer, &frame).Is(StatusCode::kCorruption));
   }
 }
 

@@ -14,10 +14,10 @@ struct Sample {
   std::vector<Bytes> contents;  // of the chunks
 };
 
-Sample MakePack(SplitMix64* random, PackKind kind, size_t frames) {
+Sample MakePack(const Sealer& sealer, SplitMix64* random, PackKind kind, size_t frames) {
   Sample sample;
   FrameEncoder encoder;
-  PackBuilder builder(kind);
+  PackBuilder builder(&sealer, kind);
   for (size_t f = 0; f < frames; ++f) {
     PlainFrame frame;
     for (uint64_t left = 1 + random->Below(5); left > 0; --left) {
@@ -28,7 +28,7 @@ Sample MakePack(SplitMix64* random, PackKind kind, size_t frames) {
     }
     const ByteSpan stored = encoder.Encode(&frame, /*level=*/1).value();
     const size_t at = builder.size();
-    EXPECT_EQ(builder.Append(stored, frame.chunks), at);
+    EXPECT_EQ(builder.Append(stored, frame.chunks).offset, at);
   }
   sample.pack = std::move(builder).Seal();
   return sample;
@@ -47,19 +47,19 @@ TEST(Pack, FooterSaysWhereEachChunkIs) {
   SNAP_TRACE_SEED(seed);
   SplitMix64 random(seed);
   for (const PackKind kind : {PackKind::kData, PackKind::kMeta}) {
-    const Sample sample = MakePack(&random, kind, 1 + random.Below(20));
+    const Sample sample = MakePack(Sealer::Plain(), &random, kind, 1 + random.Below(20));
     const SealedPack& pack = sample.pack;
     EXPECT_EQ(pack.id, Sha256::Of(pack.bytes));
-    const auto footer = ParsePack(pack.bytes);
+    const auto footer = ParsePack(Sealer::Plain(), pack.bytes);
     ASSERT_TRUE(footer.ok()) << footer.status().ToString();
     EXPECT_EQ(footer->kind, kind);
     EXPECT_TRUE(SameChunks(footer->chunks, pack.chunks));
-    FrameDecoder decoder;
+    FrameDecoder decoder(&Sealer::Plain());
     DecodedFrame frame;
     for (size_t i = 0; i < footer->chunks.size(); ++i) {
       const PackChunk& chunk = footer->chunks[i];
       const auto stored = ByteSpan(pack.bytes).subspan(chunk.frame_offset, chunk.frame_length);
-      ASSERT_TRUE(decoder.Decode(stored, &frame).ok());
+      ASSERT_TRUE(decoder.Decode({kind, chunk.frame_offset}, stored, &frame).ok());
       const ByteSpan got = frame.chunk(chunk.chunk_in_frame);
       EXPECT_EQ(Bytes(got.begin(), got.end()), sample.contents[i]);
     }
@@ -70,42 +70,46 @@ TEST(Pack, FooterIsReadFromTheStoreAlsoWhenItIsLarge) {
   SplitMix64 random(3);
   const auto store = NewMemoryStore();
   for (const size_t frames : {size_t{2}, size_t{4000}}) {  // the second: more than one read
-    const SealedPack pack = MakePack(&random, PackKind::kMeta, frames).pack;
+    const SealedPack pack = MakePack(Sealer::Plain(), &random, PackKind::kMeta, frames).pack;
     const ByteSpan parts[] = {pack.bytes};
     ASSERT_TRUE(store->PutIfAbsent(PackKey(pack.kind, pack.id), parts).ok());
     uint64_t bytes_read = 0;
-    const auto footer = ReadPackFooter(*store, pack.kind, pack.id, pack.bytes.size(), &bytes_read);
+    const auto footer =
+        ReadPackFooter(*store, Sealer::Plain(), pack.kind, pack.id, pack.bytes.size(), &bytes_read);
     ASSERT_TRUE(footer.ok()) << footer.status().ToString();
     EXPECT_TRUE(SameChunks(footer->chunks, pack.chunks));
     EXPECT_LE(bytes_read, pack.bytes.size());
     EXPECT_TRUE(SaysDamaged(
-        ReadPackFooter(*store, pack.kind, pack.id, pack.bytes.size() - 1, nullptr).status()));
+        ReadPackFooter(*store, Sealer::Plain(), pack.kind, pack.id, pack.bytes.size() - 1, nullptr)
+            .status()));
   }
 }
 
 TEST(Pack, IsNotTakenForAPackOfTheOtherKind) {
   SplitMix64 random(4);
   const auto store = NewMemoryStore();
-  const SealedPack pack = MakePack(&random, PackKind::kMeta, 1).pack;
+  const SealedPack pack = MakePack(Sealer::Plain(), &random, PackKind::kMeta, 1).pack;
   const ByteSpan parts[] = {pack.bytes};
   ASSERT_TRUE(store->PutIfAbsent(PackKey(PackKind::kData, pack.id), parts).ok());
-  EXPECT_TRUE(ReadPackFooter(*store, PackKind::kData, pack.id, pack.bytes.size(), nullptr)
-                  .status()
-                  .Is(StatusCode::kCorruption));
+  EXPECT_TRUE(
+      ReadPackFooter(*store, Sealer::Plain(), PackKind::kData, pack.id, pack.bytes.size(), nullptr)
+          .status()
+          .Is(StatusCode::kCorruption));
 }
 
 TEST(Pack, DamageOutsideTheFramesIsNoticedWithoutTheName) {
   SplitMix64 random(5);
-  const SealedPack pack = MakePack(&random, PackKind::kData, 3).pack;
+  const SealedPack pack = MakePack(Sealer::Plain(), &random, PackKind::kData, 3).pack;
   const uint64_t frames_end = pack.chunks.back().frame_offset + pack.chunks.back().frame_length;
   for (size_t i = 0; i < pack.bytes.size(); ++i) {
-    if (i >= kPackHeaderBytes && i < frames_end) continue;  // a frame's own checksum covers it
+    if (i >= PackHeaderBytes(Sealer::Plain()) && i < frames_end)
+      continue;  // a frame's own checksum covers it
     Bytes damaged = pack.bytes;
     damaged[i] ^= 0x10;
-    EXPECT_TRUE(SaysDamaged(ParsePack(damaged).status())) << "byte " << i;
+    EXPECT_TRUE(SaysDamaged(ParsePack(Sealer::Plain(), damaged).status())) << "byte " << i;
   }
   ForEachDamage(pack.bytes, [&](const Bytes& damaged) {
-    const auto footer = ParsePack(damaged);
+    const auto footer = ParsePack(Sealer::Plain(), damaged);
     if (footer.ok()) {
       EXPECT_TRUE(SameChunks(footer->chunks, pack.chunks));
     }
@@ -117,39 +121,41 @@ TEST(Segment, ListsThePacksItWasGiven) {
   SegmentBuilder builder;
   std::vector<SealedPack> packs;
   for (int i = 0; i < 5; ++i) {
-    packs.push_back(MakePack(&random, i % 2 == 0 ? PackKind::kData : PackKind::kMeta, 3).pack);
+    packs.push_back(
+        MakePack(Sealer::Plain(), &random, i % 2 == 0 ? PackKind::kData : PackKind::kMeta, 3).pack);
     builder.Add(packs.back().kind, packs.back().id, packs.back().chunks);
   }
   EXPECT_EQ(builder.pack_count(), packs.size());
-  const Bytes bytes = std::move(builder).Finish();
+  const Bytes bytes = std::move(builder).Finish(Sealer::Plain());
   size_t seen = 0;
-  const Status status = ParseSegment(Sha256::Of(bytes), bytes, [&](const SegmentPack& pack) {
-    EXPECT_EQ(pack.id, packs[seen].id);
-    EXPECT_EQ(pack.kind, packs[seen].kind);
-    EXPECT_TRUE(SameChunks(pack.chunks, packs[seen].chunks));
-    ++seen;
-    return Status();
-  });
+  const Status status =
+      ParseSegment(Sealer::Plain(), Sha256::Of(bytes), bytes, [&](const SegmentPack& pack) {
+        EXPECT_EQ(pack.id, packs[seen].id);
+        EXPECT_EQ(pack.kind, packs[seen].kind);
+        EXPECT_TRUE(SameChunks(pack.chunks, packs[seen].chunks));
+        ++seen;
+        return Status();
+      });
   ASSERT_TRUE(status.ok()) << status.ToString();
   EXPECT_EQ(seen, packs.size());
 }
 
 TEST(Segment, DamageIsNoticedBeforeAnythingIsTaken) {
   SplitMix64 random(7);
-  const SealedPack pack = MakePack(&random, PackKind::kData, 4).pack;
+  const SealedPack pack = MakePack(Sealer::Plain(), &random, PackKind::kData, 4).pack;
   SegmentBuilder builder;
   builder.Add(pack.kind, pack.id, pack.chunks);
-  const Bytes bytes = std::move(builder).Finish();
+  const Bytes bytes = std::move(builder).Finish(Sealer::Plain());
   const Digest id = Sha256::Of(bytes);
   const auto refuse = [](const SegmentPack&) {
     ADD_FAILURE() << "a pack was taken from a damaged segment";
     return Status();
   };
   ForEachDamage(bytes, [&](const Bytes& damaged) {
-    EXPECT_TRUE(ParseSegment(id, damaged, refuse).Is(StatusCode::kCorruption));
+    EXPECT_TRUE(ParseSegment(Sealer::Plain(), id, damaged, refuse).Is(StatusCode::kCorruption));
     // Even if the name fitted: no crash, no read beyond the end.
-    const Status status =
-        ParseSegment(Sha256::Of(damaged), damaged, [](const SegmentPack&) { return Status(); });
+    const Status status = ParseSegment(Sealer::Plain(), Sha256::Of(damaged), damaged,
+                                       [](const SegmentPack&) { return Status(); });
     if (damaged.size() < bytes.size()) {
       EXPECT_TRUE(SaysDamaged(status));
     }

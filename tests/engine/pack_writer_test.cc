@@ -94,7 +94,7 @@ TEST(PackWriter, FailedStoreEndsEveryCallWithItsError) {
   FakeIndex index;
   SegmentPublisher publisher(&store, &index);
   PackTable table;
-  PackWriter writer(&store, &index, &publisher, &table, {2, 1, 64 << 10});
+  PackWriter writer(&store, &Sealer::Plain(), &index, &publisher, &table, {2, 1, 64 << 10});
   SplitMix64 random(3);
   Status status;
   for (int i = 0; i < 1000 && status.ok(); ++i) {
@@ -180,7 +180,7 @@ TEST(ChunkFetcher, FlippedByteNeverComesOut) {
     const ByteSpan parts[] = {damaged};
     ASSERT_TRUE(store->PutIfAbsent(key, parts).ok());
     ChunkFetcher fetcher(
-        store.get(), bench.secret(),
+        store.get(), &Sealer::Plain(), bench.secret(),
         [](const ChunkId&) -> Result<std::optional<ChunkLocation>> {
           return std::optional<ChunkLocation>();
         },

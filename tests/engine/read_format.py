@@ -4,12 +4,16 @@
     read_format.py REPOSITORY list SNAPSHOT           one line an entry: type, size, path
     read_format.py REPOSITORY extract SNAPSHOT PATH   the file's bytes to standard output
 
-It proves the document, so it shares no code with the program. Only zstd and xxHash come from
-outside, through ctypes.
+An encrypted repository is opened with the password in SNAPSTORE_PASSWORD or the file that
+SNAPSTORE_KEY_FILE names.
+
+It proves the document, so it shares no code with the program. Only zstd, xxHash and AES (OpenSSL's)
+come from outside, through ctypes.
 """
 import ctypes
 import ctypes.util
 import hashlib
+import hmac
 import json
 import os
 import struct
@@ -47,6 +51,32 @@ ZSTD.ZSTD_decompress.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char
 
 def xxh3_64(data, seed=0):
     return XXHASH.XXH3_64bits_withSeed(data, len(data), seed)
+
+
+def aes(mode, key, nonce, data, associated=b"", tag=None):
+    """AES-256 of whole blocks ("ecb", to encrypt), or of a message to open ("gcm"); None if that
+    does not open."""
+    crypto = load("crypto")
+    for name in ("EVP_CIPHER_CTX_new", "EVP_aes_256_" + mode):
+        getattr(crypto, name).restype = ctypes.c_void_p
+    cipher = ctypes.c_void_p(getattr(crypto, "EVP_aes_256_" + mode)())
+    context = ctypes.c_void_p(crypto.EVP_CIPHER_CTX_new())
+    out, done = ctypes.create_string_buffer(len(data) + 32), ctypes.c_int()
+    try:
+        seal = 1 if mode == "ecb" else 0
+        require(crypto.EVP_CipherInit_ex(context, cipher, None, key, nonce, seal) == 1, "AES")
+        crypto.EVP_CIPHER_CTX_set_padding(context, 0)
+        if associated:
+            crypto.EVP_CipherUpdate(context, None, ctypes.byref(done), associated, len(associated))
+        crypto.EVP_CipherUpdate(context, out, ctypes.byref(done), data, len(data))
+        if tag is not None:
+            set_tag = 0x11
+            crypto.EVP_CIPHER_CTX_ctrl(context, set_tag, len(tag), ctypes.c_char_p(tag))
+        end = ctypes.create_string_buffer(32)
+        good = crypto.EVP_CipherFinal_ex(context, end, ctypes.byref(done)) == 1
+        return out.raw[:len(data)] if good else None
+    finally:
+        crypto.EVP_CIPHER_CTX_free(context)
 
 
 def unzstd(data, size):
@@ -103,18 +133,94 @@ def first(fields, number, default):
     return fields.get(number, [default])[-1]
 
 
+def json_line(path):
+    with open(path, "rb") as file:
+        content = file.read()
+    line, digest = content[:-65], content[-65:]
+    require(hashlib.sha256(line).hexdigest().encode() + b"\n" == digest, path + " is damaged")
+    return json.loads(line)
+
+
+class Xaes:
+    """XAES-256-GCM under one key, for one repository."""
+
+    def __init__(self, repository, key):
+        self.repository, self.key = repository, key
+        doubled = int.from_bytes(aes("ecb", key, None, bytes(16)), "big") << 1
+        self.subkey = doubled ^ (1 << 128 | 0x87) if doubled >> 128 else doubled
+
+    def open(self, kind, nonce, sealed, clear):
+        key = b""
+        for counter in (1, 2):
+            message = bytes([0, counter]) + b"X\0" + nonce[:12]
+            mixed = int.from_bytes(message, "big") ^ self.subkey
+            key += aes("ecb", self.key, None, mixed.to_bytes(16, "big"))
+        plain = aes("gcm", key, nonce[12:], sealed[:-16], self.repository + bytes([kind]) + clear,
+                    sealed[-16:])
+        require(plain is not None, "does not open")
+        return plain
+
+    def box(self, kind, sealed, clear):
+        return self.open(kind, sealed[:24], sealed[24:], clear)
+
+    def part(self, kind, offset, sealed, clear):
+        return self.open(kind, sealed[:16] + struct.pack("<Q", offset), sealed[16:], clear)
+
+
+def slot_key(slot):
+    """What the credential at hand gives for a slot, or None."""
+    salt = bytes.fromhex(slot["salt"])
+    password, key_file = os.environb.get(b"SNAPSTORE_PASSWORD"), os.environ.get("SNAPSTORE_KEY_FILE")
+    if slot["kind"] == "scrypt" and password:
+        require(128 * slot["n"] * slot["r"] <= 256 << 20, "slot is too costly")
+        return hashlib.scrypt(password, salt=salt, n=slot["n"], r=slot["r"], p=slot["p"],
+                              maxmem=1 << 30, dklen=32)
+    if slot["kind"] == "file" and key_file:
+        with open(key_file, "rb") as file:
+            extracted = hmac.digest(salt, file.read(), "sha256")
+        return hmac.digest(extracted, b"snapstore key file\x01", "sha256")
+    return None
+
+
 class Repository:
     def __init__(self, root):
         self.root = root
         self.frames = {}
-        with open(os.path.join(root, "config"), "rb") as file:
-            config = file.read()
-        line, digest = config[:-65], config[-65:]
-        require(hashlib.sha256(line).hexdigest().encode() + b"\n" == digest, "config is damaged")
-        fields = json.loads(line)
-        require(fields["format"] == "snapstore" and fields["version"] == 1, "unknown format")
-        self.secret = bytes.fromhex(fields["hash_secret"])
+        fields = json_line(os.path.join(root, "config"))
+        require(fields["format"] == "snapstore" and fields["version"] in (1, 2), "unknown format")
+        self.id = bytes.fromhex(fields["id"])
+        self.cipher = None
+        if fields["version"] == 1:
+            self.secret = bytes.fromhex(fields["hash_secret"])
+        else:
+            require(fields["encryption"] == "xaes-256-gcm", "unknown encryption")
+            self.cipher = Xaes(self.id, self.master_key())
+            clear = struct.pack("<I", 2) + fields["created"].encode()
+            secrets = self.cipher.box(7, bytes.fromhex(fields["sealed"]), clear)
+            require(len(secrets) == 200, "secrets of wrong length")
+            self.secret = secrets[:192]
         require(len(self.secret) == 192, "secret of wrong length")
+
+    def master_key(self):
+        folder = os.path.join(self.root, "keys")
+        for name in sorted(os.listdir(folder)):
+            slot = json_line(os.path.join(folder, name))
+            require(slot["format"] == "snapstore-key" and slot["version"] == 1, "unknown slot")
+            key = slot_key(slot)
+            if key is None or bytes.fromhex(slot["repository"]) != self.id:
+                continue
+            try:
+                sealed = bytes.fromhex(slot["key"])
+                master = Xaes(self.id, key).box(8, sealed, slot["kind"].encode())
+            except Damaged:
+                continue
+            about = Xaes(self.id, master).box(9, bytes.fromhex(slot["about"]), sealed)
+            require(set(json.loads(about)) >= {"label", "host", "created"}, "slot says too little")
+            return master
+        raise SystemExit("no key slot opens")
+
+    def check_flags(self, flags):
+        require(flags == (0 if self.cipher is None else 1), "unexpected flags")
 
     def chunk(self, kind, pack, offset, length, place, chunk_id):
         """The verified bytes of one chunk."""
@@ -134,22 +240,25 @@ class Repository:
             if not os.path.exists(path):
                 other = "meta" if kind == "data" else "data"
                 path = os.path.join(self.root, other, name[:2], name)
+                kind = other
             with open(path, "rb") as file:
                 file.seek(offset)
                 stored = file.read(length)
             if len(self.frames) > 64:
                 self.frames.clear()
-            self.frames[key] = self.decode_frame(stored)
+            self.frames[key] = self.decode_frame(kind, offset, stored)
         return self.frames[key]
 
-    @staticmethod
-    def decode_frame(stored):
+    def decode_frame(self, pack_kind, offset, stored):
         codec, flags, count, plain_size, size, magic, checksum = struct.unpack_from(
             "<BBHIIIQ", stored)
         payload = stored[24:]
         require(magic == 0x4d524653 and size == len(payload), "not a frame")
         require(xxh3_64(payload, xxh3_64(stored[:16])) == checksum, "frame is damaged")
-        require(flags == 0 and codec in (0, 1), "unknown frame")
+        self.check_flags(flags)
+        require(codec in (0, 1), "unknown frame")
+        if self.cipher:
+            payload = self.cipher.part(1 if pack_kind == "data" else 2, offset, payload, stored[:16])
         plain = unzstd(payload, plain_size) if codec == 1 else payload
         lengths = struct.unpack("<%dI" % count, plain[len(plain) - 4 * count:])
         require(sum(lengths) + 4 * count == plain_size == len(plain), "lengths do not fit")
@@ -167,9 +276,13 @@ class Snapshot:
             data = file.read()
         require(hashlib.sha256(data).hexdigest() == name, "manifest is damaged")
         version, flags, length = struct.unpack_from("<HHI", data, 8)
-        require(data[:8] == b"SNAPMANI" and (version, flags) == (1, 0), "unknown manifest")
+        require(data[:8] == b"SNAPMANI" and version == 1, "unknown manifest")
+        repository.check_flags(flags)
         require(len(data) == 16 + length, "manifest of wrong length")
-        self.manifest = message(data[16:])
+        body = data[16:]
+        if repository.cipher:
+            body = repository.cipher.box(6, body, data[:16])
+        self.manifest = message(body)
         self.packs = []
         for leaf in self.manifest.get(10, []):
             fields = message(leaf)

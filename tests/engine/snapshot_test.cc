@@ -198,7 +198,7 @@ TEST_F(Invariant3, ManySegmentsAreLoadedAtOnceAndWhatTheIndexHeldStays) {
     for (uint64_t n = 0; n < kChunks; ++n) chunks[n] = chunk_of(pack * kChunks + n);
     builder.Add(PackKind::kData, id, chunks);
   }
-  const Bytes segment = std::move(builder).Finish();
+  const Bytes segment = std::move(builder).Finish(repository().sealer());
   Put(SegmentKey(Sha256::Of(segment)).text(), segment);
 
   RecordingObserver observer;

@@ -6,9 +6,13 @@
 namespace snapstore {
 
 std::vector<Bytes> FuzzSeeds() {
-  Bytes config = RepositoryConfig().Encode();
+  Bytes config = RepositoryConfig().Encode(Sealer::Plain());
   config.erase(config.end() - 65, config.end());  // the line of the digest, which the target writes
-  return {config};
+  // An encrypted one: 200 bytes of secrets, nonce and tag.
+  const std::string sealed = R"({"encryption":"xaes-256-gcm","format":"snapstore","id":")" +
+                             std::string(32, '0') + R"(","sealed":")" + std::string(480, '0') +
+                             R"(","version":2})" + "\n";
+  return {config, Bytes(sealed.begin(), sealed.end())};
 }
 
 }  // namespace snapstore
@@ -21,7 +25,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   bytes.insert(bytes.end(), digest.begin(), digest.end());
   const auto config = RepositoryConfig::Decode(bytes);
   if (!config.ok()) return 0;
-  const auto again = RepositoryConfig::Decode(config->Encode());
+  if (config->encrypted) {
+    // Nobody can make up secrets that open.
+    const Sealer sealer(config->id, Secret(std::string(32, 'k')));
+    SNAP_CHECK(!RepositoryConfig(*config).OpenSecrets(sealer).ok());
+    return 0;
+  }
+  const auto again = RepositoryConfig::Decode(config->Encode(Sealer::Plain()));
   SNAP_CHECK(again.ok() && again->id == config->id &&
              again->hash_secret.bytes == config->hash_secret.bytes &&
              again->chunker_seed == config->chunker_seed);

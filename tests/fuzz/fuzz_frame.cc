@@ -37,9 +37,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                                                                size - kFrameHeaderBytes,
                                                                XXH3_64bits(stored.data(), 16)));
   }
-  static FrameDecoder decoder;
+  static FrameDecoder decoder(&Sealer::Plain());
   DecodedFrame frame;
-  if (!decoder.Decode(stored, &frame).ok()) return 0;
+  if (!decoder.Decode({}, stored, &frame).ok()) return 0;
   SNAP_CHECK(frame.chunk_count() >= 1 && frame.chunk_count() <= kFrameChunksMax);
   size_t total = 0;
   for (size_t i = 0; i < frame.chunk_count(); ++i) total += frame.chunk(i).size();

@@ -6,7 +6,7 @@ namespace snapstore {
 
 std::vector<Bytes> FuzzSeeds() {
   format::Manifest manifest;
-  std::vector<Bytes> seeds{EncodeManifest(manifest)};
+  std::vector<Bytes> seeds{EncodeManifest(Sealer::Plain(), manifest)};
   manifest.set_nonce("nonce");
   manifest.set_host("host");
   manifest.add_paths("/data");
@@ -22,7 +22,7 @@ std::vector<Bytes> FuzzSeeds() {
   manifest.mutable_tree()->set_depth(1);
   manifest.mutable_tree()->set_nodes("nodes");
   manifest.mutable_tree()->set_span(7);
-  seeds.push_back(EncodeManifest(manifest));
+  seeds.push_back(EncodeManifest(Sealer::Plain(), manifest));
   return seeds;
 }
 
@@ -32,7 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace snapstore;
   const ByteSpan bytes(data, size);
   const Digest id = Sha256::Of(bytes);
-  const auto manifest = DecodeManifest(id, bytes);
+  const auto manifest = DecodeManifest(Sealer::Plain(), id, bytes);
   if (manifest.ok()) SNAP_CHECK(InfoFromManifest(id, *manifest).id == id.ToHex());
   return 0;
 }

@@ -12,7 +12,7 @@ namespace snapstore {
 std::vector<Bytes> FuzzSeeds() {
   std::vector<Bytes> seeds;
   for (const size_t frames : {1, 3, 20}) {
-    PackBuilder builder(PackKind::kData);
+    PackBuilder builder(&Sealer::Plain(), PackKind::kData);
     for (size_t f = 0; f < frames; ++f) {
       std::vector<ChunkId> chunks(1 + f % 4);
       for (ChunkId& id : chunks) id.length = 100;
@@ -27,11 +27,12 @@ std::vector<Bytes> FuzzSeeds() {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace snapstore;
+  const uint64_t kHeaderBytes = PackHeaderBytes(Sealer::Plain());
   // The footer begins where the trailer says, if that can be; its checksum is made right.
   Bytes pack(data, data + size);
-  if (size >= kPackHeaderBytes + kPackTrailerBytes) {
+  if (size >= kHeaderBytes + kPackTrailerBytes) {
     uint8_t* const trailer = pack.data() + size - kPackTrailerBytes;
-    const uint64_t room = size - kPackHeaderBytes - kPackTrailerBytes;
+    const uint64_t room = size - kHeaderBytes - kPackTrailerBytes;
     const uint64_t length = LoadLe<uint32_t>(trailer + 12) % (room + 1);
     const uint64_t offset = size - kPackTrailerBytes - length;
     StoreLe<uint64_t>(trailer, XXH3_64bits(pack.data() + offset, length));
@@ -40,10 +41,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const ByteSpan magic = AsBytes("PACKTAIL");
     std::copy(magic.begin(), magic.end(), trailer + 24);
   }
-  const auto footer = ParsePack(pack);
+  const auto footer = ParsePack(Sealer::Plain(), pack);
   if (!footer.ok()) return 0;
   for (const PackChunk& chunk : footer->chunks) {
-    SNAP_CHECK(chunk.frame_offset >= kPackHeaderBytes && chunk.frame_length > kFrameHeaderBytes &&
+    SNAP_CHECK(chunk.frame_offset >= kHeaderBytes && chunk.frame_length > kFrameHeaderBytes &&
                uint64_t{chunk.frame_offset} + chunk.frame_length <= size);
     SNAP_CHECK(chunk.id.length > 0 && chunk.id.length <= kChunkBytesMax);
   }

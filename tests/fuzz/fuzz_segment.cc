@@ -18,7 +18,7 @@ std::vector<Bytes> FuzzSeeds() {
       }
       builder.Add(p % 2 == 0 ? PackKind::kData : PackKind::kMeta, PackId(), chunks);
     }
-    seeds.push_back(std::move(builder).Finish());
+    seeds.push_back(std::move(builder).Finish(Sealer::Plain()));
   }
   return seeds;
 }
@@ -28,10 +28,11 @@ std::vector<Bytes> FuzzSeeds() {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace snapstore;
   const ByteSpan bytes(data, size);
-  const Status status = ParseSegment(Sha256::Of(bytes), bytes, [](const SegmentPack& pack) {
-    for (const PackChunk& chunk : pack.chunks) SNAP_CHECK(chunk.id.length > 0);
-    return Status();
-  });
+  const Status status =
+      ParseSegment(Sealer::Plain(), Sha256::Of(bytes), bytes, [](const SegmentPack& pack) {
+        for (const PackChunk& chunk : pack.chunks) SNAP_CHECK(chunk.id.length > 0);
+        return Status();
+      });
   (void)status;
   return 0;
 }

@@ -9,23 +9,38 @@ namespace {
 
 class InitCommand : public Command {
  public:
+  void AddOptions(CLI::App* app) override {
+    auto* encrypt =
+        app->add_flag("--encrypt", init_.encrypt,
+                      "Encrypt it, with the password or key file given, else a password asked for");
+    app->add_option("--new-key-file", first_key_.key_file,
+                    "With --encrypt: this file is the key; made, of random bytes, if missing")
+        ->needs(encrypt);
+    app->add_option("--label", init_.key_label, "With --encrypt: a name for the first key")
+        ->needs(encrypt);
+  }
+
   Result<Finding> Run(Session& session) override {
-    RepositoryOptions options;
-    SNAP_RETURN_IF_ERROR(session.InitRepository(&options));
+    SNAP_RETURN_IF_ERROR(session.InitRepository(init_, first_key_));
     SNAP_ASSIGN_OR_RETURN(auto repository, session.OpenRepository());
     if (session.json()) {
       Json out;
       out["message_type"] = "initialized";
       out["id"] = repository->id();
+      out["encrypted"] = repository->encrypted();
       SetBytes(&out, "repository", repository->location());
       SNAP_RETURN_IF_ERROR(session.out().Json(out));
     } else if (!session.quiet()) {
-      SNAP_RETURN_IF_ERROR(
-          session.out().Line(fmt::format("created repository {} at {}", repository->id(),
-                                         EscapeForTerminal(repository->location()))));
+      SNAP_RETURN_IF_ERROR(session.out().Line(
+          fmt::format("created {}repository {} at {}", repository->encrypted() ? "encrypted " : "",
+                      repository->id(), EscapeForTerminal(repository->location()))));
     }
     return Finding::kNone;
   }
+
+ private:
+  InitOptions init_;
+  NewKeySource first_key_;
 };
 
 }  // namespace
@@ -33,9 +48,12 @@ class InitCommand : public Command {
 const CommandInfo kInitCommand = {"init",
                                   "Make a new, empty repository. The place may be missing or an "
                                   "empty directory; anything else, an "
-                                  "existing repository included, is left untouched and refused.",
+                                  "existing repository included, is left untouched and refused. "
+                                  "With --encrypt everything in it can only be read with a "
+                                  "password or key file; if all are lost, so is the repository.",
                                   "  snapstore init -r /backup/repo\n"
-                                  "  SNAPSTORE_REPOSITORY=efs://fs-0123abcd/repo snapstore init",
+                                  "  snapstore init -r s3://bucket/repo --encrypt\n"
+                                  "  snapstore init -r /mnt/repo --encrypt --new-key-file repo.key",
                                   MakeCommand<InitCommand>};
 
 }  // namespace snapstore::cli

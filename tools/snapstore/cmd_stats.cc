@@ -26,6 +26,7 @@ class StatsCommand : public Command {
     Json out;
     out["message_type"] = "stats";
     out["repository_id"] = repository.id();
+    out["encrypted"] = repository.encrypted();
     out["snapshots"] = stats.snapshots;
     out["packs"] = stats.packs;
     out["index_segments"] = stats.index_segments;
@@ -41,6 +42,7 @@ class StatsCommand : public Command {
     Table table({Table::Align::kLeft, Table::Align::kLeft});
     table.Row({"repository", repository.id()});
     table.Row({"location", EscapeForTerminal(repository.location())});
+    table.Row({"encrypted", repository.encrypted() ? "yes" : "no"});
     table.Row({"snapshots", fmt::format("{}", stats.snapshots)});
     table.Row({"packs", fmt::format("{}", stats.packs)});
     table.Row({"index segments", fmt::format("{}", stats.index_segments)});

@@ -41,6 +41,7 @@ extern const CommandInfo kDumpCommand;
 extern const CommandInfo kCheckCommand;
 extern const CommandInfo kStatsCommand;
 extern const CommandInfo kRepairCommand;
+extern const CommandInfo kKeyCommand;
 extern const CommandInfo kBenchCommand;
 extern const CommandInfo kVersionCommand;
 

@@ -7,6 +7,8 @@ ExitCode ExitCodeOf(const Status& status, Stage stage) {
   if (status.Is(StatusCode::kCancelled)) return kExitInterrupted;
   if (stage == Stage::kUsage) return kExitUsage;
   switch (status.code()) {
+    case StatusCode::kWrongKey:
+      return kExitWrongKey;
     case StatusCode::kCorruption:
       return kExitDamaged;
     case StatusCode::kInvalidArgument:  // of a place that cannot hold a repository

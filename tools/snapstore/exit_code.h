@@ -6,7 +6,7 @@
 
 namespace snapstore::cli {
 
-// Scripts depend on these: do not renumber. 12 (wrong password) is taken.
+// Scripts depend on these: do not renumber.
 enum ExitCode : int {
   kExitDone = 0,
   kExitFailed = 1,
@@ -14,6 +14,7 @@ enum ExitCode : int {
   kExitIncomplete = 3,
   kExitNoRepository = 10,
   kExitBusy = 11,
+  kExitWrongKey = 12,
   kExitDamaged = 13,
   kExitInterrupted = 130,
 };

@@ -23,9 +23,9 @@ namespace snapstore::cli {
 namespace {
 
 constexpr const CommandInfo* kCommands[] = {
-    &kInitCommand,   &kSnapshotCommand, &kListCommand,    &kShowCommand,  &kLsCommand,
-    &kDiffCommand,   &kRestoreCommand,  &kDumpCommand,    &kCheckCommand, &kStatsCommand,
-    &kRepairCommand, &kBenchCommand,    &kVersionCommand,
+    &kInitCommand,   &kSnapshotCommand, &kListCommand,  &kShowCommand,    &kLsCommand,
+    &kDiffCommand,   &kRestoreCommand,  &kDumpCommand,  &kCheckCommand,   &kStatsCommand,
+    &kRepairCommand, &kKeyCommand,      &kBenchCommand, &kVersionCommand,
 };
 constexpr size_t kHelpColumns = 80;
 
@@ -83,6 +83,13 @@ void AddGlobalOptions(Program* program) {
       ->allow_extra_args(false);
   root.add_option("--cache-dir", globals.cache_dir,
                   "Where the chunk index is kept; else SNAPSTORE_CACHE_DIR, else the XDG cache");
+  auto* key_file = root.add_option("--key-file", globals.key_file,
+                                   "Key file of an encrypted repository; else SNAPSTORE_KEY_FILE");
+  root.add_option(
+          "--password-file", globals.password_file,
+          "File with its password; else SNAPSTORE_PASSWORD_FILE or SNAPSTORE_PASSWORD, else "
+          "it is asked for")
+      ->excludes(key_file);
   root.add_option("--memory-limit", globals.memory_limit,
                   "Bytes for buffers, compression and index together")
       ->capture_default_str();

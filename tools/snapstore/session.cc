@@ -1,9 +1,12 @@
 #include "tools/snapstore/session.h"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/status_macros.h"
 #include "tools/snapstore/interrupt.h"
+#include "tools/snapstore/password.h"
 #include "tools/snapstore/text.h"
 
 namespace snapstore::cli {
@@ -13,7 +16,12 @@ constexpr uint64_t kMemoryLimitMin = 64ull << 20;
 
 }  // namespace
 
-Result<RepositoryOptions> Session::MakeRepositoryOptions() const {
+Status NewKeySource::Check() const {
+  if (password_file.empty() || key_file.empty()) return Status::Ok();
+  return Status::InvalidArgument("a new key is a password or a key file, not both");
+}
+
+Result<RepositoryOptions> Session::MakeRepositoryOptions() {
   if (options_.repository.empty()) {
     return Status::InvalidArgument(
         "no repository given; name one with -r or in SNAPSTORE_REPOSITORY");
@@ -21,7 +29,46 @@ Result<RepositoryOptions> Session::MakeRepositoryOptions() const {
   SNAP_ASSIGN_OR_RETURN(RepositoryOptions out, EngineOptions());
   out.location = options_.repository;
   out.cache_dir = options_.cache_dir;
+  SNAP_RETURN_IF_ERROR(FindCredential());
+  out.credential = credential_;
+  out.ask_credential = [this] { return AskToOpen(); };
   return out;
+}
+
+Status Session::FindCredential() {
+  if (looked_for_credential_) return Status::Ok();
+  looked_for_credential_ = true;
+  Result<std::optional<Credential>> found = CredentialFromEnvironment();
+  // An option of the command line takes precedence, whatever the environment holds.
+  if (!options_.key_file.empty()) {
+    SNAP_ASSIGN_OR_RETURN(credential_, ReadKeyFile(options_.key_file));
+  } else if (!options_.password_file.empty()) {
+    SNAP_ASSIGN_OR_RETURN(credential_, ReadPasswordFile(options_.password_file));
+  } else {
+    SNAP_ASSIGN_OR_RETURN(credential_, std::move(found));
+  }
+  return Status::Ok();
+}
+
+Result<Credential> Session::AskToOpen() {
+  SNAP_ASSIGN_OR_RETURN(credential_, AskPassword("password of the repository", PasswordUse::kOpen));
+  if (credential_.has_value()) return *credential_;
+  return Status::WrongKey(
+      options_.repository +
+      " is encrypted: give its password in SNAPSTORE_PASSWORD or with --password-file, or its key "
+      "with --key-file");
+}
+
+Result<Credential> Session::NewCredential(const NewKeySource& source) {
+  if (!source.password_file.empty()) return ReadPasswordFile(source.password_file);
+  if (!source.key_file.empty()) {
+    if (::access(source.key_file.c_str(), F_OK) == 0) return ReadKeyFile(source.key_file);
+    return MakeKeyFile(source.key_file);
+  }
+  SNAP_ASSIGN_OR_RETURN(std::optional<Credential> typed,
+                        AskPassword("new password", PasswordUse::kNew));
+  if (typed.has_value()) return std::move(*typed);
+  return Status::WrongKey("no new password or key is given, and there is no terminal to ask on");
 }
 
 Result<RepositoryOptions> Session::EngineOptions() const {
@@ -49,17 +96,32 @@ Result<RepositoryOptions> Session::EngineOptions() const {
   return out;
 }
 
-Status Session::InitRepository(RepositoryOptions* used) {
-  SNAP_ASSIGN_OR_RETURN(*used, MakeRepositoryOptions());
+Status Session::InitRepository(const InitOptions& init, const NewKeySource& first_key) {
+  SNAP_ASSIGN_OR_RETURN(RepositoryOptions options, MakeRepositoryOptions());
+  if (credential_.has_value() && !init.encrypt) {
+    return Status::InvalidArgument(
+        "a password or key is given, but not --encrypt: the repository would not be encrypted");
+  }
+  if (credential_.has_value() && !first_key.empty()) {
+    return Status::InvalidArgument(
+        "the first key is given twice: by --new-key-file and to open with");
+  }
+  options.ask_credential = [this, &first_key]() -> Result<Credential> {
+    SNAP_ASSIGN_OR_RETURN(credential_, NewCredential(first_key));
+    return *credential_;
+  };
   stage_ = Stage::kCreate;
-  return Repository::Init(*used);
+  return Repository::Init(options, init);
 }
 
 Result<std::unique_ptr<Repository>> Session::OpenRepository() {
   SNAP_ASSIGN_OR_RETURN(const RepositoryOptions options, MakeRepositoryOptions());
   stage_ = Stage::kOpen;
   auto repository = Repository::Open(options);
-  if (repository.ok()) stage_ = Stage::kRun;
+  if (!repository.ok()) return repository;
+  stage_ = Stage::kRun;
+  // A core file would hold the keys that OpenSSL works with.
+  if ((*repository)->encrypted()) (void)::prctl(PR_SET_DUMPABLE, 0);
   return repository;
 }
 

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "snapstore/reader.h"
@@ -22,6 +23,8 @@ namespace snapstore::cli {
 struct GlobalOptions {
   std::string repository;
   std::string cache_dir;
+  std::string password_file;
+  std::string key_file;
   std::string memory_limit = "512M";
   std::string io = "auto";
   std::vector<std::string> store_settings;  // "KEY=VALUE"
@@ -29,6 +32,16 @@ struct GlobalOptions {
   bool json = false;
   bool quiet = false;
   bool verbose = false;
+};
+
+// Where the password or key that a command adds comes from; nothing: the terminal.
+struct NewKeySource {
+  std::string password_file;
+  std::string key_file;  // made when it does not exist
+
+  bool empty() const { return password_file.empty() && key_file.empty(); }
+  // InvalidArgument when it is both.
+  Status Check() const;
 };
 
 class Session {
@@ -49,10 +62,14 @@ class Session {
   Result<RepositoryOptions> EngineOptions() const;
   // Everything that could be wrong with the command line was looked at.
   void BeginRun() { stage_ = Stage::kRun; }
-  // Checks the global options (InvalidArgument at stage kUsage), then makes the repository.
-  Status InitRepository(RepositoryOptions* used);
+  // Checks the global options (InvalidArgument at stage kUsage), then makes the repository. When it
+  // is to be encrypted, with the password or key of the options and the environment, else with
+  // `first_key`.
+  Status InitRepository(const InitOptions& init, const NewKeySource& first_key);
   // Checks the global options, then opens the repository. The stage is kRun when it succeeds.
   Result<std::unique_ptr<Repository>> OpenRepository();
+  // A new password or key. WrongKey when there is neither a source nor a terminal.
+  Result<Credential> NewCredential(const NewKeySource& source);
 
   // With --verbose, to a reader: how busy each part of the pipeline was.
   Status PrintStages(const std::vector<PipelineStage>& stages);
@@ -61,12 +78,17 @@ class Session {
   Status CheckInterrupt() const;
 
  private:
-  Result<RepositoryOptions> MakeRepositoryOptions() const;
+  Result<RepositoryOptions> MakeRepositoryOptions();
+  // Once: what options and environment give to open a repository.
+  Status FindCredential();
+  Result<Credential> AskToOpen();
 
   const GlobalOptions& options_;
   Printer* const out_;
   ConsoleObserver* const observer_;
   Stage stage_ = Stage::kUsage;
+  bool looked_for_credential_ = false;
+  std::optional<Credential> credential_;
 };
 
 // Opens the snapshot that `reference` names.

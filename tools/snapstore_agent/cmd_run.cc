@@ -136,6 +136,7 @@ class RunCommand : public Command {
     options.memory_limit = memory_limit_;
     options.cache_dir = state_directory_ + "/cache";
     SNAP_RETURN_IF_ERROR(MakeDirectories(options.cache_dir, 0700));
+    SNAP_ASSIGN_OR_RETURN(options.credential, CredentialFromEnvironment());
     auto opened = Repository::Open(options);
     if (opened.ok() || !opened.status().Is(StatusCode::kNotFound)) return opened;
     if (!init_) {
@@ -144,7 +145,8 @@ class RunCommand : public Command {
                       opened.status().message(), options.location));
     }
     // Another node may be quicker; then it is there all the same.
-    const Status made = Repository::Init(options);
+    const Status made = Repository::Init(
+        options, {.encrypt = options.credential.has_value(), .key_label = "agent"});
     if (!made.ok() && !made.Is(StatusCode::kConflict)) return made;
     return Repository::Open(options);
   }

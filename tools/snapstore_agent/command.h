@@ -17,6 +17,7 @@ enum ExitCode : int {
   kExitUsage = 2,
   kExitNoRepository = 10,
   kExitBusy = 11,
+  kExitWrongKey = 12,
   kExitDamaged = 13,
 };
 

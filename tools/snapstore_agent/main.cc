@@ -91,6 +91,8 @@ Outcome Outcome::Of(const Status& status) {
       return Done();
     case StatusCode::kConflict:
       return {status, kExitBusy};
+    case StatusCode::kWrongKey:
+      return {status, kExitWrongKey};
     case StatusCode::kCorruption:
       return {status, kExitDamaged};
     default:
