@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "uploader/internal/directory_walk.h"
@@ -91,7 +92,7 @@ class DirectoryStore final : public ObjectStore {
       return root_->ReadError(error_number, "stat", key.text());
     }
     SNAP_RETURN_IF_ERROR(CheckType(key, info));
-    return ObjectInfo{key.text(), static_cast<uint64_t>(info.st_size)};
+    return ObjectInfo{key.text(), static_cast<uint64_t>(info.st_size), ToNanos(info.st_mtim)};
   }
 
   Status List(std::string_view prefix,

@@ -15,36 +15,42 @@ namespace {
 
 class MemoryStore final : public ObjectStore {
  public:
+  explicit MemoryStore(std::function<int64_t()> clock) : clock_(std::move(clock)) {}
+
   Result<PutOutcome> PutIfAbsent(const ObjectKey& key, std::span<const ByteSpan> parts) override {
-    auto bytes = std::make_shared<Bytes>();
-    for (const ByteSpan part : parts) bytes->insert(bytes->end(), part.begin(), part.end());
+    auto object = std::make_shared<Stored>();
+    for (const ByteSpan part : parts) {
+      object->bytes.insert(object->bytes.end(), part.begin(), part.end());
+    }
     const std::unique_lock lock(mutex_);
-    const bool created = objects_.emplace(key.text(), std::move(bytes)).second;
+    object->modified_ns = clock_();
+    const bool created = objects_.emplace(key.text(), std::move(object)).second;
     return created ? PutOutcome::kCreated : PutOutcome::kExisted;
   }
 
   Status GetRange(const ObjectKey& key, uint64_t offset, MutableByteSpan out) override {
     SNAP_ASSIGN_OR_RETURN(const Object object, Find(key));
-    if (offset > object->size() || out.size() > object->size() - offset) {
+    const Bytes& bytes = object->bytes;
+    if (offset > bytes.size() || out.size() > bytes.size() - offset) {
       return Status::Corruption(fmt::format("{} has {} bytes, {} at {} were expected", key.text(),
-                                            object->size(), out.size(), offset));
+                                            bytes.size(), out.size(), offset));
     }
-    std::copy_n(object->begin() + static_cast<ptrdiff_t>(offset), out.size(), out.begin());
+    std::copy_n(bytes.begin() + static_cast<ptrdiff_t>(offset), out.size(), out.begin());
     return Status::Ok();
   }
 
   Result<Bytes> Get(const ObjectKey& key, size_t bytes_max) override {
     SNAP_ASSIGN_OR_RETURN(const Object object, Find(key));
-    if (object->size() > bytes_max) {
+    if (object->bytes.size() > bytes_max) {
       return Status::InvalidArgument(fmt::format("{} has {} bytes, more than the {} allowed",
-                                                 key.text(), object->size(), bytes_max));
+                                                 key.text(), object->bytes.size(), bytes_max));
     }
-    return *object;
+    return object->bytes;
   }
 
   Result<ObjectInfo> Stat(const ObjectKey& key) override {
     SNAP_ASSIGN_OR_RETURN(const Object object, Find(key));
-    return ObjectInfo{key.text(), object->size()};
+    return ObjectInfo{key.text(), object->bytes.size(), object->modified_ns};
   }
 
   Status List(std::string_view prefix,
@@ -55,7 +61,7 @@ class MemoryStore final : public ObjectStore {
       for (auto at = objects_.lower_bound(prefix);
            at != objects_.end() && std::string_view(at->first).substr(0, prefix.size()) == prefix;
            ++at) {
-        found.push_back({at->first, at->second->size()});
+        found.push_back({at->first, at->second->bytes.size(), at->second->modified_ns});
       }
     }
     for (const ObjectInfo& info : found) SNAP_RETURN_IF_ERROR(visit(info));
@@ -70,7 +76,11 @@ class MemoryStore final : public ObjectStore {
   std::string Describe() const override { return "memory"; }
 
  private:
-  using Object = std::shared_ptr<const Bytes>;
+  struct Stored {
+    Bytes bytes;
+    int64_t modified_ns = 0;
+  };
+  using Object = std::shared_ptr<const Stored>;
 
   static Status Missing(const ObjectKey& key) {
     return Status::NotFound(fmt::format("no object {} in memory", key.text()));
@@ -83,12 +93,15 @@ class MemoryStore final : public ObjectStore {
     return at->second;
   }
 
+  const std::function<int64_t()> clock_;
   std::shared_mutex mutex_;
   std::map<std::string, Object, std::less<>> objects_;
 };
 
 }  // namespace
 
-std::unique_ptr<ObjectStore> NewMemoryStore() { return std::make_unique<MemoryStore>(); }
+std::unique_ptr<ObjectStore> NewMemoryStore(std::function<int64_t()> clock) {
+  return std::make_unique<MemoryStore>(std::move(clock));
+}
 
 }  // namespace snapstore

@@ -46,6 +46,10 @@ class ObjectKey {
 struct ObjectInfo {
   std::string key;
   uint64_t size = 0;  // bytes
+  // When it was put, by the store's own clock (a server's, or a file server's), in ns since 1970.
+  // List and Stat agree but for what one of them cuts off below a second. Only to be compared with
+  // times of the same store.
+  int64_t modified_ns = 0;
 };
 
 enum class PutOutcome {

@@ -337,7 +337,9 @@ Result<ObjectInfo> S3Store::Stat(const ObjectKey& key) {
     if (!answer.error.has_value()) {
       const Result<uint64_t> size = ContentLength(answer.response);
       if (!size.ok()) return size.status().WithContext(what);
-      return ObjectInfo{key.text(), *size};
+      const Result<int64_t> modified = ParseHttpDate(answer.response.Header("last-modified"));
+      if (!modified.ok()) return modified.status().WithContext(what);
+      return ObjectInfo{key.text(), *size, *modified};
     }
     if (answer.error->http_status != HttpStatus::kNotFound) return Explain(*answer.error, what);
     // HEAD has no body to tell a missing key from a missing bucket.
@@ -378,7 +380,7 @@ Status S3Store::List(std::string_view prefix,
       last = std::max(last, object.key);
       Result<ObjectKey> key = ObjectKey::Parse(object.key.substr(options().prefix.size()));
       if (!key.ok() || !key->text().starts_with(prefix)) continue;
-      SNAP_RETURN_IF_ERROR(visit({key->text(), object.size}));
+      SNAP_RETURN_IF_ERROR(visit({key->text(), object.size, object.modified_ns}));
     }
     if (!page.next_token.empty() && page.next_token == token) {
       return Status::Io(what + ": the server sends the same page again and again");

@@ -10,6 +10,7 @@
 #include <map>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/random.h"
 
 namespace snapstore {
@@ -128,6 +129,33 @@ TEST_P(StoreConformance, SaysNotFoundForWhatWasNeverPut) {
   }
   EXPECT_TRUE(store_->Delete(ObjectKey("nothing")).Is(StatusCode::kNotFound));
   EXPECT_TRUE(store_->Delete(ObjectKey("no/such/folder")).Is(StatusCode::kNotFound));
+}
+
+TEST_P(StoreConformance, TellsWhenAnObjectWasPutByOneClock) {
+  Put("time/1", AsBytes("x"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // HTTP's dates have whole seconds
+  Put("time/2", AsBytes("x"));
+  std::map<std::string, int64_t> listed;
+  ASSERT_TRUE(store_
+                  ->List("time/",
+                         [&](const ObjectInfo& info) {
+                           listed[info.key] = info.modified_ns;
+                           return Status::Ok();
+                         })
+                  .ok());
+  ASSERT_EQ(listed.size(), 2u);
+  EXPECT_GT(listed["time/1"], *ParseTime("2020-01-01T00:00:00Z"));
+  EXPECT_GT(listed["time/2"], listed["time/1"]);
+  EXPECT_LT(listed["time/2"] - listed["time/1"], 60 * kNanosPerSecond);
+  for (const auto& [key, modified] : listed) {
+    const Result<ObjectInfo> single = store_->Stat(ObjectKey(key));
+    ASSERT_TRUE(single.ok()) << single.status().ToString();
+    EXPECT_LT(std::abs(single->modified_ns - modified), kNanosPerSecond) << key;
+  }
+  // A put that finds the object there does not make it younger.
+  EXPECT_EQ(Put("time/1", AsBytes("x")), PutOutcome::kExisted);
+  EXPECT_LT(std::abs(store_->Stat(ObjectKey("time/1"))->modified_ns - listed["time/1"]),
+            kNanosPerSecond);
 }
 
 TEST_P(StoreConformance, NeverReplacesAnObject) {

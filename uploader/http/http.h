@@ -1,6 +1,6 @@
 // What an HTTP request and its answer consist of (RFC 9110).
 //
-// Thread safety: values only.
+// Thread safety: free functions and values only.
 #ifndef SNAPSTORE_UPLOADER_HTTP_HTTP_H_
 #define SNAPSTORE_UPLOADER_HTTP_HTTP_H_
 
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "snapstore/status.h"
 
 namespace snapstore {
 
@@ -68,6 +69,10 @@ struct HttpResponse {
     return {};
   }
 };
+
+// "Sun, 06 Nov 1994 08:49:37 GMT" and the older forms of RFC 9110, section 5.6.7, as ns since 1970.
+// Io for anything else.
+Result<int64_t> ParseHttpDate(std::string_view text);
 
 }  // namespace snapstore
 

@@ -1,11 +1,13 @@
 #include "uploader/http/http_client.h"
 
 #include <curl/curl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cctype>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "uploader/http/url.h"
 
@@ -333,6 +335,12 @@ std::vector<Result<HttpResponse>> HttpClient::SendAll(std::span<const HttpReques
   }
   Return(std::move(channel));
   return results;
+}
+
+Result<int64_t> ParseHttpDate(std::string_view text) {
+  const time_t seconds = ::curl_getdate(std::string(text).c_str(), nullptr);
+  if (seconds < 0) return Status::Io(fmt::format("'{}' is no date", text));
+  return seconds * kNanosPerSecond;
 }
 
 }  // namespace snapstore

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/status_macros.h"
 
 namespace snapstore::internal {
@@ -93,7 +94,7 @@ class Walk {
     if (error_number != 0) return root_.WriteError(error_number, "stat", key);
     if (S_ISDIR(info.st_mode)) return Subfolder(fd, name, key);
     if (!S_ISREG(info.st_mode) || key.size() < prefix_.size()) return Status::Ok();
-    return visit_({key, static_cast<uint64_t>(info.st_size)});
+    return visit_({key, static_cast<uint64_t>(info.st_size), ToNanos(info.st_mtim)});
   }
 
   Status Subfolder(int fd, const std::string& name, const std::string& key) {

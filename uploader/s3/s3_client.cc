@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <ctime>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -25,13 +24,6 @@ std::string RegionOr(const std::string& region) { return region.empty() ? kFirst
 std::string AwsEndpoint(const std::string& region) {
   const std::string suffix = region.starts_with("cn-") ? ".amazonaws.com.cn" : ".amazonaws.com";
   return "https://s3." + region + suffix;
-}
-
-// Seconds since 1970 of "Sat, 21 Nov 2026 19:48:04 GMT" (RFC 9110, section 5.6.7); 0 if it is not.
-int64_t ParseHttpDate(std::string_view text) {
-  std::tm utc{};
-  const std::string copy(text);
-  return strptime(copy.c_str(), "%a, %d %b %Y %H:%M:%S GMT", &utc) == nullptr ? 0 : timegm(&utc);
 }
 
 uint64_t BodyBytes(const S3Call& call) {
@@ -143,9 +135,9 @@ void S3Client::MoveTo(const S3Error& error) {
 }
 
 void S3Client::AdoptClock(const HttpResponse& response) {
-  const int64_t server = ParseHttpDate(response.Header("date"));
-  if (server == 0) return;
-  clock_offset_ns_ = server * kNanosPerSecond - WallNanos();
+  const Result<int64_t> server = ParseHttpDate(response.Header("date"));
+  if (!server.ok()) return;
+  clock_offset_ns_ = *server - WallNanos();
   LogWarning("this machine's clock is {:.0f} s ahead of the S3 server's", ClockAheadSeconds());
 }
 

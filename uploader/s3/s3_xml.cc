@@ -4,6 +4,7 @@
 #include <pugixml.hpp>
 #include <sstream>
 
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "uploader/http/url.h"
 #include "uploader/s3/s3_error.h"
@@ -58,6 +59,11 @@ Result<S3ListPage> ParseListPage(ByteSpan xml) {
     if (error != std::errc() || end != size.data() + size.size() || object.key.empty()) {
       return Status::Io("the server sent a list with a key or size that is none");
     }
+    const Result<int64_t> modified = ParseTime(node.child_value("LastModified"));
+    if (!modified.ok()) {
+      return Status::Io("the server sent a list with a time of change that is none");
+    }
+    object.modified_ns = *modified;
     page.objects.push_back(std::move(object));
   }
   if (std::string_view(root.child_value("IsTruncated")) == "true") {

@@ -20,6 +20,7 @@ struct S3ListPage {
   struct Object {
     std::string key;  // decoded
     uint64_t size = 0;
+    int64_t modified_ns = 0;
   };
   std::vector<Object> objects;
   std::string next_token;  // empty: the last page

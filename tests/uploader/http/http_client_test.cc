@@ -176,5 +176,13 @@ TEST_F(HttpClientTest, KeepsToTheBandwidthLimit) {
   EXPECT_LT(put.Seconds(), 1.0);
 }
 
+TEST(HttpDate, ReadsWhatServersSend) {
+  EXPECT_EQ(*ParseHttpDate("Sun, 06 Nov 1994 08:49:37 GMT"), *ParseTime("1994-11-06T08:49:37Z"));
+  EXPECT_EQ(*ParseHttpDate("Sunday, 06-Nov-94 08:49:37 GMT"), *ParseTime("1994-11-06T08:49:37Z"));
+  for (const char* text : {"", "yesterday", "Sun, 06 Nov 1994 48:49:37 GMT"}) {
+    EXPECT_TRUE(ParseHttpDate(text).status().Is(StatusCode::kIo)) << text;
+  }
+}
+
 }  // namespace
 }  // namespace snapstore

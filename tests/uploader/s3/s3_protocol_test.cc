@@ -4,6 +4,7 @@
 #include <array>
 #include <thread>
 
+#include "base/clock.h"
 #include "uploader/http/bandwidth_limit.h"
 #include "uploader/retry.h"
 #include "uploader/s3/checksum.h"
@@ -59,11 +60,14 @@ TEST(S3Xml, ReadsPagesOfAList) {
   const std::string page =
       "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
       "<IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;b</NextContinuationToken>"
-      "<Contents><Key>a%20b%26</Key><Size>7</Size></Contents>"
-      "<Contents><Key>c</Key><Size>5368709121</Size></Contents></ListBucketResult>";
+      "<Contents><Key>a%20b%26</Key><LastModified>2026-03-01T09:15:00.129Z</LastModified>"
+      "<Size>7</Size></Contents>"
+      "<Contents><Key>c</Key><LastModified>2026-03-01T09:15:00Z</LastModified>"
+      "<Size>5368709121</Size></Contents></ListBucketResult>";
   const S3ListPage list = *ParseListPage(AsBytes(page));
   ASSERT_EQ(list.objects.size(), 2u);
   EXPECT_EQ(list.objects[0].key, "a b&");
+  EXPECT_EQ(list.objects[0].modified_ns, *ParseTime("2026-03-01T09:15:00.129Z"));
   EXPECT_EQ(list.objects[1].size, 5368709121u);
   EXPECT_EQ(list.next_token, "a&b");
 }
@@ -72,6 +76,7 @@ TEST(S3Xml, RefusesWhatIsNoList) {
   for (const char* xml :
        {"", "<html/>", "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
         "<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
+        "<ListBucketResult><Contents><Key>a</Key><Size>1</Size></Contents></ListBucketResult>",
         "<ListBucketResult><Contents><Key>a</Key><Size>-1</Size></Contents></ListBucketResult>",
         "<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>",
         "<ListBucketResult><Contents><Key>%</Key><Size>1</Size></Contents></ListBucketResult>"}) {

@@ -256,8 +256,10 @@ TEST_F(S3StoreTest, EndsAListThatRepeatsItself) {
     out.set_content(
         "<ListBucketResult><IsTruncated>true</IsTruncated>"
         "<NextContinuationToken>same</NextContinuationToken>"
-        "<Contents><Key>pre/a/b</Key><Size>1</Size></Contents>"
-        "<Contents><Key>pre/Foreign%20name</Key><Size>1</Size></Contents></ListBucketResult>",
+        "<Contents><Key>pre/a/b</Key><LastModified>2026-03-01T09:15:00Z</LastModified>"
+        "<Size>1</Size></Contents><Contents><Key>pre/Foreign%20name</Key>"
+        "<LastModified>2026-03-01T09:15:00Z</LastModified><Size>1</Size></Contents>"
+        "</ListBucketResult>",
         "application/xml");
   });
   Start();
