@@ -62,6 +62,7 @@ class RepositoryImpl final : public Repository {
   const std::string& location() const override { return location_; }
   const RepositoryOptions& options() const override { return options_; }
   bool encrypted() const override { return sealer_.encrypted(); }
+  StoreUsage Usage() const override { return store_->Usage(); }
   Result<std::vector<SnapshotInfo>> ListSnapshots(Observer* observer, uint64_t* damaged) override;
   Result<std::string> ResolveSnapshot(std::string_view reference) override;
   Result<SnapshotInfo> GetSnapshot(const std::string& id) override;

@@ -105,4 +105,10 @@ Status CountingStore::Delete(const ObjectKey& key) {
   return status;
 }
 
+Status CountingStore::DeleteMany(std::span<const ObjectKey> keys) {
+  Status status = inner_->DeleteMany(keys);
+  for (const ObjectKey& key : keys) Count(StoreOp::kDelete, key.text(), status.ok(), 0);
+  return status;
+}
+
 }  // namespace snapstore

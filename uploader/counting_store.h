@@ -50,6 +50,12 @@ class CountingStore final : public ObjectStore {
   Status List(std::string_view prefix,
               const std::function<Status(const ObjectInfo&)>& visit) override;
   Status Delete(const ObjectKey& key) override;
+  // Counts as a request a key: how a store gathers them is its own affair.
+  Status DeleteMany(std::span<const ObjectKey> keys) override;
+  Result<uint64_t> AbortUploads(std::chrono::seconds age) override {
+    return inner_->AbortUploads(age);
+  }
+  StoreUsage Usage() const override { return inner_->Usage(); }
   unsigned PutsAtOnce() const override { return inner_->PutsAtOnce(); }
   std::string Describe() const override { return inner_->Describe(); }
 

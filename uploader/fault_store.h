@@ -65,7 +65,12 @@ class FaultStore final : public ObjectStore {
   Result<ObjectInfo> Stat(const ObjectKey& key) override;
   Status List(std::string_view prefix,
               const std::function<Status(const ObjectInfo&)>& visit) override;
+  // DeleteMany is one Delete a key, so that a fault may strike between two.
   Status Delete(const ObjectKey& key) override;
+  Result<uint64_t> AbortUploads(std::chrono::seconds age) override {
+    return inner_->AbortUploads(age);
+  }
+  StoreUsage Usage() const override { return inner_->Usage(); }
   unsigned PutsAtOnce() const override { return inner_->PutsAtOnce(); }
   std::string Describe() const override { return inner_->Describe(); }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "uploader/internal/delete_failures.h"
 
 namespace snapstore {
 namespace {
@@ -36,5 +37,17 @@ Result<ObjectKey> ObjectKey::Parse(std::string text) {
 }
 
 ObjectKey::ObjectKey(std::string text) : text_(std::move(text)) { SNAP_CHECK(IsKey(text_)); }
+
+Status ObjectStore::DeleteMany(std::span<const ObjectKey> keys) {
+  internal::DeleteFailures failures;
+  for (size_t n = 0; n < keys.size(); ++n) {
+    if (!failures.Add(keys[n].text(), Delete(keys[n]))) {
+      return failures.ToStatus(keys.size(), keys.size() - n - 1);
+    }
+  }
+  return failures.ToStatus(keys.size());
+}
+
+Result<uint64_t> ObjectStore::AbortUploads(std::chrono::seconds /*age*/) { return uint64_t{0}; }
 
 }  // namespace snapstore

@@ -13,6 +13,7 @@
 #ifndef SNAPSTORE_UPLOADER_OBJECT_STORE_H_
 #define SNAPSTORE_UPLOADER_OBJECT_STORE_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -22,6 +23,7 @@
 
 #include "base/bytes.h"
 #include "snapstore/status.h"
+#include "snapstore/store_usage.h"
 
 namespace snapstore {
 
@@ -81,6 +83,19 @@ class ObjectStore {
 
   // NotFound when there is no such object.
   virtual Status Delete(const ObjectKey& key) = 0;
+
+  // Deletes all of them, in any order, with as few requests as the store can. OK when none of them
+  // exists any more, those included that did not before. Else the error of one, with the number and
+  // the first names of those that may still be there; all that could be deleted is, unless the
+  // store cannot be reached.
+  virtual Status DeleteMany(std::span<const ObjectKey> keys);
+
+  // Ends what writers that died left half uploaded at least `age` ago, by the store's clock, and
+  // what costs money without being an object. Returns how many; 0 for stores that have no such.
+  virtual Result<uint64_t> AbortUploads(std::chrono::seconds age);
+
+  // What was asked of the store since it was opened.
+  virtual StoreUsage Usage() const { return {}; }
 
   // How many large puts at once keep the store busy; one for a disk, several for a server that is
   // far away.

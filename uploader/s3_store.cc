@@ -16,10 +16,8 @@ namespace {
 
 constexpr size_t kPieceBytes = 8 << 20;
 constexpr size_t kPiecesAtOnce = 8;
-constexpr size_t kPartsAtOnce = 4;
 // One connection to S3 carries some 100 MB/s, four as much as two cores compress.
 constexpr unsigned kPutsAtOnce = 4;
-constexpr size_t kPartsMax = 10'000;
 constexpr uint64_t kPartBytesMin = 5 << 20;  // of all parts but the last
 constexpr size_t kAnswerBytesMax = 16 << 20;
 constexpr int kStatAttempts = 3;
@@ -30,22 +28,6 @@ uint64_t TotalBytes(std::span<const ByteSpan> parts) {
   uint64_t bytes = 0;
   for (const ByteSpan part : parts) bytes += part.size();
   return bytes;
-}
-
-// The bytes [offset, offset + length) of the concatenation.
-std::vector<ByteSpan> Slice(std::span<const ByteSpan> parts, uint64_t offset, uint64_t length) {
-  std::vector<ByteSpan> out;
-  for (const ByteSpan part : parts) {
-    if (offset >= part.size()) {
-      offset -= part.size();
-      continue;
-    }
-    const size_t bytes = std::min<uint64_t>(part.size() - offset, length);
-    if (bytes > 0) out.push_back(part.subspan(offset, bytes));
-    length -= bytes;
-    offset = 0;
-  }
-  return out;
 }
 
 // RFC 1123 names, and what AWS takes for buckets.
@@ -136,9 +118,9 @@ Status S3Store::Explain(const S3Error& error, const std::string& what) const {
   return ToStatus(error).WithContext(what);
 }
 
-std::vector<HttpHeader> S3Store::KeepingHeaders() const {
+std::vector<HttpHeader> S3Store::KeepingHeaders(const ObjectKey& key) const {
   std::vector<HttpHeader> headers;
-  if (!options().storage_class.empty()) {
+  if (!options().storage_class.empty() && IsData(key)) {
     headers.push_back({"x-amz-storage-class", options().storage_class});
   }
   if (!options().encryption.empty()) {
@@ -160,8 +142,9 @@ Result<PutOutcome> S3Store::PutWhole(const ObjectKey& key, std::span<const ByteS
   S3Call call{.method = "PUT",
               .key = FullKey(key),
               .body = parts,
-              .body_sha256 = Sha256::OfParts(parts).ToHex()};
-  const std::vector<HttpHeader> kept = KeepingHeaders();
+              .body_sha256 = Sha256::OfParts(parts).ToHex(),
+              .data_object = IsData(key)};
+  const std::vector<HttpHeader> kept = KeepingHeaders(key);
   const std::vector<HttpHeader> checksum = ChecksumHeaders(UsedChecksum(), parts, call.body_sha256);
   while (true) {
     const bool conditional = conditional_put_;
@@ -186,86 +169,6 @@ Result<PutOutcome> S3Store::PutWhole(const ObjectKey& key, std::span<const ByteS
     LogDebug("{} knows no conditional PUT: asking before writing", client_.Address());
     conditional_put_ = false;
   }
-}
-
-Result<PutOutcome> S3Store::PutInParts(const ObjectKey& key, std::span<const ByteSpan> parts) {
-  const std::string what = "put " + key.text() + " in parts";
-  // The condition stands with the last request, and not every server heeds it there.
-  const Result<ObjectInfo> there = Stat(key);
-  if (there.ok()) return PutOutcome::kExisted;
-  if (!there.status().Is(StatusCode::kNotFound)) return there.status();
-  const std::string full_key = FullKey(key);
-  SNAP_ASSIGN_OR_RETURN(const S3Answer begun, client_.Call({.method = "POST",
-                                                            .key = full_key,
-                                                            .query = {{"uploads", ""}},
-                                                            .headers = KeepingHeaders()}));
-  if (begun.error.has_value()) return Explain(*begun.error, what);
-  SNAP_ASSIGN_OR_RETURN(const std::string upload, ParseUploadId(begun.response.body));
-
-  Status status;
-  PutOutcome outcome = PutOutcome::kCreated;
-  Result<std::vector<std::string>> etags = UploadParts(full_key, upload, parts);
-  if (etags.ok()) {
-    const std::string body = CompleteUploadXml(*etags);
-    const ByteSpan bytes = AsBytes(body);
-    const Result<S3Answer> answer = client_.Call({.method = "POST",
-                                                  .key = full_key,
-                                                  .query = {{"uploadId", upload}},
-                                                  .headers = {{"If-None-Match", "*"}},
-                                                  .body = {&bytes, 1}});
-    if (!answer.ok()) {
-      status = answer.status();
-    } else if (!answer->error.has_value()) {
-      status = ParseCompletion(answer->response.body);
-    } else if (answer->error->http_status == HttpStatus::kPreconditionFailed) {
-      outcome = PutOutcome::kExisted;
-    } else {
-      status = Explain(*answer->error, what);
-    }
-    if (status.ok() && outcome == PutOutcome::kCreated) return outcome;
-  } else {
-    status = etags.status();
-  }
-  const Result<S3Answer> aborted =
-      client_.Call({.method = "DELETE", .key = full_key, .query = {{"uploadId", upload}}});
-  if (!aborted.ok() ||
-      (aborted->error.has_value() && aborted->error->http_status != HttpStatus::kNotFound)) {
-    LogWarning(
-        "upload {} of {} could not be aborted; a lifecycle rule of the bucket "
-        "(AbortIncompleteMultipartUpload) ends what is left",
-        upload, key.text());
-  }
-  if (!status.ok()) return status.WithContext(what);
-  return outcome;
-}
-
-Result<std::vector<std::string>> S3Store::UploadParts(const std::string& key,
-                                                      const std::string& upload,
-                                                      std::span<const ByteSpan> parts) {
-  const uint64_t total = TotalBytes(parts);
-  const uint64_t part_bytes = std::max(options().part_bytes, (total + kPartsMax - 1) / kPartsMax);
-  std::vector<std::string> etags;
-  for (uint64_t offset = 0; offset < total;) {
-    std::vector<std::vector<ByteSpan>> slices;
-    for (; offset < total && slices.size() < kPartsAtOnce; offset += part_bytes) {
-      slices.push_back(Slice(parts, offset, part_bytes));
-    }
-    std::vector<S3Call> calls;
-    calls.reserve(slices.size());
-    for (const std::vector<ByteSpan>& slice : slices) {
-      calls.push_back({.method = "PUT",
-                       .key = key,
-                       .query = {{"partNumber", std::to_string(etags.size() + calls.size() + 1)},
-                                 {"uploadId", upload}},
-                       .body = slice});
-    }
-    for (const Result<S3Answer>& answer : client_.CallMany(calls)) {
-      if (!answer.ok()) return answer.status();
-      if (answer->error.has_value()) return ToStatus(*answer->error);
-      etags.emplace_back(answer->response.Header("etag"));
-    }
-  }
-  return etags;
 }
 
 Status S3Store::GetRange(const ObjectKey& key, uint64_t offset, MutableByteSpan out) {
@@ -302,9 +205,11 @@ Status S3Store::GetPieces(const ObjectKey& key, uint64_t offset,
                      .key = FullKey(key),
                      .headers = {{"Range", fmt::format("bytes={}-{}", at, at + piece.size() - 1)}},
                      .into = piece,
-                     .accept = [at, piece](const HttpResponse& response) {
-                       return TestRange(response, at, piece.size());
-                     }});
+                     .accept =
+                         [at, piece](const HttpResponse& response) {
+                           return TestRange(response, at, piece.size());
+                         },
+                     .data_object = IsData(key)});
     at += piece.size();
   }
   at = offset;
@@ -322,8 +227,10 @@ Status S3Store::GetPieces(const ObjectKey& key, uint64_t offset,
 }
 
 Result<Bytes> S3Store::Get(const ObjectKey& key, size_t bytes_max) {
-  SNAP_ASSIGN_OR_RETURN(
-      S3Answer answer, client_.Call({.method = "GET", .key = FullKey(key), .body_max = bytes_max}));
+  SNAP_ASSIGN_OR_RETURN(S3Answer answer, client_.Call({.method = "GET",
+                                                       .key = FullKey(key),
+                                                       .body_max = bytes_max,
+                                                       .data_object = IsData(key)}));
   if (answer.error.has_value()) return Explain(*answer.error, "get " + key.text());
   return std::move(answer.response.body);
 }

@@ -17,6 +17,7 @@
 #include <memory>
 
 #include "uploader/aws/credentials.h"
+#include "uploader/internal/delete_failures.h"
 #include "uploader/object_store.h"
 #include "uploader/s3/s3_client.h"
 
@@ -37,6 +38,9 @@ class S3Store final : public ObjectStore {
   Status List(std::string_view prefix,
               const std::function<Status(const ObjectInfo&)>& visit) override;
   Status Delete(const ObjectKey& key) override;
+  Status DeleteMany(std::span<const ObjectKey> keys) override;
+  Result<uint64_t> AbortUploads(std::chrono::seconds age) override;
+  StoreUsage Usage() const override { return client_.Usage(); }
   unsigned PutsAtOnce() const override;
   std::string Describe() const override;
 
@@ -52,15 +56,25 @@ class S3Store final : public ObjectStore {
   // What an error says about `key`.
   Status Explain(const S3Error& error, const std::string& what) const;
   // The headers that decide how an object is kept.
-  std::vector<HttpHeader> KeepingHeaders() const;
+  std::vector<HttpHeader> KeepingHeaders(const ObjectKey& key) const;
+  bool IsData(const ObjectKey& key) const { return key.text().starts_with(options().data_prefix); }
+  // A key of this store, not one of somebody else below the same prefix.
+  bool IsOurs(const std::string& full_key) const;
   Result<PutOutcome> PutWhole(const ObjectKey& key, std::span<const ByteSpan> parts);
   Result<PutOutcome> PutInParts(const ObjectKey& key, std::span<const ByteSpan> parts);
-  Result<std::vector<std::string>> UploadParts(const std::string& key, const std::string& upload,
+  Result<std::vector<std::string>> UploadParts(const ObjectKey& key, const std::string& upload,
                                                std::span<const ByteSpan> parts);
+  Result<PutOutcome> CompleteUpload(const ObjectKey& key, const std::string& upload,
+                                    const std::vector<std::string>& etags, uint64_t bytes);
+  Status AbortUpload(const std::string& full_key, const std::string& upload);
+  // False when there is no use in going on.
+  bool DeleteBatch(std::span<const ObjectKey> keys, internal::DeleteFailures* failures);
+  bool DeleteSingly(std::span<const ObjectKey> keys, internal::DeleteFailures* failures);
   Status GetPieces(const ObjectKey& key, uint64_t offset, std::span<const MutableByteSpan> pieces);
 
   S3Client client_;
   std::atomic<bool> conditional_put_{true};
+  std::atomic<bool> multi_delete_{true};
 };
 
 }  // namespace snapstore

@@ -24,6 +24,7 @@
 #include "snapstore/credential.h"
 #include "snapstore/observer.h"
 #include "snapstore/status.h"
+#include "snapstore/store_usage.h"
 
 namespace snapstore {
 
@@ -98,6 +99,9 @@ class Repository {
   virtual const std::string& location() const = 0;       // for people
   virtual const RepositoryOptions& options() const = 0;  // without the credential
   virtual bool encrypted() const = 0;
+
+  // What this handle has asked of its store until now.
+  virtual StoreUsage Usage() const = 0;
 
   // All snapshots, oldest first. A damaged manifest is reported to `observer` (may be null) as a
   // warning and counted in `damaged` (may be null).

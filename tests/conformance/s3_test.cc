@@ -86,6 +86,23 @@ class S3Place final : public StorePlace {
   S3Options options_;
 };
 
+TEST(S3Server, LosesUploadsThatNobodyFinished) {
+  S3Place place;
+  Result<std::shared_ptr<ObjectStore>> opened = place.Open();
+  ASSERT_TRUE(opened.ok());
+  auto& store = static_cast<S3Store&>(**opened);
+  S3Client& client = store.client();
+  const std::string key = client.options().prefix + "data/left/behind";
+  for (int n = 0; n < 3; ++n) {
+    const Result<S3Answer> begun =
+        client.Call({.method = "POST", .key = key, .query = {{"uploads", ""}}});
+    ASSERT_TRUE(begun.ok() && !begun->error.has_value());
+  }
+  EXPECT_EQ(*store.AbortUploads(std::chrono::hours(1)), 0u) << "too young";
+  EXPECT_EQ(*store.AbortUploads(std::chrono::seconds(0)), 3u);
+  EXPECT_EQ(*store.AbortUploads(std::chrono::seconds(0)), 0u);
+}
+
 INSTANTIATE_TEST_SUITE_P(S3, StoreConformance,
                          testing::Values(StoreUnderTest{
                              "S3", [] { return std::make_unique<S3Place>(); }}),

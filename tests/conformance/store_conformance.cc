@@ -175,6 +175,29 @@ TEST_P(StoreConformance, DeletesForGoodAndAllowsANewPut) {
   EXPECT_EQ(AsText(*store_->Get(ObjectKey("d/x"), 100)), "three");
 }
 
+TEST_P(StoreConformance, DeletesManyAtOnceAndTakesMissingOnesForDeleted) {
+  // More than one request of S3's takes.
+  constexpr int kObjects = 1100;
+  std::vector<ObjectKey> doomed;
+  for (int n = 0; n < kObjects; ++n) {
+    doomed.emplace_back(fmt::format("d/{}", n));
+    if (n % 50 == 0) Put(doomed.back().text(), AsBytes("x"));
+  }
+  Put("stays", AsBytes("x"));
+  const Status status = store_->DeleteMany(doomed);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  EXPECT_EQ(Keys(""), std::vector<std::string>{"stays"});
+  EXPECT_TRUE(store_->DeleteMany({}).ok());
+}
+
+TEST_P(StoreConformance, FindsNoUnfinishedUploadsWhereNobodyDied) {
+  Put("whole", RandomBytes(100, 1));
+  const Result<uint64_t> aborted = store_->AbortUploads(std::chrono::seconds(0));
+  ASSERT_TRUE(aborted.ok()) << aborted.status().ToString();
+  EXPECT_EQ(*aborted, 0u);
+  EXPECT_EQ(Keys(""), std::vector<std::string>{"whole"});
+}
+
 TEST_P(StoreConformance, ListsByPrefixOfTheWholeKey) {
   for (const char* key : {"packs/aa/1", "packs/aa/2", "packs/ab/1", "packs-old/1", "pack", "z",
                           "packs/aaa", ".hidden/x"}) {

@@ -29,12 +29,14 @@ class CheckCommand : public Command {
     SNAP_ASSIGN_OR_RETURN(const CheckReport report,
                           CheckRepository(*repository, options_, session.observer()));
     session.observer()->Finish();
-    SNAP_RETURN_IF_ERROR(session.json() ? PrintJson(session, report) : PrintText(session, report));
+    SNAP_RETURN_IF_ERROR(session.json() ? PrintJson(session, *repository, report)
+                                        : PrintText(session, *repository, report));
     return report.problems.empty() ? Finding::kNone : Finding::kDamage;
   }
 
  private:
-  static Status PrintJson(Session& session, const CheckReport& report) {
+  static Status PrintJson(Session& session, const Repository& repository,
+                          const CheckReport& report) {
     for (const CheckProblem& problem : report.problems) {
       SNAP_RETURN_IF_ERROR(session.out().Json(ProblemJson(problem)));
     }
@@ -45,10 +47,12 @@ class CheckCommand : public Command {
     out["chunks"] = report.chunks;
     out["bytes_read"] = report.bytes_read;
     out["problems"] = report.problems.size();
+    SetStoreUsage(&out, repository.Usage());
     return session.out().Json(out);
   }
 
-  static Status PrintText(Session& session, const CheckReport& report) {
+  static Status PrintText(Session& session, const Repository& repository,
+                          const CheckReport& report) {
     for (const CheckProblem& problem : report.problems) {
       SNAP_RETURN_IF_ERROR(
           session.out().Line(fmt::format("damaged: {}: {}", EscapeForTerminal(problem.object),
@@ -65,11 +69,12 @@ class CheckCommand : public Command {
       }
     }
     if (session.quiet()) return Status::Ok();
-    return session.out().Line(
+    SNAP_RETURN_IF_ERROR(session.out().Line(
         fmt::format("{} snapshots, {} packs, {} chunks checked, {} read: {}", report.snapshots,
                     report.packs, report.chunks, FormatSize(report.bytes_read),
                     report.problems.empty() ? std::string("no damage found")
-                                            : fmt::format("{} problems", report.problems.size())));
+                                            : fmt::format("{} problems", report.problems.size()))));
+    return session.PrintStoreUsage(repository);
   }
 
   CheckOptions options_;

@@ -33,7 +33,7 @@ class RestoreCommand : public Command {
     SNAP_ASSIGN_OR_RETURN(const RestoreSummary summary,
                           RestoreSnapshot(*repository, request_, session.observer()));
     session.observer()->Finish();
-    SNAP_RETURN_IF_ERROR(Print(session, summary));
+    SNAP_RETURN_IF_ERROR(Print(session, *repository, summary));
     if (session.observer()->saw_corruption()) return Finding::kDamage;
     return summary.failed > 0 ? Finding::kPartial : Finding::kNone;
   }
@@ -60,9 +60,12 @@ class RestoreCommand : public Command {
     return Status::Ok();
   }
 
-  Status Print(Session& session, const RestoreSummary& summary) const {
+  Status Print(Session& session, const Repository& repository,
+               const RestoreSummary& summary) const {
     if (session.json()) {
-      return session.out().Json(RestoreSummaryJson(request_.snapshot_id, summary));
+      Json out = RestoreSummaryJson(request_.snapshot_id, summary);
+      SetStoreUsage(&out, repository.Usage());
+      return session.out().Json(out);
     }
     if (session.quiet()) return Status::Ok();
     std::string line =
@@ -71,7 +74,8 @@ class RestoreCommand : public Command {
                     FormatSize(summary.bytes_fetched), summary.seconds);
     if (summary.failed > 0) line += fmt::format("; {} failed", summary.failed);
     SNAP_RETURN_IF_ERROR(session.out().Line(line));
-    return session.PrintStages(summary.stages);
+    SNAP_RETURN_IF_ERROR(session.PrintStages(summary.stages));
+    return session.PrintStoreUsage(repository);
   }
 
   std::string reference_;

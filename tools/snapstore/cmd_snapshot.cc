@@ -69,7 +69,7 @@ class SnapshotCommand : public Command {
     SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary,
                           TakeSnapshot(*repository, request_, session.observer()));
     session.observer()->Finish();
-    SNAP_RETURN_IF_ERROR(Print(session, summary));
+    SNAP_RETURN_IF_ERROR(Print(session, *repository, summary));
     return summary.info.unreadable > 0 ? Finding::kUnreadable : Finding::kNone;
   }
 
@@ -135,9 +135,14 @@ class SnapshotCommand : public Command {
     return Status::Ok();
   }
 
-  static Status Print(Session& session, const SnapshotSummary& summary) {
+  static Status Print(Session& session, const Repository& repository,
+                      const SnapshotSummary& summary) {
     const SnapshotInfo& info = summary.info;
-    if (session.json()) return session.out().Json(SnapshotSummaryJson(summary));
+    if (session.json()) {
+      Json out = SnapshotSummaryJson(summary);
+      SetStoreUsage(&out, repository.Usage());
+      return session.out().Json(out);
+    }
     if (session.quiet()) return session.out().Line(info.id);
     Table table({Table::Align::kLeft, Table::Align::kLeft});
     table.Row({"parent", info.parent_id.empty() ? "none" : info.parent_id});
@@ -155,7 +160,8 @@ class SnapshotCommand : public Command {
     for (const std::string& line : table.Lines()) {
       SNAP_RETURN_IF_ERROR(session.out().Line("  " + line));
     }
-    return session.PrintStages(summary.stages);
+    SNAP_RETURN_IF_ERROR(session.PrintStages(summary.stages));
+    return session.PrintStoreUsage(repository);
   }
 
   SnapshotRequest request_;

@@ -67,6 +67,19 @@ void SetBytesList(Json* object, const std::string& key, const std::vector<std::s
   (*object)[key + "_base64"] = std::move(exact);
 }
 
+void SetStoreUsage(Json* summary, const StoreUsage& usage) {
+  Json& out = (*summary)["store"];
+  if (!usage.metered) return;
+  out["writes"] = usage.writes;
+  out["reads"] = usage.reads;
+  out["deletes"] = usage.deletes;
+  out["retries"] = usage.retries;
+  out["throttled"] = usage.throttled;
+  out["bytes_up"] = usage.bytes_up;
+  out["bytes_down"] = usage.bytes_down;
+  out["estimated_usd"] = usage.usd;
+}
+
 Json ListItemJson(const SnapshotInfo& info) {
   Json out;
   out["id"] = info.id;

@@ -12,6 +12,7 @@
 #include "snapstore/reader.h"
 #include "snapstore/repository.h"
 #include "snapstore/restore.h"
+#include "snapstore/store_usage.h"
 
 namespace snapstore::cli {
 
@@ -25,6 +26,9 @@ std::string DumpJson(const Json& document);
 void SetBytes(Json* object, const std::string& key, std::string_view bytes);
 // The same for a list; the base64 list has all members, in the same order.
 void SetBytesList(Json* object, const std::string& key, const std::vector<std::string>& list);
+
+// Sets `store` of a summary: what was asked of a store that bills by the request; null for others.
+void SetStoreUsage(Json* summary, const StoreUsage& usage);
 
 Json ListItemJson(const SnapshotInfo& info);
 // Message "snapshot": all that is known of one.

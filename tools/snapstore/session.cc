@@ -133,6 +133,12 @@ Status Session::PrintStages(const std::vector<PipelineStage>& stages) {
   return Status::Ok();
 }
 
+Status Session::PrintStoreUsage(const Repository& repository) {
+  const StoreUsage usage = repository.Usage();
+  if (quiet() || !usage.metered) return Status::Ok();
+  return out_->Line(StoreUsageLine(usage));
+}
+
 Status Session::CheckInterrupt() const {
   return Interrupted() ? Status::Cancelled("interrupted") : Status::Ok();
 }

@@ -74,6 +74,10 @@ class Session {
   // With --verbose, to a reader: how busy each part of the pipeline was.
   Status PrintStages(const std::vector<PipelineStage>& stages);
 
+  // To a reader, unless --quiet: what was asked of a store that bills by the request. The last line
+  // of a summary; SetStoreUsage is its counterpart for --json.
+  Status PrintStoreUsage(const Repository& repository);
+
   // Cancelled after an interrupt; for loops that the engine does not drive.
   Status CheckInterrupt() const;
 

@@ -250,4 +250,15 @@ std::vector<std::string> StageLines(const std::vector<PipelineStage>& stages) {
   return table.Lines();
 }
 
+std::string StoreUsageLine(const StoreUsage& usage) {
+  std::string line = fmt::format("store: {} writes, {} reads", usage.writes, usage.reads);
+  if (usage.deletes > 0) line += fmt::format(", {} deletes", usage.deletes);
+  if (usage.retries > 0) {
+    line += fmt::format("; {} retried, {} throttled", usage.retries, usage.throttled);
+  }
+  line += fmt::format("; {} up, {} down", FormatSize(usage.bytes_up), FormatSize(usage.bytes_down));
+  // Two digits that matter: more would claim to be a bill.
+  return line + fmt::format("; about ${:.2g} at list prices", usage.usd);
+}
+
 }  // namespace snapstore::cli

@@ -10,6 +10,7 @@
 #include "snapstore/pipeline_stage.h"
 #include "snapstore/reader.h"
 #include "snapstore/status.h"
+#include "snapstore/store_usage.h"
 
 namespace snapstore::cli {
 
@@ -58,6 +59,10 @@ class Table {
 
 // How busy each stage of a pipeline was.
 std::vector<std::string> StageLines(const std::vector<PipelineStage>& stages);
+
+// "store: 12 writes, 3 reads, 1 deletes; 2 retried, 1 throttled; 64.0 MiB up, 1.00 KiB down; about
+// $0.000061 at list prices". REQUIRES: usage.metered.
+std::string StoreUsageLine(const StoreUsage& usage);
 
 }  // namespace snapstore::cli
 

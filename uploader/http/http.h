@@ -25,6 +25,7 @@ struct HttpStatus {
   static constexpr int kUnauthorized = 401;
   static constexpr int kForbidden = 403;
   static constexpr int kNotFound = 404;
+  static constexpr int kMethodNotAllowed = 405;
   static constexpr int kRequestTimeout = 408;
   static constexpr int kConflict = 409;
   static constexpr int kPreconditionFailed = 412;

@@ -18,6 +18,9 @@ constexpr int kCorrectionsMax = 3;
 constexpr std::chrono::milliseconds kStallMin{2000};
 // An error in a success stands at its beginning, after white space and an XML declaration.
 constexpr size_t kErrorOffsetMax = 4096;
+constexpr double kPico = 1e12;
+constexpr double kPicoPerThousand = kPico / 1000;
+constexpr double kPicoPerGib = kPico / (1 << 30);
 
 std::string RegionOr(const std::string& region) { return region.empty() ? kFirstRegion : region; }
 
@@ -30,6 +33,10 @@ uint64_t BodyBytes(const S3Call& call) {
   uint64_t bytes = 0;
   for (const ByteSpan part : call.body) bytes += part.size();
   return bytes;
+}
+
+bool IsMultiDelete(const S3Call& call) {
+  return call.method == "POST" && !call.query.empty() && call.query.front().first == "delete";
 }
 
 // "get node-7/config"
@@ -65,6 +72,8 @@ S3Client::S3Client(S3Options options, std::shared_ptr<AwsCredentialChain> creden
              .cancelled = cancelled}),
       retry_{.deadline = options_.retry_deadline, .cancelled = std::move(cancelled)},
       concurrency_(std::max(1u, options_.connections)),
+      data_prices_(options_.prices.value_or(S3PricesOf(options_.storage_class))),
+      other_prices_(options_.prices.value_or(S3Prices())),
       place_{RegionOr(options_.region), options_.endpoint.empty()
                                             ? AwsEndpoint(RegionOr(options_.region))
                                             : options_.endpoint} {}
@@ -142,15 +151,22 @@ void S3Client::AdoptClock(const HttpResponse& response) {
 }
 
 void S3Client::Count(const S3Call& call, const Result<HttpResponse>& response) {
-  if (call.method == "DELETE") {
+  const S3Prices& prices = call.data_object ? data_prices_ : other_prices_;
+  if (call.method == "DELETE" || IsMultiDelete(call)) {
     ++usage_.deletes;
   } else if (call.method == "HEAD" || (call.method == "GET" && !call.key.empty())) {
     ++usage_.reads;
+    usage_.picodollars += static_cast<uint64_t>(prices.reads * kPicoPerThousand);
   } else {
     ++usage_.writes;
+    usage_.picodollars += static_cast<uint64_t>(prices.writes * kPicoPerThousand);
   }
   usage_.bytes_up += BodyBytes(call);
-  if (response.ok()) usage_.bytes_down += response->received + response->body.size();
+  if (!response.ok()) return;
+  const size_t down = response->received + response->body.size();
+  usage_.bytes_down += down;
+  usage_.picodollars +=
+      static_cast<uint64_t>(prices.down * static_cast<double>(down) * kPicoPerGib);
 }
 
 bool S3Client::Mend(const S3Error& error, const HttpResponse& response, const Signed& sent,
@@ -176,8 +192,9 @@ bool S3Client::Mend(const S3Error& error, const HttpResponse& response, const Si
 
 S3Client::Verdict S3Client::JudgeSuccess(const S3Call& call, HttpResponse response) {
   Verdict verdict;
-  // S3 may have begun its answer before it failed; objects' own content is not looked at.
-  if ((call.method != "GET" || call.key.empty()) && HoldsError(response)) {
+  // S3 may have begun its answer before it failed; objects' own content is not looked at, and the
+  // answer to a multi-object delete names the keys that failed in the same way.
+  if ((call.method != "GET" || call.key.empty()) && !IsMultiDelete(call) && HoldsError(response)) {
     verdict.failure = ToStatus(ParseS3Error(response));
   } else if (call.accept != nullptr) {
     verdict.failure = call.accept(response);
@@ -277,14 +294,16 @@ std::vector<Result<S3Answer>> S3Client::CallMany(std::span<const S3Call> calls) 
   return answers;
 }
 
-S3Usage S3Client::Usage() const {
-  return {.writes = usage_.writes,
+StoreUsage S3Client::Usage() const {
+  return {.metered = true,
+          .writes = usage_.writes,
           .reads = usage_.reads,
           .deletes = usage_.deletes,
           .retries = usage_.retries,
           .throttled = usage_.throttled,
           .bytes_up = usage_.bytes_up,
-          .bytes_down = usage_.bytes_down};
+          .bytes_down = usage_.bytes_down,
+          .usd = static_cast<double>(usage_.picodollars) / kPico};
 }
 
 }  // namespace snapstore

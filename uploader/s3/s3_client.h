@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "snapstore/store_usage.h"
 #include "uploader/aws/credentials.h"
 #include "uploader/http/http_client.h"
 #include "uploader/retry.h"
@@ -38,23 +39,13 @@ struct S3Call {
   size_t body_max = 1 << 20;
   // May be null. Says what is wrong with a success; what may pass is asked for again.
   std::function<Status(const HttpResponse&)> accept = nullptr;
+  bool data_object = false;  // billed by the storage class of data
 };
 
 // Either a success or a refusal that trying again will not change.
 struct S3Answer {
   HttpResponse response;
   std::optional<S3Error> error;
-};
-
-// What was sent, for the summary and the bill.
-struct S3Usage {
-  uint64_t writes = 0;   // PUT, POST and LIST: billed alike
-  uint64_t reads = 0;    // GET and HEAD
-  uint64_t deletes = 0;  // free of charge
-  uint64_t retries = 0;  // of the above
-  uint64_t throttled = 0;
-  uint64_t bytes_up = 0;
-  uint64_t bytes_down = 0;
 };
 
 class S3Client {
@@ -69,7 +60,8 @@ class S3Client {
   std::vector<Result<S3Answer>> CallMany(std::span<const S3Call> calls);
 
   const S3Options& options() const { return options_; }
-  S3Usage Usage() const;
+  StoreUsage Usage() const;
+  const RetryPolicy& retry() const { return retry_; }
   // Seconds that this machine's clock is ahead of the server's, as far as that is known.
   double ClockAheadSeconds() const { return -static_cast<double>(clock_offset_ns_) / 1e9; }
   // "https://bucket.s3.eu-west-1.amazonaws.com", for people.
@@ -119,12 +111,14 @@ class S3Client {
   HttpClient http_;
   const RetryPolicy retry_;
   ConcurrencyLimit concurrency_;
+  const S3Prices data_prices_;
+  const S3Prices other_prices_;
   mutable std::mutex place_mutex_;
   Place place_;                              // guarded by place_mutex_
   std::atomic<int64_t> clock_offset_ns_{0};  // server minus local
   struct {
     std::atomic<uint64_t> writes{0}, reads{0}, deletes{0}, retries{0}, throttled{0};
-    std::atomic<uint64_t> bytes_up{0}, bytes_down{0};
+    std::atomic<uint64_t> bytes_up{0}, bytes_down{0}, picodollars{0};
   } usage_;
 };
 

@@ -88,9 +88,11 @@ Status ToStatus(const S3Error& error) {
   constexpr std::array<std::string_view, 4> kFull = {"QuotaExceeded", "EntityTooLarge",
                                                      "InsufficientStorage", "StorageFull"};
   if (IsOneOf(error.code, kFull)) return Status::NoSpace(std::move(text));
+  // By code, since an error may stand in a success.
+  constexpr std::array<std::string_view, 3> kRefused = {"AccessDenied", "ExpiredToken",
+                                                        "RequestTimeTooSkewed"};
   if (error.http_status == HttpStatus::kForbidden ||
-      error.http_status == HttpStatus::kUnauthorized || error.code == "ExpiredToken" ||
-      error.code == "RequestTimeTooSkewed") {
+      error.http_status == HttpStatus::kUnauthorized || IsOneOf(error.code, kRefused)) {
     return Status::PermissionDenied(std::move(text));
   }
   if (error.http_status == HttpStatus::kNotImplemented) return Status::Unsupported(std::move(text));

@@ -6,7 +6,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
+
+#include "uploader/s3/s3_prices.h"
 
 namespace snapstore {
 
@@ -34,9 +37,12 @@ struct S3Options {
   std::string ca_file = {};   // PEM; empty: the system's
   S3Addressing addressing = S3Addressing::kAuto;
   S3Checksum checksum = S3Checksum::kAuto;
-  std::string storage_class = {};  // of data; empty: the bucket's default
-  std::string encryption = {};     // x-amz-server-side-encryption: "AES256", "aws:kms"; empty: none
-  std::string kms_key_id = {};     // with aws:kms; empty: the account's default
+  // Of objects below `data_prefix`; empty: STANDARD, which all others have in any case: they are
+  // small and often read.
+  std::string storage_class = {};
+  std::string data_prefix = "data/";
+  std::string encryption = {};  // x-amz-server-side-encryption: "AES256", "aws:kms"; empty: none
+  std::string kms_key_id = {};  // with aws:kms; empty: the account's default
   bool requester_pays = false;
   unsigned connections = 16;                          // at once, at most
   std::chrono::milliseconds retry_deadline{300'000};  // of one operation
@@ -46,6 +52,7 @@ struct S3Options {
   // put objects need not be allowed to abort an upload that failed halfway.
   uint64_t multipart_bytes = 1ull << 30;
   uint64_t part_bytes = 64ull << 20;
+  std::optional<S3Prices> prices = std::nullopt;  // for the estimate; empty: list prices
 };
 
 }  // namespace snapstore

@@ -51,7 +51,7 @@ auto Parsed(T S3Options::*member, Parse parse) {
   return [member, parse](const std::string& text, S3Options* options) -> Status {
     auto value = parse(text);
     if (!value.ok()) return value.status();
-    options->*member = static_cast<T>(*value);
+    options->*member = static_cast<T>(*std::move(value));
     return {};
   };
 }
@@ -68,8 +68,8 @@ struct Setting {
   std::function<Status(const std::string&, S3Options*)> apply;
 };
 
-const std::array<Setting, 13>& Settings() {
-  static const std::array<Setting, 13> settings = {{
+const std::array<Setting, 14>& Settings() {
+  static const std::array<Setting, 14> settings = {{
       {"region", Text(&S3Options::region)},
       {"endpoint", Text(&S3Options::endpoint)},
       {"addressing", Parsed(&S3Options::addressing, ParseAddressing)},
@@ -89,6 +89,7 @@ const std::array<Setting, 13>& Settings() {
       {"upload-limit", Parsed(&S3Options::upload_bytes_per_second, ParseBytes)},
       {"download-limit", Parsed(&S3Options::download_bytes_per_second, ParseBytes)},
       {"multipart-above", Parsed(&S3Options::multipart_bytes, ParseBytes)},
+      {"prices", Parsed(&S3Options::prices, ParseS3Prices)},
   }};
   return settings;
 }

@@ -39,10 +39,10 @@ void AddText(pugi::xml_node parent, const char* name, const std::string& text) {
 }
 
 // An <Error> that came with a success.
-Status ErrorIn(const pugi::xml_node& node) {
-  S3Error error{
-      .http_status = 200, .code = node.child_value("Code"), .message = node.child_value("Message")};
-  return ToStatus(error);
+S3Error ErrorIn(const pugi::xml_node& node) {
+  return {.http_status = HttpStatus::kOk,
+          .code = node.child_value("Code"),
+          .message = node.child_value("Message")};
 }
 
 }  // namespace
@@ -75,6 +75,32 @@ Result<S3ListPage> ParseListPage(ByteSpan xml) {
   return page;
 }
 
+Result<S3UploadPage> ParseUploadPage(ByteSpan xml) {
+  pugi::xml_document document;
+  SNAP_ASSIGN_OR_RETURN(const pugi::xml_node root,
+                        Load(&document, xml, "ListMultipartUploadsResult"));
+  S3UploadPage page;
+  for (const pugi::xml_node node : root.children("Upload")) {
+    S3UploadPage::Upload upload;
+    upload.id = node.child_value("UploadId");
+    SNAP_ASSIGN_OR_RETURN(upload.key, PercentDecode(node.child_value("Key")));
+    Result<int64_t> initiated = ParseTime(node.child_value("Initiated"));
+    if (upload.key.empty() || upload.id.empty() || !initiated.ok()) {
+      return Status::Io("the server sent a list with an upload that is none");
+    }
+    upload.initiated_ns = *initiated;
+    page.uploads.push_back(std::move(upload));
+  }
+  if (std::string_view(root.child_value("IsTruncated")) == "true") {
+    SNAP_ASSIGN_OR_RETURN(page.next_key, PercentDecode(root.child_value("NextKeyMarker")));
+    page.next_upload = root.child_value("NextUploadIdMarker");
+    if (page.next_key.empty()) {
+      return Status::Io("the server sent a part of a list, and not where the rest begins");
+    }
+  }
+  return page;
+}
+
 Result<std::string> ParseUploadId(ByteSpan xml) {
   pugi::xml_document document;
   SNAP_ASSIGN_OR_RETURN(const pugi::xml_node root,
@@ -98,7 +124,7 @@ std::string CompleteUploadXml(const std::vector<std::string>& etags) {
 Status ParseCompletion(ByteSpan xml) {
   pugi::xml_document document;
   const pugi::xml_parse_result parsed = document.load_buffer(xml.data(), xml.size());
-  if (const pugi::xml_node error = document.child("Error")) return ErrorIn(error);
+  if (const pugi::xml_node error = document.child("Error")) return ToStatus(ErrorIn(error));
   if (parsed && document.child("CompleteMultipartUploadResult")) return {};
   return Status::Io("the server does not say whether the upload is complete");
 }
@@ -106,16 +132,22 @@ Status ParseCompletion(ByteSpan xml) {
 std::string DeleteObjectsXml(const std::vector<std::string>& keys) {
   pugi::xml_document document;
   pugi::xml_node root = NewRoot(&document, "Delete");
-  AddText(root, "Quiet", "true");
+  AddText(root, "Quiet", "false");
   for (const std::string& key : keys) AddText(root.append_child("Object"), "Key", key);
   return Write(document);
 }
 
-Status ParseDeletion(ByteSpan xml) {
+Result<S3Deletion> ParseDeletion(ByteSpan xml) {
   pugi::xml_document document;
   SNAP_ASSIGN_OR_RETURN(const pugi::xml_node root, Load(&document, xml, "DeleteResult"));
-  const pugi::xml_node error = root.child("Error");
-  return error ? ErrorIn(error).WithContext(error.child_value("Key")) : Status();
+  S3Deletion deletion;
+  for (const pugi::xml_node node : root.children("Deleted")) {
+    deletion.deleted.emplace_back(node.child_value("Key"));
+  }
+  for (const pugi::xml_node node : root.children("Error")) {
+    deletion.failed.emplace_back(node.child_value("Key"), ErrorIn(node));
+  }
+  return deletion;
 }
 
 }  // namespace snapstore

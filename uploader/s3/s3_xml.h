@@ -1,6 +1,6 @@
 // The XML that S3 speaks.
-// Source: ListObjectsV2, DeleteObjects, CreateMultipartUpload and CompleteMultipartUpload, Amazon
-// S3 API Reference.
+// Source: ListObjectsV2, ListMultipartUploads, DeleteObjects, CreateMultipartUpload and
+// CompleteMultipartUpload, Amazon S3 API Reference.
 //
 // Thread safety: free functions and values only.
 #ifndef SNAPSTORE_UPLOADER_S3_S3_XML_H_
@@ -9,10 +9,12 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
 #include "snapstore/status.h"
+#include "uploader/s3/s3_error.h"
 
 namespace snapstore {
 
@@ -36,10 +38,28 @@ std::string CompleteUploadXml(const std::vector<std::string>& etags);
 // S3 may answer CompleteMultipartUpload with 200 and an error: OK when there is none in it.
 Status ParseCompletion(ByteSpan xml);
 
-// The body for DeleteObjects, quiet.
+struct S3UploadPage {
+  struct Upload {
+    std::string key;  // decoded
+    std::string id;
+    int64_t initiated_ns = 0;  // by the server's clock
+  };
+  std::vector<Upload> uploads;
+  std::string next_key;  // where the next page begins; both empty: the last page
+  std::string next_upload;
+};
+
+// Io for anything but a list of uploads asked for with encoding-type=url.
+Result<S3UploadPage> ParseUploadPage(ByteSpan xml);
+
+// The body for DeleteObjects. Not quiet: only what is named as deleted is.
 std::string DeleteObjectsXml(const std::vector<std::string>& keys);
-// The first key that could not be deleted, as a Status.
-Status ParseDeletion(ByteSpan xml);
+
+struct S3Deletion {
+  std::vector<std::string> deleted;
+  std::vector<std::pair<std::string, S3Error>> failed;
+};
+Result<S3Deletion> ParseDeletion(ByteSpan xml);
 
 }  // namespace snapstore
 

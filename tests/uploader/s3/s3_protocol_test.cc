@@ -10,6 +10,7 @@
 #include "uploader/s3/checksum.h"
 #include "uploader/s3/concurrency_limit.h"
 #include "uploader/s3/s3_error.h"
+#include "uploader/s3/s3_prices.h"
 #include "uploader/s3/s3_xml.h"
 
 namespace snapstore {
@@ -89,10 +90,55 @@ TEST(S3Xml, FindsTheErrorInASuccess) {
   EXPECT_TRUE(ParseCompletion(AsBytes(error)).Is(StatusCode::kIo));
   EXPECT_FALSE(ParseCompletion({}).ok());
   EXPECT_TRUE(ParseCompletion(AsBytes("<CompleteMultipartUploadResult/>")).ok());
-  EXPECT_TRUE(ParseDeletion(AsBytes("<DeleteResult/>")).ok());
-  const std::string refused =
-      "<DeleteResult><Error><Key>k</Key><Code>AccessDenied</Code></Error></DeleteResult>";
-  EXPECT_FALSE(ParseDeletion(AsBytes(refused)).ok());
+}
+
+TEST(S3Xml, TellsWhatWasDeletedFromWhatWasNot) {
+  const S3Deletion deletion = *ParseDeletion(
+      AsBytes("<DeleteResult><Deleted><Key>a&amp;b</Key></Deleted>"
+              "<Error><Key>k</Key><Code>AccessDenied</Code></Error></DeleteResult>"));
+  EXPECT_EQ(deletion.deleted, std::vector<std::string>{"a&b"});
+  ASSERT_EQ(deletion.failed.size(), 1u);
+  EXPECT_EQ(deletion.failed[0].first, "k");
+  EXPECT_EQ(deletion.failed[0].second.code, "AccessDenied");
+  EXPECT_FALSE(ParseDeletion({}).ok());
+}
+
+TEST(S3Xml, ReadsPagesOfUploads) {
+  const S3UploadPage page = *ParseUploadPage(
+      AsBytes("<ListMultipartUploadsResult><IsTruncated>true</IsTruncated>"
+              "<NextKeyMarker>p%2Fk</NextKeyMarker><NextUploadIdMarker>u2</NextUploadIdMarker>"
+              "<Upload><Key>p%2Fk</Key><UploadId>u1</UploadId>"
+              "<Initiated>2026-11-25T08:00:00.000Z</Initiated></Upload>"
+              "</ListMultipartUploadsResult>"));
+  ASSERT_EQ(page.uploads.size(), 1u);
+  EXPECT_EQ(page.uploads[0].key, "p/k");
+  EXPECT_EQ(page.uploads[0].id, "u1");
+  EXPECT_EQ(page.uploads[0].initiated_ns, *ParseTime("2026-11-25T08:00:00Z"));
+  EXPECT_EQ(page.next_key, "p/k");
+  EXPECT_EQ(page.next_upload, "u2");
+  for (const char* xml :
+       {"",
+        "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated>"
+        "</ListMultipartUploadsResult>",
+        "<ListMultipartUploadsResult><Upload><Key>k</Key><UploadId>u</UploadId>"
+        "<Initiated>yesterday</Initiated></Upload></ListMultipartUploadsResult>",
+        "<ListMultipartUploadsResult><Upload><Key>k</Key>"
+        "<Initiated>2026-11-25T08:00:00.000Z</Initiated></Upload></ListMultipartUploadsResult>"}) {
+    EXPECT_FALSE(ParseUploadPage(AsBytes(xml)).ok()) << xml;
+  }
+}
+
+TEST(S3Prices, AreOfTheClassAndCanBeSet) {
+  EXPECT_EQ(S3PricesOf("").writes, 0.005);
+  EXPECT_EQ(S3PricesOf("STANDARD_IA").writes, 0.01);
+  EXPECT_EQ(S3PricesOf("UNHEARD_OF").reads, 0.0004);
+  const S3Prices prices = *ParseS3Prices("1,0.5,0");
+  EXPECT_EQ(prices.writes, 1);
+  EXPECT_EQ(prices.reads, 0.5);
+  EXPECT_EQ(prices.down, 0);
+  for (const char* text : {"", "1", "1,2", "1,2,3,4", "1,2,x", "-1,2,3", "1,2,nan", "1,2,3 "}) {
+    EXPECT_FALSE(ParseS3Prices(text).ok()) << text;
+  }
 }
 
 TEST(S3Xml, WritesBodies) {

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <map>
 
 #include "base/clock.h"
 #include "tests/uploader/http/test_server.h"
@@ -69,7 +70,6 @@ class S3StoreTest : public testing::Test {
 };
 
 TEST_F(S3StoreTest, PutsWithAConditionAndEverythingAskedFor) {
-  options_.storage_class = "STANDARD_IA";
   options_.encryption = "aws:kms";
   options_.kms_key_id = "kms-key";
   options_.requester_pays = true;
@@ -80,7 +80,6 @@ TEST_F(S3StoreTest, PutsWithAConditionAndEverythingAskedFor) {
   EXPECT_EQ(*Put("123456789"), PutOutcome::kCreated);
   EXPECT_EQ(got.body, "123456789");
   EXPECT_EQ(got.get_header_value("If-None-Match"), "*");
-  EXPECT_EQ(got.get_header_value("x-amz-storage-class"), "STANDARD_IA");
   EXPECT_EQ(got.get_header_value("x-amz-server-side-encryption"), "aws:kms");
   EXPECT_EQ(got.get_header_value("x-amz-server-side-encryption-aws-kms-key-id"), "kms-key");
   EXPECT_EQ(got.get_header_value("X-Amz-Request-Payer"), "requester");
@@ -380,6 +379,123 @@ TEST_F(S3StoreTest, SaysWhichRequestCameToNothing) {
   EXPECT_NE(status.message().find("InternalError: because"), std::string::npos);
 }
 
+// Two answers to DeleteObjects; the store asks again for what failed for the moment.
+TEST_F(S3StoreTest, DeletesByTheThousandAndNamesWhatStays) {
+  std::vector<std::string> bodies;
+  server_->Post("/bucket/", [&](const Request& request, Response& out) {
+    EXPECT_TRUE(request.has_param("delete"));
+    EXPECT_EQ(request.get_header_value("Content-MD5").size(), 24u);
+    bodies.push_back(request.body);
+    out.set_content(bodies.size() == 1
+                        ? "<DeleteResult><Deleted><Key>pre/a</Key></Deleted>"
+                          "<Error><Key>pre/b</Key><Code>InternalError</Code></Error>"
+                          "<Error><Key>pre/c</Key><Code>AccessDenied</Code></Error></DeleteResult>"
+                        : "<DeleteResult><Deleted><Key>pre/b</Key></Deleted></DeleteResult>",
+                    "application/xml");
+  });
+  Start();
+  const std::vector<ObjectKey> keys = {ObjectKey("a"), ObjectKey("b"), ObjectKey("c")};
+  const Status status = store_->DeleteMany(keys);
+  EXPECT_TRUE(status.Is(StatusCode::kPermissionDenied)) << status.ToString();
+  EXPECT_NE(status.message().find("1 of 3 objects not deleted (c)"), std::string::npos)
+      << status.message();
+  ASSERT_EQ(bodies.size(), 2u);
+  EXPECT_NE(bodies[0].find("<Key>pre/a</Key>"), std::string::npos) << bodies[0];
+  EXPECT_EQ(bodies[1].find("<Key>pre/a</Key>"), std::string::npos) << bodies[1];
+  EXPECT_EQ(store_->Usage().deletes, 2u);
+  EXPECT_EQ(store_->Usage().usd, 0);
+}
+
+TEST_F(S3StoreTest, DoesNotTakeSilenceForADeletion) {
+  options_.retry_deadline = std::chrono::milliseconds(200);
+  server_->Post("/bucket/", [&](const Request&, Response& out) {
+    out.set_content("<DeleteResult/>", "application/xml");
+  });
+  Start();
+  const std::vector<ObjectKey> keys = {ObjectKey("a")};
+  EXPECT_TRUE(store_->DeleteMany(keys).Is(StatusCode::kIo));
+}
+
+TEST_F(S3StoreTest, DeletesOneByOneWhereTheServerKnowsNoBetter) {
+  std::atomic<int> singles = 0;
+  std::atomic<int> asked = 0;
+  server_->Post("/bucket/", [&](const Request&, Response& out) {
+    ++asked;
+    Refuse(out, 501, "NotImplemented");
+  });
+  server_->Delete(R"(/bucket/pre/\d+)", [&](const Request& request, Response& out) {
+    ++singles;
+    if (request.path.ends_with("/7")) return Refuse(out, 404, "NoSuchKey");
+    if (request.path.ends_with("/8")) return Refuse(out, 403, "AccessDenied");
+    out.status = 204;
+  });
+  Start();
+  std::vector<ObjectKey> keys;
+  for (int n = 0; n < 40; ++n) keys.emplace_back(std::to_string(n));
+  const Status status = store_->DeleteMany(keys);
+  EXPECT_TRUE(status.Is(StatusCode::kPermissionDenied)) << status.ToString();
+  EXPECT_NE(status.message().find("1 of 40"), std::string::npos) << status.message();
+  EXPECT_EQ(singles, 40);
+  (void)store_->DeleteMany(keys);
+  EXPECT_EQ(asked, 1) << "asked once, then known";
+}
+
+TEST_F(S3StoreTest, AbortsOldUploadsOfItsOwnOverSeveralPages) {
+  std::vector<std::string> aborted;
+  server_->Get("/bucket/", [&](const Request& request, Response& out) {
+    EXPECT_TRUE(request.has_param("uploads"));
+    EXPECT_EQ(request.get_param_value("prefix"), "pre/");
+    const bool first = !request.has_param("key-marker");
+    const auto upload = [](const char* key, const char* id, const char* when) {
+      return std::string("<Upload><Key>") + key + "</Key><UploadId>" + id +
+             "</UploadId><Initiated>" + when + "</Initiated></Upload>";
+    };
+    out.set_header("Date", "Wed, 25 Nov 2026 12:00:00 GMT");
+    out.set_content(
+        "<ListMultipartUploadsResult>" +
+            (first ? upload("pre/some%2Fkey", "old", "2026-11-24T11:59:58.000Z") +
+                         upload("pre/some%2Fkey", "young", "2026-11-24T12:00:02.000Z") +
+                         upload("pre/Not%20ours", "foreign", "2020-01-01T00:00:00.000Z") +
+                         "<IsTruncated>true</IsTruncated><NextKeyMarker>pre/x</NextKeyMarker>"
+                         "<NextUploadIdMarker>m</NextUploadIdMarker>"
+                   : upload("pre/some%2Fkey", "gone", "2026-01-01T00:00:00.000Z")) +
+            "</ListMultipartUploadsResult>",
+        "application/xml");
+  });
+  server_->Delete(kObject, [&](const Request& request, Response& out) {
+    aborted.push_back(request.get_param_value("uploadId"));
+    if (aborted.back() == "gone") return Refuse(out, 404, "NoSuchUpload");
+    out.status = 204;
+  });
+  Start();
+  const Result<uint64_t> count = store_->AbortUploads(std::chrono::hours(24));
+  ASSERT_TRUE(count.ok()) << count.status().ToString();
+  EXPECT_EQ(*count, 2u);
+  EXPECT_EQ(aborted, (std::vector<std::string>{"old", "gone"}));
+}
+
+TEST_F(S3StoreTest, PutsOnlyDataIntoTheClassAsked) {
+  options_.storage_class = "STANDARD_IA";
+  std::map<std::string, std::string> classes;
+  server_->Put(R"(/bucket/pre/.*)", [&](const Request& request, Response&) {
+    classes[request.path] = request.get_header_value("x-amz-storage-class");
+  });
+  Start();
+  const ByteSpan bytes = AsBytes("x");
+  for (const char* key : {"data/00/a", "meta/00/a", "index/a", "snapshots/a", "config"}) {
+    EXPECT_TRUE(store_->PutIfAbsent(ObjectKey(key), {&bytes, 1}).ok());
+  }
+  EXPECT_EQ(classes["/bucket/pre/data/00/a"], "STANDARD_IA");
+  for (const char* key : {"meta/00/a", "index/a", "snapshots/a", "config"}) {
+    EXPECT_EQ(classes["/bucket/pre/" + std::string(key)], "") << key;
+  }
+  const StoreUsage usage = store_->Usage();
+  EXPECT_TRUE(usage.metered);
+  EXPECT_EQ(usage.writes, 5u);
+  EXPECT_EQ(usage.bytes_up, 5u);
+  EXPECT_NEAR(usage.usd, (4 * 0.005 + 0.01) / 1000, 1e-12);
+}
+
 // An upload of 12 MiB in parts of 5 MiB.
 class S3MultipartTest : public S3StoreTest {
  protected:
@@ -397,6 +513,7 @@ class S3MultipartTest : public S3StoreTest {
       }
       EXPECT_EQ(request.get_param_value("uploadId"), "up+1");
       completion_ = request.body;
+      if (completing_ != nullptr) return completing_(out);
       out.set_content(answer_, "application/xml");
     });
     server_->Put(kObject, [this](const Request& request, Response& out) {
@@ -415,6 +532,7 @@ class S3MultipartTest : public S3StoreTest {
   const std::string object_;
   std::string answer_ = "<CompleteMultipartUploadResult/>";
   std::string completion_;
+  std::function<void(Response&)> completing_;
   size_t refused_ = 0;
   std::atomic<int> aborted_ = 0;
 };
@@ -439,10 +557,33 @@ TEST_F(S3MultipartTest, AbortsWhenAPartFails) {
 }
 
 TEST_F(S3MultipartTest, AbortsWhenTheEndIsAnErrorInDisguise) {
+  options_.retry_deadline = std::chrono::milliseconds(300);
   answer_ = "<Error><Code>InternalError</Code></Error>";
   Start();
   EXPECT_TRUE(Put(object_).status().Is(StatusCode::kIo));
   EXPECT_EQ(aborted_, 1);
+}
+
+TEST_F(S3MultipartTest, KnowsAnUploadThatWasCompletedByAnAttemptWhoseAnswerWasLost) {
+  int completions = 0;
+  completing_ = [&](Response& out) {
+    ++completions;
+    if (completions == 1) Refuse(out, 500, "InternalError");
+    if (completions > 1) Refuse(out, 404, "NoSuchUpload");
+  };
+  server_->set_pre_routing_handler([&](const Request& request, Response& out) {
+    if (request.method != "HEAD" || completions == 0) {
+      return httplib::Server::HandlerResponse::Unhandled;
+    }
+    out.set_content(object_, "application/octet-stream");
+    return httplib::Server::HandlerResponse::Handled;
+  });
+  Start();
+  const Result<PutOutcome> outcome = Put(object_);
+  ASSERT_TRUE(outcome.ok()) << outcome.status().ToString();
+  EXPECT_EQ(*outcome, PutOutcome::kCreated);
+  EXPECT_EQ(completions, 2);
+  EXPECT_EQ(aborted_, 0);
 }
 
 TEST(S3Options, AreTestedBeforeAnythingIsSent) {
