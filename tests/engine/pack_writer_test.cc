@@ -92,7 +92,7 @@ TEST(PackWriter, FailedStoreEndsEveryCallWithItsError) {
     std::string Describe() const override { return "full"; }
   } store;
   FakeIndex index;
-  SegmentPublisher publisher(&store, &index);
+  SegmentPublisher publisher(&store, &Sealer::Plain(), &index);
   PackTable table;
   PackWriter writer(&store, &Sealer::Plain(), &index, &publisher, &table, {2, 1, 64 << 10});
   SplitMix64 random(3);
