@@ -56,6 +56,8 @@ auto MaybeFail(const char* call, const Real& real) -> decltype(real()) {
 
 using snapstore::MaybeFail;
 
+// The names are the linker's: --wrap=NAME.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 extern "C" {
 int __real_openat(int fd, const char* path, int flags, ...);
 int __real_linkat(int from_fd, const char* from, int to_fd, const char* to, int flags);
@@ -98,6 +100,7 @@ ssize_t __wrap_pwritev(int fd, const struct iovec* parts, int count, off_t offse
   return MaybeFail("write", [&] { return __real_pwritev(fd, parts, count, offset); });
 }
 }  // extern "C"
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace snapstore {
 namespace {
