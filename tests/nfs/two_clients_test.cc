@@ -369,6 +369,21 @@ TEST_F(TwoClients, TimesAreTheServers) {
   }
 }
 
+// In a lab whose client's clock is ahead (--skew): leases live by the server's clock alone.
+TEST(SkewedClock, TimesOfObjectsAreTheServersNotTheClients) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  const int64_t skew = std::stoll(FromEnvironment("NFS_SKEW_SECONDS")) * kSecond;
+  const std::string path = FromEnvironment("NFS_A") + "/skewed";
+  const Result<std::unique_ptr<ObjectStore>> store = OpenDirectoryStore(path, {.create = true});
+  ASSERT_TRUE(store.ok()) << store.status().ToString();
+  for (const auto& [key, content] : {std::pair("leases/x", "x"), {"empty", ""}}) {
+    ASSERT_TRUE(Put(store->get(), key, AsBytes(content)).ok());
+    const int64_t behind = WallNanos() - ModifiedNs(path + "/" + key);
+    EXPECT_GT(behind, skew - 60 * kSecond) << key;
+    EXPECT_LT(behind, skew + 60 * kSecond) << key;
+  }
+}
+
 TEST_F(TwoClients, AFullFileSystemIsNoSpaceAndNothingIsHalfStored) {
   const std::string filler = FromEnvironment("NFS_EXPORT") + "/filler";
   const Bytes bytes = Pattern(1, 8 << 20);

@@ -17,6 +17,9 @@ COMMAND has this process's environment and working directory, and besides:
     lab server stop|start|restart
     lab mount a|b FOLDER [OPTIONS]   one more mount of that client, on new caches: soft,timeo=10
 
+With --skew SECONDS the server runs in a kernel of its own, and the clock of the only client, NFS_A,
+is ahead of the server's by so much.
+
 The environment: SNAPSTORE_UML, where the kernel is. Needs root.
 """
 
@@ -24,6 +27,7 @@ import argparse
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -72,24 +76,44 @@ class Lab:
         return None
 
     def start(self):
+        """The processes of the kernels; the last one runs the command."""
+        self.write_words()
+        if self.options.skew is None:
+            return [self.boot("both")]
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # the wire between them
+        try:
+            return [self.boot(role, end) for role, end in zip(("server", "client"), ends)]
+        finally:
+            for end in ends:
+                end.close()
+
+    def write_words(self):
         words = {"command": self.options.command,
                  "environment": [f"{name}={value}" for name, value in os.environ.items()
                                  if name not in ("TMPDIR", "PWD", "OLDPWD", "SHLVL", "_")]}
         for name, lines in words.items():
             with open(self.file(name), "wb") as file:
                 file.writelines(os.fsencode(line) + b"\0" for line in lines)
-        with open(self.file("console"), "wb") as console:
+
+    def boot(self, role, wire=None):
+        wires = []
+        if wire is not None:
+            wires = [f"vec0:transport=fd,fd={wire.fileno()},mac=02:00:00:00:00:"
+                     f"{1 if role == 'server' else 2:02}"]
+        with open(self.file("console" if role != "server" else "console-server"), "wb") as console:
             return subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL",
                  "unshare", "--mount", "--pid", "--fork", "--kill-child=KILL",
                  "bash", "-ec", ENTER, "-", self.kernel,
                  f"mem={self.options.memory}M", "root=/dev/root", "rootfstype=hostfs",
-                 "rootflags=/host", "rw", "quiet", "con=null", "con0=fd:0,fd:1", f"init={GUEST}",
+                 "rootflags=/host", "rw", "quiet", "con=null", "con0=fd:0,fd:1", f"init={GUEST}", *wires,
                  # What the kernel does not know becomes its first process's environment.
                  f"LAB_JOB={self.job}", f"LAB_KERNEL={self.kernel}", f"LAB_CWD={os.getcwd()}",
                  f"LAB_DISK={self.options.disk}", f"LAB_LEASE={self.options.lease}",
-                 f"LAB_MOUNT={EFS_OPTIONS}", f"LAB_TRIAL={'1' if self.options.trial else ''}"],
-                stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
+                 f"LAB_MOUNT={EFS_OPTIONS}", f"LAB_ROLE={role}", f"LAB_SKEW={self.options.skew}",
+                 f"LAB_TRIAL={'1' if self.options.trial else ''}"],
+                stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT,
+                pass_fds=() if wire is None else (wire.fileno(),))
 
     def show(self, process):
         """What the command prints, as it comes, until the machine is off."""
@@ -113,20 +137,20 @@ class Lab:
         if reason is not None:
             print(f"nfs_lab: {reason}", file=sys.stderr)
             return SKIPPED
-        process = self.start()
+        processes = self.start()
         try:
-            self.show(process)
+            self.show(processes[-1])
         finally:
-            if process.poll() is None:
+            for process in processes:
                 process.kill()
-            process.wait()
+                process.wait()
         if self.read("booted") is None:
             words = (self.read("console") or "no word of it").splitlines()
             print(f"nfs_lab: User-Mode Linux does not start: {words[-1]}", file=sys.stderr)
             return 1
         code = self.read("code")
         if code is None:
-            for name in ("boot", "console"):
+            for name in ("boot-server", "boot", "console"):
                 print(f"nfs_lab: {name}:\n{(self.read(name) or '')[-4000:]}", file=sys.stderr)
             return 1
         return int(code)
@@ -143,6 +167,7 @@ def main():
                         help="of the machine, the export's content included")
     parser.add_argument("--lease", type=int, default=10, metavar="SECONDS",
                         help="how long the server keeps the state of a silent client")
+    parser.add_argument("--skew", type=int, metavar="SECONDS", help="of the client's clock")
     parser.add_argument("--trial", action="store_true", help="only whether the kernel starts")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     options = parser.parse_args()
