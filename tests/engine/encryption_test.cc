@@ -180,13 +180,13 @@ TEST_F(EncryptedTest, NoNonceIsUsedTwice) {
 
 TEST_F(EncryptedTest, FrameServedFromAnotherPackIsNotBelieved) {
   // Two packs with a frame of the same size at the same offset; a hostile store exchanges them.
-  WriteSource("one", RandomBytes(5000, 1));
+  WriteSource("one", RandomBytes(4000, 1));
   const std::string first = Snapshot();
   const std::set<std::string> before = [&] {
     const auto keys = KeysBelow("data/");
     return std::set<std::string>(keys.begin(), keys.end());
   }();
-  WriteSource("two", RandomBytes(5000, 2));
+  WriteSource("two", RandomBytes(4000, 2));
   Snapshot();
   std::string other;
   for (const std::string& key : KeysBelow("data/")) {
@@ -201,7 +201,8 @@ TEST_F(EncryptedTest, FrameServedFromAnotherPackIsNotBelieved) {
   std::copy_n(theirs.begin() + chunk.frame_offset, chunk.frame_length,
               mixed.begin() + chunk.frame_offset);
   Replace(*before.begin(), mixed);
-  EXPECT_FALSE(Restore(AllOf(first)).ok());
+  const auto restored = Restore(AllOf(first));
+  EXPECT_TRUE(!restored.ok() || restored->failed > 0);
   EXPECT_NE(Describe(Check({.read_data = true})).find(*before.begin()), std::string::npos);
 }
 

@@ -18,10 +18,11 @@ TEST(ExitCode, DependsOnWhereAStatusArose) {
   EXPECT_EQ(ExitCodeOf(Status::Io("x"), Stage::kOpen), 1);
 }
 
-TEST(ExitCode, DamageAndInterruptsHaveTheirOwnEverywhere) {
+TEST(ExitCode, DamageInterruptsAndKeysHaveTheirOwnEverywhere) {
   for (const Stage stage : {Stage::kCreate, Stage::kOpen, Stage::kRun}) {
     EXPECT_EQ(ExitCodeOf(Status::Corruption("x"), stage), 13);
     EXPECT_EQ(ExitCodeOf(Status::Cancelled("x"), stage), 130);
+    EXPECT_EQ(ExitCodeOf(Status::WrongKey("x"), stage), 12);
   }
 }
 
