@@ -25,8 +25,10 @@ constexpr size_t kStatsBytesMax = 1 << 20;
 // CRIU itself, the shell and the tools of its start script.
 constexpr int kPidsOfRestorer = 4096;
 
-// Runs `path` with one argument; what it printed on stdout.
-Result<std::string> OutputOf(const std::string& path, const char* argument) {
+// Runs `path` with one argument; what it printed on stdout, and on stderr if asked for. When it
+// fails the last line of that is in the message.
+Result<std::string> OutputOf(const std::string& path, const char* argument,
+                             bool with_errors = false) {
   int pipe_fds[2];
   if (pipe2(pipe_fds, O_CLOEXEC) != 0) return Status::FromErrno(errno, "make a pipe");
   UniqueFd reader(pipe_fds[0]);
@@ -34,6 +36,7 @@ Result<std::string> OutputOf(const std::string& path, const char* argument) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, writer.get(), 1);
+  if (with_errors) posix_spawn_file_actions_adddup2(&actions, writer.get(), 2);
   std::string program = path;
   std::string word = argument;
   std::array<char*, 3> argv{program.data(), word.data(), nullptr};
@@ -49,11 +52,12 @@ Result<std::string> OutputOf(const std::string& path, const char* argument) {
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (!got.ok()) return got.status();
-  if (status != 0) {
-    return Status::Unsupported(
-        fmt::format("{} {}: {}", path, argument, DescribeWaitStatus(status)));
-  }
-  return std::string(AsText(ByteSpan(output).first(*got)));
+  std::string text(AsText(ByteSpan(output).first(*got)));
+  if (status == 0) return text;
+  std::string message = fmt::format("{} {}: {}", path, argument, DescribeWaitStatus(status));
+  while (text.ends_with('\n')) text.pop_back();
+  if (!text.empty()) message += ": " + text.substr(text.rfind('\n') + 1);
+  return Status::Unsupported(std::move(message));
 }
 
 Result<std::string> FindCriu() {
@@ -128,6 +132,11 @@ Result<CriuDriver> CriuDriver::Find() {
   }
   const size_t begin = at + kPrefix.size();
   return CriuDriver(std::move(path), output.substr(begin, output.find('\n', begin) - begin));
+}
+
+Status CriuDriver::Check() const {
+  const Result<std::string> output = OutputOf(path_, "check", /*with_errors=*/true);
+  return output.status();
 }
 
 Result<DumpedImages> CriuDriver::Dump(Cell* cell, const std::string& directory, Arena* arena,

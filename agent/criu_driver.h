@@ -33,6 +33,9 @@ class CriuDriver {
   const std::string& path() const { return path_; }
   const std::string& version() const { return version_; }  // "4.2.1"
 
+  // Unsupported, with what CRIU says, when the kernel lacks what it needs. Needs root.
+  Status Check() const;
+
   // Dumps the application of `cell`, which runs on afterwards, into `arena`. `directory` (short,
   // private) gets the log. `while_frozen` is called while nothing of the application runs; its
   // error fails the dump, and the application runs on as well.

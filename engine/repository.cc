@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <thread>
 
@@ -9,6 +8,7 @@
 #include "base/file.h"
 #include "base/network_file_system.h"
 #include "base/status_macros.h"
+#include "engine/cache_root.h"
 #include "engine/manifest.h"
 #include "engine/pack.h"
 #include "engine/progress.h"
@@ -30,18 +30,6 @@ constexpr uint64_t kSegmentBytesPerChunk = 20;
 constexpr size_t kPrefixDigitsMin = 4;
 constexpr uint64_t kPackBytesMin = 4 << 20;
 constexpr size_t kDigestDigits = 64;
-
-Result<std::string> CacheRoot(const RepositoryOptions& options) {
-  if (!options.cache_dir.empty()) return options.cache_dir;
-  const auto env = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::string(value == nullptr ? "" : value);
-  };
-  if (std::string dir = env("SNAPSTORE_CACHE_DIR"); !dir.empty()) return dir;
-  if (std::string dir = env("XDG_CACHE_HOME"); !dir.empty()) return dir + "/snapstore";
-  if (std::string dir = env("HOME"); !dir.empty()) return dir + "/.cache/snapstore";
-  return Status::InvalidArgument("no cache directory: set SNAPSTORE_CACHE_DIR or HOME");
-}
 
 }  // namespace
 

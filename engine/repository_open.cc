@@ -102,7 +102,13 @@ Status RepositoryImpl::InitStore(ObjectStore& store, const RepositoryOptions& op
     if (key.has_value()) (void)store.Delete(KeySlotKey(key->id));
     return Status::Conflict("somebody else made a repository at " + store.Describe());
   }
-  return {};
+  // A server that knows no condition lets the later of two writers win. The name says nothing about
+  // the content here, so look.
+  SNAP_ASSIGN_OR_RETURN(const Bytes kept, store.Get(ConfigKey(), kConfigBytesMax));
+  if (kept == object) return {};
+  if (key.has_value()) (void)store.Delete(KeySlotKey(key->id));
+  return Status::Conflict("somebody else made a repository at " + store.Describe() +
+                          " at the same moment");
 }
 
 Result<std::unique_ptr<RepositoryImpl>> RepositoryImpl::OpenWithStore(

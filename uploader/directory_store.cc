@@ -15,8 +15,10 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "uploader/internal/directory_doctor.h"
 #include "uploader/internal/directory_walk.h"
 #include "uploader/internal/store_root.h"
+#include "uploader/store_doctor.h"
 
 namespace snapstore {
 namespace {
@@ -36,7 +38,7 @@ bool IsLinkRefused(int error_number) {
          error_number == EMLINK;
 }
 
-class DirectoryStore final : public ObjectStore {
+class DirectoryStore final : public ObjectStore, public DiagnosableStore {
  public:
   DirectoryStore(std::string described, std::unique_ptr<StoreRoot> root)
       : described_(std::move(described)), root_(std::move(root)) {}
@@ -116,6 +118,11 @@ class DirectoryStore final : public ObjectStore {
 
   // Far away, a put is a dozen round trips and little else.
   unsigned PutsAtOnce() const override { return root_->remote() ? kRemotePutsAtOnce : 1; }
+
+  bool Diagnose(bool /*write_probe*/, const DiagnosisSink& sink) override {
+    internal::DiagnoseDirectory(root_->path(), sink);
+    return true;
+  }
 
   std::string Describe() const override { return described_; }
 

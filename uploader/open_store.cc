@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "snapstore/store_settings.h"
 #include "uploader/aws/credentials.h"
 #include "uploader/directory_store.h"
 #include "uploader/internal/efs_mount.h"
@@ -76,8 +77,15 @@ Result<std::unique_ptr<ObjectStore>> OpenS3(const std::string& address,
 
 }  // namespace
 
+Status CheckStoreSettings(const std::map<std::string, std::string>& settings) {
+  // S3 is the only kind of store that has any.
+  S3Options scratch;
+  return ApplyS3Settings(settings, &scratch);
+}
+
 Result<std::unique_ptr<ObjectStore>> OpenStore(const std::string& location,
                                                const OpenStoreOptions& options) {
+  SNAP_RETURN_IF_ERROR(CheckStoreSettings(options.settings));
   const DirectoryStoreOptions directory{.create = options.create};
   const size_t scheme_end = location.find("://");
   if (location.empty()) return Status::InvalidArgument("the repository's address is empty");

@@ -13,8 +13,8 @@ namespace snapstore {
 
 struct OpenStoreOptions {
   bool create = false;  // make the place when it is missing; a bucket is never made
-  // Settings of the store, as "s3.storage-class"; see s3/s3_settings.h. Those of other kinds of
-  // store are passed over.
+  // Settings, as "s3.storage-class"; see s3/s3_settings.h. They need not be of the kind of store
+  // that is opened.
   std::map<std::string, std::string> settings = {};
   // Polled while a store waits; once true, its calls end with Cancelled. May be null.
   std::function<bool()> cancelled = nullptr;

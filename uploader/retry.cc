@@ -26,12 +26,13 @@ bool IsTransient(const Status& status) {
 
 Backoff::Backoff(const RetryPolicy& policy) : policy_(policy), random_(RandomSeed()) {}
 
-Status Backoff::Wait(const Status& failure) {
+Status Backoff::Wait(const Status& failure, std::chrono::milliseconds at_least) {
   using std::chrono::milliseconds;
   ++attempts_;
   const milliseconds grown = policy_.first_wait * (1LL << std::min(attempts_ - 1, kDoublingsMax));
   const milliseconds ceiling = std::min(policy_.longest_wait, grown);
   milliseconds left{static_cast<int64_t>(random_.Below(ceiling.count() + 1))};
+  left = std::max(left, at_least);
   const auto spent = milliseconds(static_cast<int64_t>(watch_.Seconds() * 1000));
   if (spent + left >= policy_.deadline) {
     return failure.WithContext(

@@ -37,9 +37,13 @@ class Backoff {
  public:
   explicit Backoff(const RetryPolicy& policy);
 
-  // Waits after the failed attempt. Returns `failure`, with the number of attempts and the time
-  // they took, when the deadline has passed or would pass; Cancelled when that is asked for.
-  Status Wait(const Status& failure);
+  // Waits after the failed attempt, at least as long as the other side asked for. Returns
+  // `failure`, with the number of attempts and the time they took, when the deadline has passed or
+  // would pass; Cancelled when that is asked for.
+  Status Wait(const Status& failure, std::chrono::milliseconds at_least = {});
+
+  int attempts() const { return attempts_; }
+  double Seconds() const { return watch_.Seconds(); }
 
  private:
   const RetryPolicy& policy_;

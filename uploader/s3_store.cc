@@ -19,10 +19,12 @@ constexpr size_t kPiecesAtOnce = 8;
 // One connection to S3 carries some 100 MB/s, four as much as two cores compress.
 constexpr unsigned kPutsAtOnce = 4;
 constexpr uint64_t kPartBytesMin = 5 << 20;  // of all parts but the last
+constexpr size_t kPrefixBytesMax = 700;      // S3's keys have 1024 at most, the store's own 255
 constexpr size_t kAnswerBytesMax = 16 << 20;
 constexpr int kStatAttempts = 3;
 constexpr uint64_t kObjectBytesMax = uint64_t{1} << 62;
 constexpr const char* kPageKeys = "1000";
+constexpr int kGetAttempts = 3;
 
 uint64_t TotalBytes(std::span<const ByteSpan> parts) {
   uint64_t bytes = 0;
@@ -48,6 +50,12 @@ Status TestOptions(const S3Options& options) {
     if (const Result<Url> url = ParseUrl(options.endpoint); !url.ok()) {
       return url.status().WithContext("S3 endpoint");
     }
+  }
+  const bool controls = std::any_of(options.prefix.begin(), options.prefix.end(),
+                                    [](unsigned char c) { return c < ' ' || c == 0x7f; });
+  if (controls || options.prefix.size() > kPrefixBytesMax) {
+    return Status::InvalidArgument(
+        "the path within a bucket has at most 700 bytes, and no control characters");
   }
   if (options.part_bytes < kPartBytesMin) {
     return Status::InvalidArgument("parts of an upload have 5 MiB at least");
@@ -227,12 +235,22 @@ Status S3Store::GetPieces(const ObjectKey& key, uint64_t offset,
 }
 
 Result<Bytes> S3Store::Get(const ObjectKey& key, size_t bytes_max) {
-  SNAP_ASSIGN_OR_RETURN(S3Answer answer, client_.Call({.method = "GET",
-                                                       .key = FullKey(key),
-                                                       .body_max = bytes_max,
-                                                       .data_object = IsData(key)}));
-  if (answer.error.has_value()) return Explain(*answer.error, "get " + key.text());
-  return std::move(answer.response.body);
+  const std::string what = "get " + key.text();
+  S3Call call{
+      .method = "GET", .key = FullKey(key), .body_max = bytes_max, .data_object = IsData(key)};
+  // Ranges come without: a checksum is of a whole object.
+  if (UsedChecksum() != S3Checksum::kNone) {
+    call.headers.push_back({"x-amz-checksum-mode", "ENABLED"});
+  }
+  for (int attempt = 0; attempt < kGetAttempts; ++attempt) {
+    SNAP_ASSIGN_OR_RETURN(S3Answer answer, client_.Call(call));
+    if (answer.error.has_value()) return Explain(*answer.error, what);
+    if (MatchesChecksums(answer.response, answer.response.body)) {
+      return std::move(answer.response.body);
+    }
+    LogWarning("{}: what arrived is not what the server's checksum is of", what);
+  }
+  return Status::Corruption(what + ": the server's own checksum does not fit what it sends");
 }
 
 Result<ObjectInfo> S3Store::Stat(const ObjectKey& key) {

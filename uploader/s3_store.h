@@ -20,10 +20,11 @@
 #include "uploader/internal/delete_failures.h"
 #include "uploader/object_store.h"
 #include "uploader/s3/s3_client.h"
+#include "uploader/store_doctor.h"
 
 namespace snapstore {
 
-class S3Store final : public ObjectStore {
+class S3Store final : public ObjectStore, public DiagnosableStore {
  public:
   // InvalidArgument when `options` make no sense. Sends nothing. `cancelled` may be null; once it
   // returns true, calls end with Cancelled.
@@ -40,6 +41,7 @@ class S3Store final : public ObjectStore {
   Status Delete(const ObjectKey& key) override;
   Status DeleteMany(std::span<const ObjectKey> keys) override;
   Result<uint64_t> AbortUploads(std::chrono::seconds age) override;
+  bool Diagnose(bool write_probe, const DiagnosisSink& sink) override;
   StoreUsage Usage() const override { return client_.Usage(); }
   unsigned PutsAtOnce() const override;
   std::string Describe() const override;
@@ -70,6 +72,10 @@ class S3Store final : public ObjectStore {
   // False when there is no use in going on.
   bool DeleteBatch(std::span<const ObjectKey> keys, internal::DeleteFailures* failures);
   bool DeleteSingly(std::span<const ObjectKey> keys, internal::DeleteFailures* failures);
+  Diagnosis DiagnoseBucket(const Result<S3Answer>& answer) const;
+  Diagnosis DiagnoseVersioning();
+  Diagnosis DiagnoseLifecycle();
+  Diagnosis DiagnoseConditions();
   Status GetPieces(const ObjectKey& key, uint64_t offset, std::span<const MutableByteSpan> pieces);
 
   S3Client client_;

@@ -103,6 +103,44 @@ TEST(S3Server, LosesUploadsThatNobodyFinished) {
   EXPECT_EQ(*store.AbortUploads(std::chrono::seconds(0)), 0u);
 }
 
+// Where names of buckets are part of the host's, and below a path that needs quoting throughout.
+TEST(S3Server, IsReachedInEitherStyleAndBelowAnyPath) {
+  const std::string endpoint = ServerEnvironment()->Endpoint("S3");
+  const std::string port = endpoint.substr(endpoint.rfind(':'));
+  S3Options options;
+  options.bucket = kBucket;
+  options.prefix = fmt::format("odd {}/grö\u00dfe 100%+&=?#'\"<a>;/..//x", WallNanos());
+  options.endpoint = endpoint;
+  options.region = ServerEnvironment()->Region();
+  for (const bool virtual_style : {false, true}) {
+    if (virtual_style) {
+      // Only servers that were told so know a host name.
+      if (ServerVariable("SNAPSTORE_TEST_S3_CONDITIONS") == "none") continue;
+      options.endpoint = "http://s3.localhost" + port;
+      options.addressing = S3Addressing::kVirtual;
+    }
+    Result<std::unique_ptr<S3Store>> store =
+        S3Store::Open(options, DefaultCredentialChain(ServerEnvironment()));
+    ASSERT_TRUE(store.ok()) << store.status().ToString();
+    const ObjectKey key(virtual_style ? "data/virtual" : "data/path");
+    const ByteSpan bytes = AsBytes("content");
+    const Result<PutOutcome> put = (*store)->PutIfAbsent(key, {&bytes, 1});
+    ASSERT_TRUE(put.ok()) << put.status().ToString();
+    EXPECT_EQ(AsText(*(*store)->Get(key, 100)), "content");
+    std::vector<std::string> keys;
+    EXPECT_TRUE((*store)
+                    ->List("data/",
+                           [&](const ObjectInfo& info) {
+                             keys.push_back(info.key);
+                             return Status();
+                           })
+                    .ok());
+    EXPECT_EQ(keys, std::vector<std::string>{key.text()});
+    EXPECT_TRUE((*store)->DeleteMany({&key, 1}).ok());
+    EXPECT_TRUE((*store)->Stat(key).status().Is(StatusCode::kNotFound));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(S3, StoreConformance,
                          testing::Values(StoreUnderTest{
                              "S3", [] { return std::make_unique<S3Place>(); }}),

@@ -42,6 +42,7 @@ extern const CommandInfo kCheckCommand;
 extern const CommandInfo kStatsCommand;
 extern const CommandInfo kRepairCommand;
 extern const CommandInfo kKeyCommand;
+extern const CommandInfo kDoctorCommand;
 extern const CommandInfo kBenchCommand;
 extern const CommandInfo kVersionCommand;
 

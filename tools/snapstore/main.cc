@@ -9,23 +9,25 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <string>
 #include <vector>
 
+#include "base/log.h"
+#include "base/near_names.h"
 #include "tools/snapstore/command.h"
 #include "tools/snapstore/help.h"
 #include "tools/snapstore/interrupt.h"
-#include "tools/snapstore/near_names.h"
 #include "tools/snapstore/text.h"
 
 namespace snapstore::cli {
 namespace {
 
 constexpr const CommandInfo* kCommands[] = {
-    &kInitCommand,   &kSnapshotCommand, &kListCommand,  &kShowCommand,    &kLsCommand,
-    &kDiffCommand,   &kRestoreCommand,  &kDumpCommand,  &kCheckCommand,   &kStatsCommand,
-    &kRepairCommand, &kKeyCommand,      &kBenchCommand, &kVersionCommand,
+    &kInitCommand,   &kSnapshotCommand, &kListCommand,   &kShowCommand,  &kLsCommand,
+    &kDiffCommand,   &kRestoreCommand,  &kDumpCommand,   &kCheckCommand, &kStatsCommand,
+    &kRepairCommand, &kKeyCommand,      &kDoctorCommand, &kBenchCommand, &kVersionCommand,
 };
 constexpr size_t kHelpColumns = 80;
 
@@ -110,7 +112,8 @@ void BuildProgram(Program* program) {
   root.name("snapstore");
   root.formatter(std::make_shared<HelpFormatter>());
   root.footer(
-      "\n'snapstore help COMMAND' explains a command. Options above go before or after it.");
+      "\n'snapstore help COMMAND' explains a command. Options above go before or after it.\n"
+      "SNAPSTORE_LOG=debug in the environment shows each request to a server.");
   root.set_help_flag("-h,--help", "Show this help and exit");
   // Words that fit nothing are reported by CheckLeftovers, which knows what the user may have
   // meant.
@@ -148,13 +151,8 @@ int ChosenCommand(const Program& program) {
 Status UnknownCommand(const std::string& name) {
   std::vector<std::string> known = {"help"};
   for (const CommandInfo* info : kCommands) known.emplace_back(info->name);
-  std::string message = fmt::format("unknown command '{}'", name);
-  const std::vector<std::string> near = NearNames(name, known);
-  for (size_t i = 0; i < near.size(); ++i) {
-    message += fmt::format("{} '{}'", i == 0 ? "; did you mean" : " or", near[i]);
-  }
-  if (!near.empty()) message += '?';
-  return Status::InvalidArgument(message);
+  return Status::InvalidArgument(
+      fmt::format("unknown command '{}'{}", name, DidYouMean(name, known)));
 }
 
 Status CheckLeftovers(const Program& program) {
@@ -259,6 +257,15 @@ int Run(int argc, char** argv, Printer* out) {
   return RunCommand(program, static_cast<size_t>(ChosenCommand(program)), out);
 }
 
+Status SetLogLevelOfEnvironment() {
+  const char* const name = std::getenv("SNAPSTORE_LOG");
+  if (name == nullptr || *name == '\0') return Status::Ok();
+  const Result<LogLevel> level = ParseLogLevel(name);
+  if (!level.ok()) return level.status().WithContext("SNAPSTORE_LOG");
+  SetLogLevel(*level);
+  return Status::Ok();
+}
+
 // A descriptor 0, 1 or 2 that is closed would be given to the next file opened, and messages would
 // be written into it.
 void OccupyStandardDescriptors() {
@@ -281,6 +288,10 @@ int main(int argc, char** argv) {
     if (const Status status = cli::CatchInterrupts(); !status.ok()) {
       cli::PrintError(status, cli::kExitFailed, false, nullptr);
       return cli::kExitFailed;
+    }
+    if (const Status status = cli::SetLogLevelOfEnvironment(); !status.ok()) {
+      cli::PrintError(status, cli::kExitUsage, false, nullptr);
+      return cli::kExitUsage;
     }
     return cli::Run(argc, argv, &out);
   } catch (const std::exception& error) {

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/status_macros.h"
+#include "snapstore/store_settings.h"
 #include "tools/snapstore/interrupt.h"
 #include "tools/snapstore/password.h"
 #include "tools/snapstore/text.h"
@@ -26,12 +27,17 @@ Result<RepositoryOptions> Session::MakeRepositoryOptions() {
     return Status::InvalidArgument(
         "no repository given; name one with -r or in SNAPSTORE_REPOSITORY");
   }
-  SNAP_ASSIGN_OR_RETURN(RepositoryOptions out, EngineOptions());
-  out.location = options_.repository;
-  out.cache_dir = options_.cache_dir;
+  SNAP_ASSIGN_OR_RETURN(RepositoryOptions out, PlaceOptions());
   SNAP_RETURN_IF_ERROR(FindCredential());
   out.credential = credential_;
   out.ask_credential = [this] { return AskToOpen(); };
+  return out;
+}
+
+Result<RepositoryOptions> Session::PlaceOptions() const {
+  SNAP_ASSIGN_OR_RETURN(RepositoryOptions out, EngineOptions());
+  out.location = options_.repository;
+  out.cache_dir = options_.cache_dir;
   return out;
 }
 
@@ -91,6 +97,9 @@ Result<RepositoryOptions> Session::EngineOptions() const {
       return Status::InvalidArgument("-o " + setting + ": write KEY=VALUE");
     }
     out.store_settings[setting.substr(0, equals)] = setting.substr(equals + 1);
+  }
+  if (const Status status = CheckStoreSettings(out.store_settings); !status.ok()) {
+    return status.WithContext("-o");
   }
   out.cancelled = Interrupted;
   return out;

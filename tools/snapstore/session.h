@@ -60,6 +60,8 @@ class Session {
 
   // The global options that need no repository, checked.
   Result<RepositoryOptions> EngineOptions() const;
+  // The same with the repository's address, if one was given.
+  Result<RepositoryOptions> PlaceOptions() const;
   // Everything that could be wrong with the command line was looked at.
   void BeginRun() { stage_ = Stage::kRun; }
   // Checks the global options (InvalidArgument at stage kUsage), then makes the repository. When it

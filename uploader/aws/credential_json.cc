@@ -1,6 +1,7 @@
 #include "uploader/aws/credential_json.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -17,7 +18,6 @@ namespace snapstore {
 namespace {
 
 constexpr size_t kOutputBytesMax = 64 << 10;
-constexpr double kProcessSeconds = 60;
 constexpr int kOutputPollMillis = 100;
 
 std::string TextAt(const nlohmann::json& object, const char* key) {
@@ -26,12 +26,12 @@ std::string TextAt(const nlohmann::json& object, const char* key) {
 }
 
 // All that comes out of `fd` until its other end is closed.
-Result<std::string> ReadOutput(int fd) {
+Result<std::string> ReadOutput(int fd, double seconds) {
   std::string output;
   const Stopwatch watch;
   while (true) {
-    if (watch.Seconds() > kProcessSeconds) {
-      return Status::Timeout("credential_process takes longer than a minute");
+    if (watch.Seconds() > seconds) {
+      return Status::Timeout(fmt::format("credential_process takes longer than {} s", seconds));
     }
     pollfd waited{.fd = fd, .events = POLLIN, .revents = 0};
     if (::poll(&waited, 1, kOutputPollMillis) <= 0) continue;
@@ -66,7 +66,7 @@ Result<AwsCredentials> ParseCredentialJson(std::string_view text) {
   return credentials;
 }
 
-Result<std::string> RunCredentialProcess(const std::string& command) {
+Result<std::string> RunCredentialProcess(const std::string& command, double seconds) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return Status::FromErrno(errno, "make a pipe");
   const UniqueFd reader(ends[0]);
@@ -89,7 +89,7 @@ Result<std::string> RunCredentialProcess(const std::string& command) {
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return Status::FromErrno(error, "run credential_process");
   writer.Reset();
-  Result<std::string> output = ReadOutput(reader.get());
+  Result<std::string> output = ReadOutput(reader.get(), seconds);
   if (!output.ok()) ::kill(-pid, SIGKILL);
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {

@@ -18,7 +18,7 @@ Result<AwsCredentials> ParseCredentialJson(std::string_view text);
 // What `command` prints, run by the shell, as the setting credential_process has it ("Process
 // credential provider", AWS SDKs and Tools Reference Guide). Its standard error is this process's.
 // Io: it failed; Timeout: it took longer than a minute, and was killed.
-Result<std::string> RunCredentialProcess(const std::string& command);
+Result<std::string> RunCredentialProcess(const std::string& command, double seconds = 60);
 
 }  // namespace snapstore
 

@@ -1,5 +1,8 @@
 #include "uploader/aws/credentials.h"
 
+#include <algorithm>
+#include <array>
+
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -15,8 +18,8 @@ namespace {
 using Found = Result<std::optional<AwsCredentials>>;
 
 constexpr size_t kTokenBytesMax = 64 << 10;
-constexpr int kRoleChainMax = 5;
 constexpr const char* kContainerHost = "http://169.254.170.2";
+constexpr int kContainerAttempts = 3;
 constexpr std::chrono::milliseconds kContainerTimeout{2000};
 // Between attempts to replace credentials that are still good for a while.
 constexpr int64_t kRetryNanos = 60 * kNanosPerSecond;
@@ -59,10 +62,29 @@ Found FromWebIdentity(const AwsEnvironment& environment, const std::string& toke
   return ToFound(Sts(environment).AssumeRoleWithWebIdentity(role, token));
 }
 
+// Where a full address may lead over plain http: this machine, and the agents of ECS and EKS. A
+// token must not be sent to anybody else.
+bool IsContainerAgent(const Url& url) {
+  constexpr std::array<std::string_view, 5> kHosts = {"localhost", "[::1]", "169.254.170.2",
+                                                      "169.254.170.23", "[fd00:ec2::23]"};
+  return url.scheme == "https" || url.host.starts_with("127.") ||
+         std::find(kHosts.begin(), kHosts.end(), url.host) != kHosts.end();
+}
+
+Status CheckContainerAddress(const std::string& address) {
+  const Result<Url> url = ParseUrl(address.substr(0, address.find('?')));
+  if (!url.ok()) return url.status().WithContext("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+  if (IsContainerAgent(*url)) return {};
+  return Status::PermissionDenied("AWS_CONTAINER_CREDENTIALS_FULL_URI: " + url->host +
+                                  " is neither this machine nor an agent of ECS or EKS; others "
+                                  "are asked by https only");
+}
+
 Found FromContainer(const AwsEnvironment& environment) {
   const std::string relative = environment.Variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI");
   const std::string full = environment.Variable("AWS_CONTAINER_CREDENTIALS_FULL_URI");
   if (relative.empty() && full.empty()) return None();
+  if (relative.empty()) SNAP_RETURN_IF_ERROR(CheckContainerAddress(full));
   HttpRequest request{.url = relative.empty() ? full : kContainerHost + relative};
   std::string token = environment.Variable("AWS_CONTAINER_AUTHORIZATION_TOKEN");
   const std::string file = environment.Variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE");
@@ -76,11 +98,19 @@ Found FromContainer(const AwsEnvironment& environment) {
   HttpClient client({.connect_timeout = kContainerTimeout,
                      .stall_timeout = kContainerTimeout,
                      .use_proxy = false});
-  SNAP_ASSIGN_OR_RETURN(const HttpResponse response, client.Send(request));
-  if (!response.Successful()) {
-    return Status::Io("the container's credentials: answer " + std::to_string(response.status));
+  Status failure;
+  for (int attempt = 0; attempt < kContainerAttempts; ++attempt) {
+    const Result<HttpResponse> response = client.Send(request);
+    if (response.ok() && response->Successful()) {
+      return ToFound(ParseCredentialJson(AsText(response->body)));
+    }
+    failure = response.status();
+    if (!response.ok()) continue;
+    const std::string what = "the agent answers " + std::to_string(response->status);
+    if (response->status < HttpStatus::kInternalServerError) return Status::PermissionDenied(what);
+    failure = Status::Io(what);
   }
-  return ToFound(ParseCredentialJson(AsText(response.body)));
+  return failure;
 }
 
 Found FromInstance(const AwsEnvironment& environment) {
@@ -88,8 +118,9 @@ Found FromInstance(const AwsEnvironment& environment) {
   constexpr const char* kRoles = "/latest/meta-data/iam/security-credentials/";
   Imds imds(environment.Variable("AWS_EC2_METADATA_SERVICE_ENDPOINT"));
   const Result<std::string> roles = imds.Get(kRoles);
-  if (roles.status().Is(StatusCode::kUnsupported)) return None();
-  if (roles.status().Is(StatusCode::kNotFound)) return None();  // an instance without a role
+  if (roles.status().Is(StatusCode::kNotFound)) {
+    return Status::Unsupported("the instance has no role");
+  }
   if (!roles.ok()) return roles.status();
   const std::string role = roles->substr(0, roles->find_first_of("\r\n"));
   SNAP_ASSIGN_OR_RETURN(const std::string answer, imds.Get(kRoles + PercentEncode(role)));
@@ -101,16 +132,20 @@ class ProfileReader {
  public:
   explicit ProfileReader(const AwsEnvironment& environment) : environment_(environment) {}
 
-  Found Read(const std::string& name, int depth = 0) const {
-    if (depth > kRoleChainMax) {
-      return Status::InvalidArgument("profile '" + name + "': source_profile leads in a circle");
-    }
+  // `asked`: the profiles whose roles are to be assumed with what comes out of this.
+  Found Read(const std::string& name, std::vector<std::string> asked = {}) const {
     const AwsProfile* const profile = environment_.Profile(name);
-    if (profile == nullptr) return None();
-    const auto setting = [profile](const std::string& key) {
-      const auto it = profile->find(key);
-      return it == profile->end() ? std::string() : it->second;
-    };
+    if (profile == nullptr) {
+      if (asked.empty()) return None();
+      return Status::InvalidArgument("profile '" + asked.back() + "' names the source_profile '" +
+                                     name + "', which does not exist");
+    }
+    if (std::find(asked.begin(), asked.end(), name) != asked.end()) {
+      std::string circle;
+      for (const std::string& link : asked) circle += link + " -> ";
+      return Status::InvalidArgument("source_profile leads in a circle: " + circle + name);
+    }
+    const auto setting = [profile](const std::string& key) { return Setting(*profile, key); };
     const RoleRequest role{.role_arn = setting("role_arn"),
                            .session_name = setting("role_session_name"),
                            .external_id = setting("external_id"),
@@ -118,30 +153,57 @@ class ProfileReader {
     if (const std::string file = setting("web_identity_token_file"); !file.empty()) {
       return FromWebIdentity(environment_, file, role);
     }
-    // A profile may be the source of its own role: then its keys are meant.
-    const std::string source = setting("source_profile");
-    if (!role.role_arn.empty() && !(source == name && depth > 0)) {
-      return AssumeRole(name, role, source, setting("credential_source"), depth);
+    if (!role.role_arn.empty()) {
+      asked.push_back(name);
+      return AssumeRole(*profile, role, asked);
     }
-    AwsCredentials keys{.access_key_id = setting("aws_access_key_id"),
-                        .secret_access_key = setting("aws_secret_access_key"),
-                        .session_token = setting("aws_session_token")};
+    return ReadKeys(name, *profile);
+  }
+
+ private:
+  static std::string Setting(const AwsProfile& profile, const std::string& key) {
+    const auto it = profile.find(key);
+    return it == profile.end() ? std::string() : it->second;
+  }
+
+  // What the profile has without any role.
+  static Found ReadKeys(const std::string& name, const AwsProfile& profile) {
+    AwsCredentials keys{.access_key_id = Setting(profile, "aws_access_key_id"),
+                        .secret_access_key = Setting(profile, "aws_secret_access_key"),
+                        .session_token = Setting(profile, "aws_session_token")};
     if (!keys.access_key_id.empty() && !keys.secret_access_key.empty()) {
       return std::optional<AwsCredentials>(std::move(keys));
     }
-    if (const std::string command = setting("credential_process"); !command.empty()) {
+    if (!keys.access_key_id.empty() || !keys.secret_access_key.empty()) {
+      return Status::InvalidArgument("profile '" + name +
+                                     "' has only one of aws_access_key_id and "
+                                     "aws_secret_access_key");
+    }
+    if (const std::string command = Setting(profile, "credential_process"); !command.empty()) {
       SNAP_ASSIGN_OR_RETURN(const std::string answer, RunCredentialProcess(command));
       return ToFound(ParseCredentialJson(answer));
+    }
+    if (profile.contains("sso_session") || profile.contains("sso_start_url")) {
+      return Status::InvalidArgument(
+          "profile '" + name +
+          "' logs in by IAM Identity Center (sso_…), which is not supported; a profile with "
+          "'credential_process = aws configure export-credentials --format process --profile " +
+          name + "' uses that login");
     }
     return None();
   }
 
- private:
-  Found AssumeRole(const std::string& name, const RoleRequest& role, const std::string& source,
-                   const std::string& credential_source, int depth) const {
+  Found AssumeRole(const AwsProfile& profile, const RoleRequest& role,
+                   const std::vector<std::string>& asked) const {
+    const std::string& name = asked.back();
+    const std::string source = Setting(profile, "source_profile");
+    const std::string credential_source = Setting(profile, "credential_source");
     Found with = None();
-    if (!source.empty()) {
-      with = Read(source, depth + 1);
+    if (source == name) {
+      // A profile may be the source of its own role: then its keys are meant.
+      with = ReadKeys(name, profile);
+    } else if (!source.empty()) {
+      with = Read(source, asked);
     } else if (credential_source == "Environment") {
       with = FromEnvironment(environment_);
     } else if (credential_source == "EcsContainer") {
@@ -152,6 +214,10 @@ class ProfileReader {
       return Status::InvalidArgument("profile '" + name +
                                      "' has role_arn, but neither source_profile nor a known "
                                      "credential_source");
+    }
+    // Named by the profile, so that its absence is no reason to look elsewhere.
+    if (with.status().Is(StatusCode::kUnsupported)) {
+      return Status::PermissionDenied(with.status().message());
     }
     if (!with.ok()) return with.status();
     if (!with->has_value()) {
@@ -198,6 +264,10 @@ Result<AwsCredentials> AwsCredentialChain::Fetch() {
   for (const CredentialSource& source : sources_) {
     if (chosen_ != nullptr && chosen_ != &source) continue;
     const Found found = source.load();
+    if (found.status().Is(StatusCode::kUnsupported)) {
+      asked += (asked.empty() ? "" : ", ") + source.name + ": " + found.status().message();
+      continue;
+    }
     if (!found.ok()) {
       const Status failure = found.status().WithContext("AWS credentials from " + source.name);
       // A token file that is not there must not pass for an object that is not there.

@@ -33,7 +33,8 @@
 
 namespace snapstore {
 
-// One place to look. `load` returns nothing when the place does not exist or says nothing.
+// One place to look. `load` returns nothing when the place does not exist or says nothing, and
+// Unsupported when it is worth telling why.
 struct CredentialSource {
   std::string name;  // for people: "profile 'default'"
   std::function<Result<std::optional<AwsCredentials>>()> load;

@@ -73,8 +73,8 @@ std::string NormalizePath(std::string_view path) {
   return out;
 }
 
-std::string CanonicalPath(const SigV4Request& request, const SigV4Scope& scope) {
-  if (scope.service == "s3") return request.path.empty() ? "/" : request.path;
+std::string CanonicalPath(const SigV4Request& request) {
+  if (!request.normalize_path) return request.path.empty() ? "/" : request.path;
   return PercentEncode(NormalizePath(request.path), /*keep_slash=*/true);
 }
 
@@ -107,7 +107,7 @@ std::string Signature(const SigV4Request& request, const AwsCredentials& credent
                       const SigV4Scope& scope, std::string_view date) {
   const std::string to_sign =
       fmt::format("{}\n{}\n{}\n{}", kAlgorithm, date, CredentialScope(scope, date),
-                  Sha256::Of(AsBytes(CanonicalRequest(request, scope))).ToHex());
+                  Sha256::Of(AsBytes(CanonicalRequest(request))).ToHex());
   std::array<uint8_t, 32> key =
       Hmac(AsBytes("AWS4" + credentials.secret_access_key), date.substr(0, kDateLength));
   for (const std::string_view part :
@@ -127,12 +127,12 @@ std::string AmzDate(int64_t wall_ns) {
                      utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec);
 }
 
-std::string CanonicalRequest(const SigV4Request& request, const SigV4Scope& scope) {
+std::string CanonicalRequest(const SigV4Request& request) {
   std::string headers;
   for (const auto& [name, value] : CanonicalHeaders(request)) {
     headers.append(name).append(":").append(value).append("\n");
   }
-  return fmt::format("{}\n{}\n{}\n{}\n{}\n{}", request.method, CanonicalPath(request, scope),
+  return fmt::format("{}\n{}\n{}\n{}\n{}\n{}", request.method, CanonicalPath(request),
                      EncodeQuery(request.query), headers, SignedHeaders(request),
                      request.payload_sha256);
 }

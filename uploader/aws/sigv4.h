@@ -35,9 +35,11 @@ inline constexpr std::string_view kUnsignedPayload = "UNSIGNED-PAYLOAD";
 
 struct SigV4Request {
   std::string method = "GET";
-  // Absolute, percent-encoded as it goes on the wire. S3 signs it as it stands; for all other
-  // services dot segments and empty segments are taken out and the rest is encoded once more.
+  // Absolute, percent-encoded as it goes on the wire.
   std::string path = "/";
+  // Take dot segments and empty segments out and encode the rest once more, as all services want it
+  // but S3, whose paths are signed as they stand.
+  bool normalize_path = true;
   QueryParameters query = {};  // not encoded
   // Those to be signed, "host" among them.
   std::vector<HttpHeader> headers = {};
@@ -55,7 +57,7 @@ std::string SignInQuery(const SigV4Request& request, const AwsCredentials& crede
                         const SigV4Scope& scope, int64_t wall_ns, std::chrono::seconds valid);
 
 // The first step of signing, for tests and for comparing with what a server says it expected.
-std::string CanonicalRequest(const SigV4Request& request, const SigV4Scope& scope);
+std::string CanonicalRequest(const SigV4Request& request);
 
 // "20150830T123600Z".
 std::string AmzDate(int64_t wall_ns);

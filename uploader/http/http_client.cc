@@ -58,6 +58,8 @@ class HttpClient::Transfer {
       : request_(request), options_(options), easy_(easy) {
     Set(CURLOPT_URL, request.url.c_str());
     Set(CURLOPT_PROTOCOLS_STR, "http,https");
+    // Else "a/../b" in a key would become "b".
+    Set(CURLOPT_PATH_AS_IS, 1L);
     Set(CURLOPT_ERRORBUFFER, detail_);
     Set(CURLOPT_PRIVATE, this);
     Set(CURLOPT_NOSIGNAL, 1L);

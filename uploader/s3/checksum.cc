@@ -5,6 +5,7 @@
 #include <array>
 
 #include "base/check.h"
+#include "base/sha256.h"
 
 namespace snapstore {
 namespace {
@@ -105,6 +106,19 @@ std::vector<HttpHeader> ChecksumHeaders(S3Checksum checksum, std::span<const Byt
   }
   SNAP_CHECK(false);
   return {};
+}
+
+bool MatchesChecksums(const HttpResponse& response, ByteSpan bytes) {
+  if (response.Header("x-amz-checksum-type") == "COMPOSITE") return true;
+  for (const S3Checksum kind : {S3Checksum::kCrc32c, S3Checksum::kCrc64Nvme, S3Checksum::kSha256}) {
+    const std::string sha256 =
+        kind == S3Checksum::kSha256 ? Sha256::Of(bytes).ToHex() : std::string();
+    const HttpHeader made = ChecksumHeaders(kind, {&bytes, 1}, sha256).back();
+    const std::string_view sent = response.Header(made.name);
+    const bool of_parts = sent.find('-') != std::string_view::npos;
+    if (!sent.empty() && !of_parts && sent != made.value) return false;
+  }
+  return true;
 }
 
 Result<S3Checksum> ParseS3Checksum(std::string_view name) {

@@ -29,6 +29,10 @@ std::string Base64(ByteSpan bytes);
 std::vector<HttpHeader> ChecksumHeaders(S3Checksum checksum, std::span<const ByteSpan> parts,
                                         std::string_view sha256);
 
+// Whether `bytes`, a whole object, bear out the checksums that came with them: true when there are
+// none. Those of an object made of parts are of the parts, and are passed over.
+bool MatchesChecksums(const HttpResponse& response, ByteSpan bytes);
+
 // "auto", "none", "crc32c", "crc64nvme" or "sha256".
 Result<S3Checksum> ParseS3Checksum(std::string_view name);
 

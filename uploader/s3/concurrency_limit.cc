@@ -28,8 +28,9 @@ void ConcurrencyLimit::Release(bool throttled) {
         limit_ = std::max(1u, limit_ / 2);
         lowered_ = now;
       }
+      refused_ = now;
       successes_ = 0;
-    } else if (limit_ < most_ && ++successes_ >= limit_) {
+    } else if (limit_ < most_ && now - refused_ >= quiet_ && ++successes_ >= limit_) {
       ++limit_;
       successes_ = 0;
     }

@@ -1,7 +1,10 @@
 #include "uploader/s3/s3_client.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -13,6 +16,9 @@ namespace snapstore {
 namespace {
 
 constexpr const char* kFirstRegion = "us-east-1";
+constexpr double kTroubleSeconds = 5;
+constexpr int64_t kTellEveryNanos = 60 * kNanosPerSecond;
+constexpr unsigned kRetryAfterSecondsMax = 60;
 // Of its clock or its region, that a server gets to ask of one call.
 constexpr int kCorrectionsMax = 3;
 constexpr std::chrono::milliseconds kStallMin{2000};
@@ -50,9 +56,23 @@ std::string Describe(const S3Call& call) {
   return verb + " bucket";
 }
 
+// Whether the document's root is an error; those of single keys stand deeper.
 bool HoldsError(const HttpResponse& response) {
-  constexpr std::string_view kError = "<Error>";
-  return AsText(response.body).find(kError) < kErrorOffsetMax;
+  std::string_view text = AsText(response.body).substr(0, kErrorOffsetMax);
+  for (size_t at = text.find('<'); at != std::string_view::npos; at = text.find('<', 1)) {
+    text.remove_prefix(at);
+    if (!text.starts_with("<?") && !text.starts_with("<!")) return text.starts_with("<Error>");
+  }
+  return false;
+}
+
+// What the server asks for, in seconds (RFC 9110, section 10.2.3); dates are not heeded.
+std::chrono::milliseconds RetryAfter(const HttpResponse& response) {
+  const std::string_view text = response.Header("retry-after");
+  unsigned seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size()) return {};
+  return std::chrono::seconds(std::min(seconds, kRetryAfterSecondsMax));
 }
 
 }  // namespace
@@ -115,6 +135,7 @@ Result<S3Client::Signed> S3Client::Sign(const S3Call& call) {
   SigV4Request to_sign{
       .method = call.method,
       .path = url.path,
+      .normalize_path = false,
       .query = call.query,
       .headers = {{"Host", url.Authority()}, {"X-Amz-Content-Sha256", call.body_sha256}},
       .payload_sha256 = call.body_sha256};
@@ -210,6 +231,9 @@ S3Client::Verdict S3Client::JudgeSuccess(const S3Call& call, HttpResponse respon
 S3Client::Verdict S3Client::Judge(const S3Call& call, const Signed& sent,
                                   Result<HttpResponse> response, Mended* mended) {
   Count(call, response);
+  LogDebug("{}: {}", Describe(call),
+           response.ok() ? std::to_string(response->status) : response.status().message());
+  if (response.ok()) reached_ = true;
   if (response.ok() && response->Successful()) return JudgeSuccess(call, std::move(*response));
   Verdict verdict;
   if (!response.ok()) {
@@ -224,6 +248,7 @@ S3Client::Verdict S3Client::Judge(const S3Call& call, const Signed& sent,
   if (remedy == S3Remedy::kSlowDown) {
     ++usage_.throttled;
     verdict.throttled = true;
+    verdict.wait = RetryAfter(*response);
     return verdict;
   }
   verdict.at_once = Mend(error, *response, sent, mended);
@@ -234,20 +259,43 @@ S3Client::Verdict S3Client::Judge(const S3Call& call, const Signed& sent,
 Result<S3Answer> S3Client::Call(const S3Call& call) {
   S3Call hashed = call;
   if (hashed.body_sha256.empty()) hashed.body_sha256 = Sha256::OfParts(call.body).ToHex();
+  return Finish(hashed, std::nullopt);
+}
+
+Result<S3Answer> S3Client::Finish(const S3Call& call, std::optional<Verdict> verdict) {
   Mended mended;
-  for (Backoff backoff(retry_);;) {
-    SNAP_ASSIGN_OR_RETURN(const Signed made, Sign(hashed));
+  Backoff backoff(retry_);
+  while (true) {
+    if (verdict.has_value()) {
+      if (verdict->final.has_value()) return *std::move(verdict->final);
+      ++usage_.retries;
+      if (!verdict->at_once) {
+        const Status waited = WaitAfter(*verdict, &backoff);
+        if (!waited.ok()) return waited.WithContext(Describe(call));
+      }
+    }
+    SNAP_ASSIGN_OR_RETURN(const Signed made, Sign(call));
     concurrency_.Acquire();
     Result<HttpResponse> response = http_.Send(made.request);
-    Verdict verdict = Judge(hashed, made, std::move(response), &mended);
-    concurrency_.Release(verdict.throttled);
-    if (verdict.final.has_value()) return *std::move(verdict.final);
-    ++usage_.retries;
-    if (verdict.at_once) continue;
-    LogDebug("{}: {}", Describe(call), verdict.failure.message());
-    const Status waited = backoff.Wait(verdict.failure);
-    if (!waited.ok()) return waited.WithContext(Describe(call));
+    verdict = Judge(call, made, std::move(response), &mended);
+    concurrency_.Release(verdict->throttled);
   }
+}
+
+Status S3Client::WaitAfter(const Verdict& verdict, Backoff* backoff) {
+  // An address that was never right is no passing trouble.
+  const auto contact = std::chrono::duration<double>(options_.contact_deadline);
+  if (!reached_ && backoff->Seconds() > contact.count()) {
+    return verdict.failure.WithContext(fmt::format("no answer after {} attempts in {:.0f} s",
+                                                   backoff->attempts() + 1, backoff->Seconds()));
+  }
+  const int64_t now = WallNanos();
+  int64_t last = told_ns_;
+  if (backoff->Seconds() > kTroubleSeconds && now - last > kTellEveryNanos &&
+      told_ns_.compare_exchange_strong(last, now)) {
+    LogWarning("{}: {}; still trying", Address(), verdict.failure.message());
+  }
+  return backoff->Wait(verdict.failure, verdict.wait);
 }
 
 std::vector<Result<S3Answer>> S3Client::CallMany(std::span<const S3Call> calls) {
@@ -271,23 +319,21 @@ std::vector<Result<S3Answer>> S3Client::CallMany(std::span<const S3Call> calls) 
     }
     std::vector<Result<HttpResponse>> responses;
     if (failure.ok()) responses = http_.SendAll(requests);
-    std::vector<std::optional<Result<S3Answer>>> finals(places, std::nullopt);
+    std::vector<Verdict> verdicts(places);
     for (unsigned n = 0; n < places; ++n) {
       Mended mended;
       bool throttled = false;
       if (!failure.ok()) {
-        finals[n] = failure;
+        verdicts[n].final = failure;
       } else {
-        Verdict verdict = Judge(hashed[n], made[n], std::move(responses[n]), &mended);
-        throttled = verdict.throttled;
-        finals[n] = std::move(verdict.final);
+        verdicts[n] = Judge(hashed[n], made[n], std::move(responses[n]), &mended);
+        throttled = verdicts[n].throttled;
       }
       concurrency_.Release(throttled);
     }
     // What has to be tried again goes on by itself.
     for (unsigned n = 0; n < places; ++n) {
-      if (!finals[n].has_value()) ++usage_.retries;
-      answers.push_back(finals[n].has_value() ? *std::move(finals[n]) : Call(hashed[n]));
+      answers.push_back(Finish(hashed[n], std::move(verdicts[n])));
     }
     at += places;
   }

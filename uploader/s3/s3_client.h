@@ -62,6 +62,11 @@ class S3Client {
   const S3Options& options() const { return options_; }
   StoreUsage Usage() const;
   const RetryPolicy& retry() const { return retry_; }
+  AwsCredentialChain& credentials() { return *credentials_; }
+  // Where the bucket is, as far as is known by now.
+  std::string Region() const { return CurrentPlace().region; }
+  // Requests at once that the server stands, as far as is known by now.
+  unsigned RequestsAtOnce() const { return concurrency_.limit(); }
   // Seconds that this machine's clock is ahead of the server's, as far as that is known.
   double ClockAheadSeconds() const { return -static_cast<double>(clock_offset_ns_) / 1e9; }
   // "https://bucket.s3.eu-west-1.amazonaws.com", for people.
@@ -89,7 +94,8 @@ class S3Client {
     std::optional<Result<S3Answer>> final;
     Status failure;  // else: why it has to be tried again,
     bool throttled = false;
-    bool at_once = false;  // and whether waiting would not help
+    bool at_once = false;               // whether waiting would not help,
+    std::chrono::milliseconds wait{0};  // and how long the server wants to be left alone
   };
 
   Place CurrentPlace() const;
@@ -100,6 +106,11 @@ class S3Client {
   Verdict JudgeSuccess(const S3Call& call, HttpResponse response);
   // Whether the error could be mended, so that the call should be made again at once.
   bool Mend(const S3Error& error, const HttpResponse& response, const Signed& sent, Mended* mended);
+  // Goes on after a first attempt with this verdict, or from the start without one. REQUIRES:
+  // `call.body_sha256` is set.
+  Result<S3Answer> Finish(const S3Call& call, std::optional<Verdict> verdict);
+  // Before the next attempt; the error to end with when there is to be none.
+  Status WaitAfter(const Verdict& verdict, Backoff* backoff);
   void MoveTo(const S3Error& error);
   void AdoptClock(const HttpResponse& response);
   void Count(const S3Call& call, const Result<HttpResponse>& response);
@@ -116,6 +127,8 @@ class S3Client {
   mutable std::mutex place_mutex_;
   Place place_;                              // guarded by place_mutex_
   std::atomic<int64_t> clock_offset_ns_{0};  // server minus local
+  std::atomic<bool> reached_{false};         // some server has answered
+  std::atomic<int64_t> told_ns_{0};          // when the user was last told of trouble
   struct {
     std::atomic<uint64_t> writes{0}, reads{0}, deletes{0}, retries{0}, throttled{0};
     std::atomic<uint64_t> bytes_up{0}, bytes_down{0}, picodollars{0};

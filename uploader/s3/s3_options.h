@@ -46,7 +46,9 @@ struct S3Options {
   bool requester_pays = false;
   unsigned connections = 16;                          // at once, at most
   std::chrono::milliseconds retry_deadline{300'000};  // of one operation
-  uint64_t upload_bytes_per_second = 0;               // 0: no limit
+  // As long as no server has ever answered: an address that is wrong is no passing trouble.
+  std::chrono::milliseconds contact_deadline{30'000};
+  uint64_t upload_bytes_per_second = 0;  // 0: no limit
   uint64_t download_bytes_per_second = 0;
   // An object of more bytes is uploaded in parts of `part_bytes`. High on purpose: a role that may
   // put objects need not be allowed to abort an upload that failed halfway.

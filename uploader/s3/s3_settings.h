@@ -13,8 +13,11 @@
 
 namespace snapstore {
 
-// `address`: "bucket" or "bucket/prefix". Settings win over the environment; those that do not
-// begin with "s3." are passed over. InvalidArgument: an unknown setting, or a value it cannot have.
+// All of them, named "s3.region" and so on. InvalidArgument, with the setting's name: an unknown
+// setting, or a value it cannot have.
+Status ApplyS3Settings(const std::map<std::string, std::string>& settings, S3Options* options);
+
+// `address`: "bucket" or "bucket/prefix". Settings win over the environment.
 Result<S3Options> MakeS3Options(const std::string& address,
                                 const std::map<std::string, std::string>& settings,
                                 const AwsEnvironment& environment);

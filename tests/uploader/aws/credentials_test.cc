@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -166,6 +168,56 @@ TEST_F(CredentialsTest, AssumesRoles) {
   EXPECT_TRUE(Get().status().Is(StatusCode::kPermissionDenied)) << Get().status().ToString();
 }
 
+TEST_F(CredentialsTest, FollowsAChainOfRolesAndNamesACircle) {
+  ServeSts();
+  server_.Start();
+  variables_["AWS_CONFIG_FILE"] =
+      Write("config",
+            "[profile base]\naws_access_key_id=BASE\naws_secret_access_key=s\n"
+            "[profile one]\nrole_arn=one\nsource_profile=base\n"
+            "[profile two]\nrole_arn=two\nsource_profile=one\n"
+            "[profile own]\nrole_arn=own\nsource_profile=own\naws_access_key_id=OWN\n"
+            "aws_secret_access_key=s\n"
+            "[profile above]\nrole_arn=above\nsource_profile=own\n"
+            "[profile a]\nrole_arn=a\nsource_profile=b\n"
+            "[profile b]\nrole_arn=b\nsource_profile=c\n"
+            "[profile c]\nrole_arn=c\nsource_profile=a\n"
+            "[profile lost]\nrole_arn=x\nsource_profile=nowhere\n");
+  variables_["AWS_PROFILE"] = "two";
+  EXPECT_TRUE(Key().starts_with("two by AWS4-HMAC-SHA256 Credential=one by")) << Key();
+  variables_["AWS_PROFILE"] = "above";
+  EXPECT_TRUE(Key().starts_with("above by AWS4-HMAC-SHA256 Credential=own by")) << Key();
+  variables_["AWS_PROFILE"] = "a";
+  EXPECT_NE(Get().status().message().find("a -> b -> c -> a"), std::string::npos)
+      << Get().status().message();
+  variables_["AWS_PROFILE"] = "lost";
+  EXPECT_NE(Get().status().message().find("'nowhere', which does not exist"), std::string::npos)
+      << Get().status().message();
+}
+
+TEST_F(CredentialsTest, TellsWhatToDoAboutASingleSignOn) {
+  variables_["AWS_CONFIG_FILE"] =
+      Write("config", "[profile sso]\nsso_session = corp\nsso_account_id = 1\nsso_role_name = r\n");
+  variables_["AWS_PROFILE"] = "sso";
+  const Result<AwsCredentials> got = Get();
+  EXPECT_TRUE(got.status().Is(StatusCode::kPermissionDenied));
+  EXPECT_NE(got.status().message().find("export-credentials"), std::string::npos)
+      << got.status().message();
+}
+
+TEST_F(CredentialsTest, PutsVariablesOverFilesAndCredentialsOverConfiguration) {
+  variables_["AWS_CONFIG_FILE"] =
+      Write("config",
+            "[default]\naws_access_key_id=CONFIG\naws_secret_access_key=s\n"
+            "[profile p]\naws_access_key_id=P\naws_secret_access_key=s\n");
+  EXPECT_EQ(Key(), "CONFIG");
+  variables_["AWS_SHARED_CREDENTIALS_FILE"] =
+      Write("credentials", "[default]\naws_access_key_id=CREDENTIALS\naws_secret_access_key=s\n");
+  EXPECT_EQ(Key(), "CREDENTIALS");
+  variables_["AWS_PROFILE"] = "p";
+  EXPECT_EQ(Key(), "P");
+}
+
 TEST_F(CredentialsTest, PresentsAWebIdentityToken) {
   ServeSts();
   server_.Start();
@@ -189,11 +241,83 @@ TEST_F(CredentialsTest, AsksTheContainer) {
   EXPECT_EQ(Key(), "from file");
 }
 
+TEST_F(CredentialsTest, SendsTheContainersTokenToNobodyElse) {
+  variables_["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = "the-token-of-the-container";
+  for (const char* address : {"http://192.0.2.1/creds", "http://169.254.169.254/x",
+                              "http://127.0.0.1.example/creds", "gopher://127.0.0.1/", "here"}) {
+    variables_["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = address;
+    const Result<AwsCredentials> got = Get();
+    EXPECT_TRUE(got.status().Is(StatusCode::kPermissionDenied)) << address;
+    EXPECT_NE(got.status().message().find("AWS_CONTAINER_CREDENTIALS_FULL_URI"), std::string::npos)
+        << got.status().message();
+  }
+}
+
+TEST_F(CredentialsTest, AsksTheContainersAgentAgainAfterAFailure) {
+  std::atomic<int> calls = 0;
+  server_->Get("/creds", [&](const httplib::Request&, httplib::Response& out) {
+    if (++calls < 3) {
+      out.status = 500;
+    } else {
+      out.set_content(Json("third"), "application/json");
+    }
+  });
+  server_->Get("/never", [](const httplib::Request&, httplib::Response& out) { out.status = 403; });
+  server_.Start();
+  variables_["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = server_.url() + "/creds";
+  EXPECT_EQ(Key(), "third");
+  variables_["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = server_.url() + "/never";
+  EXPECT_NE(Get().status().message().find("403"), std::string::npos) << Get().status().message();
+}
+
 TEST_F(CredentialsTest, AsksTheInstance) {
   ServeMetadata();
   server_.Start();
   EXPECT_EQ(Key(), "instance");
   EXPECT_EQ(chain_->source(), "instance");
+}
+
+TEST_F(CredentialsTest, GetsANewTokenWhenTheOldOneIsRefused) {
+  ServeMetadata();
+  std::atomic<int> refused = 0;
+  server_->set_pre_routing_handler([&](const httplib::Request& request, httplib::Response& out) {
+    if (request.path.ends_with("/role") && refused++ == 0) {
+      out.status = 401;
+      return httplib::Server::HandlerResponse::Handled;
+    }
+    return httplib::Server::HandlerResponse::Unhandled;
+  });
+  server_.Start();
+  EXPECT_EQ(Key(), "instance");
+  EXPECT_EQ(tokens_, 2);
+}
+
+TEST_F(CredentialsTest, NeverAsksTheInstanceWithoutAToken) {
+  std::atomic<int> gets = 0;
+  server_->Put("/latest/api/token",
+               [](const httplib::Request&, httplib::Response& out) { out.status = 404; });
+  server_->Get(".*", [&](const httplib::Request&, httplib::Response& out) {
+    ++gets;
+    out.set_content("role", "text/plain");
+  });
+  server_.Start();
+  variables_.erase("AWS_EC2_METADATA_DISABLED");
+  variables_["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = server_.url();
+  EXPECT_FALSE(Get().ok());
+  EXPECT_EQ(gets, 0);
+}
+
+TEST_F(CredentialsTest, HintsAtTheHopLimitWhereTheInstanceIsSilent) {
+  server_->Put("/latest/api/token", [](const httplib::Request&, httplib::Response&) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(4000));
+  });
+  server_.Start();
+  variables_.erase("AWS_EC2_METADATA_DISABLED");
+  variables_["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = server_.url();
+  const Result<AwsCredentials> got = Get();
+  EXPECT_TRUE(got.status().Is(StatusCode::kPermissionDenied));
+  EXPECT_NE(got.status().message().find("HttpPutResponseHopLimit"), std::string::npos)
+      << got.status().message();
 }
 
 TEST_F(CredentialsTest, ExplainsEachPlace) {
@@ -216,6 +340,15 @@ TEST(CredentialJson, TakesOnlyWhatHasAKeyAndASecret) {
         R"({"Code":"AssumeRoleUnauthorizedAccess"})"}) {
     EXPECT_FALSE(ParseCredentialJson(text).ok()) << text;
   }
+}
+
+TEST(CredentialProcess, RunsACommandOfAShellAndEndsOneThatHangs) {
+  EXPECT_EQ(*RunCredentialProcess("printf '%s' \"a b\" 'c  d'"), "a bc  d");
+  const Stopwatch watch;
+  const Result<std::string> late = RunCredentialProcess("sleep 30 & sleep 30", 0.3);
+  EXPECT_TRUE(late.status().Is(StatusCode::kTimeout)) << late.status().ToString();
+  EXPECT_LT(watch.Seconds(), 10);
+  EXPECT_FALSE(RunCredentialProcess("/no/such/program").ok());
 }
 
 // A chain of one source that counts how often it was asked.
@@ -269,6 +402,22 @@ TEST_F(CredentialRefreshTest, FetchesNewOnesWhenTheServerRefusesThem) {
   EXPECT_EQ(Key(), "2");
   chain_.Invalidate(first);  // by a request that had been under way
   EXPECT_EQ(Key(), "2");
+}
+
+TEST(CredentialChain, AsksOnceForAllWhoNeedItAtTheSameTime) {
+  std::atomic<int> asked = 0;
+  AwsCredentialChain chain(
+      {{"slow",
+        [&]() -> Result<std::optional<AwsCredentials>> {
+          ++asked;
+          std::this_thread::sleep_for(std::chrono::milliseconds(100));
+          return std::optional(AwsCredentials{.access_key_id = "id", .secret_access_key = "s"});
+        }}},
+      WallNanos);
+  std::vector<std::thread> threads;
+  for (int n = 0; n < 8; ++n) threads.emplace_back([&] { EXPECT_TRUE(chain.Get().ok()); });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(asked, 1);
 }
 
 TEST_F(CredentialRefreshTest, HidesSecretsInLogs) {

@@ -167,7 +167,7 @@ TEST(S3Checksum, GivesTheCheckValues) {
 }
 
 TEST(ConcurrencyLimit, HalvesOnceForOneCongestionAndGrowsAgain) {
-  ConcurrencyLimit limit(8);
+  ConcurrencyLimit limit(8, std::chrono::milliseconds(0));
   EXPECT_EQ(limit.Acquire(100), 8u);
   for (int n = 0; n < 8; ++n) limit.Release(/*throttled=*/true);
   EXPECT_EQ(limit.limit(), 4u);
@@ -179,6 +179,23 @@ TEST(ConcurrencyLimit, HalvesOnceForOneCongestionAndGrowsAgain) {
     }
   }
   EXPECT_EQ(limit.limit(), 8u);
+}
+
+TEST(ConcurrencyLimit, DoesNotGrowRightAfterARefusal) {
+  ConcurrencyLimit limit(4, std::chrono::milliseconds(100));
+  limit.Acquire();
+  limit.Release(/*throttled=*/true);
+  for (int n = 0; n < 100; ++n) {
+    limit.Acquire();
+    limit.Release(false);
+  }
+  EXPECT_EQ(limit.limit(), 2u);
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  for (int n = 0; n < 100; ++n) {
+    limit.Acquire();
+    limit.Release(false);
+  }
+  EXPECT_EQ(limit.limit(), 4u);
 }
 
 TEST(ConcurrencyLimit, LetsNoMoreThroughThanItSays) {
@@ -225,6 +242,31 @@ TEST(Backoff, EndsAtItsDeadlineAndSaysHowOftenItTried) {
   EXPECT_NE(status.message().find("after " + std::to_string(attempts) + " attempts"),
             std::string::npos)
       << status.message();
+}
+
+TEST(Backoff, WaitsAsLongAsTheOtherSideAsks) {
+  const RetryPolicy policy{.first_wait = std::chrono::milliseconds(1)};
+  const Stopwatch watch;
+  Backoff backoff(policy);
+  EXPECT_TRUE(backoff.Wait(Status::Io("busy"), std::chrono::milliseconds(200)).ok());
+  EXPECT_GE(watch.Seconds(), 0.2);
+}
+
+TEST(S3Checksum, HoldsAWholeObjectAgainstWhatCameWithIt) {
+  const auto matches = [](std::vector<HttpHeader> headers) {
+    return MatchesChecksums({.status = 200, .headers = std::move(headers)}, AsBytes("123456789"));
+  };
+  EXPECT_TRUE(matches({}));
+  EXPECT_TRUE(matches({{"x-amz-checksum-crc32c", "4waSgw=="}}));
+  EXPECT_FALSE(matches({{"x-amz-checksum-crc32c", "AAAAAA=="}}));
+  EXPECT_TRUE(matches({{"x-amz-checksum-crc64nvme", "rosUhgp5mIg="}}));
+  EXPECT_FALSE(matches({{"x-amz-checksum-crc64nvme", "rosUhgp5mIk="}}));
+  EXPECT_TRUE(matches({{"x-amz-checksum-sha256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="}}));
+  EXPECT_FALSE(
+      matches({{"x-amz-checksum-sha256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiA="}}));
+  EXPECT_TRUE(matches({{"x-amz-checksum-crc32c", "AAAAAA==-2"}})) << "of two parts";
+  EXPECT_TRUE(
+      matches({{"x-amz-checksum-type", "COMPOSITE"}, {"x-amz-checksum-crc32c", "AAAAAA=="}}));
 }
 
 TEST(Backoff, WaitsNoLongerWhenCancelled) {

@@ -1,9 +1,9 @@
-#include "tools/snapstore/near_names.h"
+#include "base/near_names.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace snapstore::cli {
+namespace snapstore {
 namespace {
 
 using testing::ElementsAre;
@@ -30,5 +30,10 @@ TEST(NearNames, FindsNothingForAForeignWord) {
   EXPECT_THAT(NearNames("", kKnown), IsEmpty());
 }
 
+TEST(DidYouMean, AsksOnlyWhenSomethingIsNear) {
+  EXPECT_EQ(DidYouMean("stow", {"stats", "shot", "show"}), "; did you mean 'show' or 'shot'?");
+  EXPECT_EQ(DidYouMean("defenestrate", kKnown), "");
+}
+
 }  // namespace
-}  // namespace snapstore::cli
+}  // namespace snapstore

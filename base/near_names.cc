@@ -1,10 +1,10 @@
-#include "tools/snapstore/near_names.h"
+#include "base/near_names.h"
 
 #include <algorithm>
 #include <cstdint>
 #include <utility>
 
-namespace snapstore::cli {
+namespace snapstore {
 namespace {
 
 // Levenshtein's distance, one row at a time (Wagner and Fischer 1974).
@@ -40,4 +40,12 @@ std::vector<std::string> NearNames(std::string_view name, const std::vector<std:
   return names;
 }
 
-}  // namespace snapstore::cli
+std::string DidYouMean(std::string_view name, const std::vector<std::string>& known) {
+  std::string question;
+  for (const std::string& near : NearNames(name, known)) {
+    question += (question.empty() ? "; did you mean '" : " or '") + near + "'";
+  }
+  return question.empty() ? question : question + "?";
+}
+
+}  // namespace snapstore

@@ -1,0 +1,20 @@
+// Settings of stores, as docs/stores.md lists them.
+//
+// Thread safety: free functions only.
+#ifndef SNAPSTORE_STORE_SETTINGS_H_
+#define SNAPSTORE_STORE_SETTINGS_H_
+
+#include <map>
+#include <string>
+
+#include "snapstore/status.h"
+
+namespace snapstore {
+
+// Whether RepositoryOptions::store_settings may be these: names that exist, with values that they
+// can have. InvalidArgument names the one that is not. Nothing is opened, read or sent.
+Status CheckStoreSettings(const std::map<std::string, std::string>& settings);
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_STORE_SETTINGS_H_
