@@ -15,12 +15,12 @@ constexpr uint64_t kGapMax = 64 << 10;
 }  // namespace
 
 ChunkFetcher::ChunkFetcher(ObjectStore* store, const Sealer* sealer, const HashSecret& secret,
-                           LocateFn locate, size_t cache_bytes)
+                           LocateFn locate, size_t cache_bytes, std::function<bool()> cancelled)
     : store_(store),
       sealer_(sealer),
       secret_(secret),
       locate_(std::move(locate)),
-      cache_bytes_max_(cache_bytes) {}
+      frames_(cache_bytes, std::move(cancelled)) {}
 
 ChunkFetcher::~ChunkFetcher() = default;
 
@@ -136,10 +136,13 @@ Status ChunkFetcher::VisitFrame(PackKind kind, std::span<const StoredChunk> chun
   return {};
 }
 
-Result<ChunkFetcher::FramePtr> ChunkFetcher::Frame(PackKind kind, const PackId& pack,
-                                                   uint32_t offset, uint32_t length) {
-  const FrameKey key(pack, offset);
-  if (FramePtr frame = Cached(key); frame != nullptr) return frame;
+Result<FramePtr> ChunkFetcher::Frame(PackKind kind, const PackId& pack, uint32_t offset,
+                                     uint32_t length) {
+  return frames_.Get({pack, offset}, [&] { return LoadFrame(kind, pack, offset, length); });
+}
+
+Result<FramePtr> ChunkFetcher::LoadFrame(PackKind kind, const PackId& pack, uint32_t offset,
+                                         uint32_t length) {
   if (length <= kFrameHeaderBytes || length > kFrameStoredMax) {
     return Status::Corruption("reference to a frame of impossible length");
   }
@@ -153,8 +156,96 @@ Result<ChunkFetcher::FramePtr> ChunkFetcher::Frame(PackKind kind, const PackId& 
   SNAP_RETURN_IF_ERROR(read);
   auto frame = std::make_shared<DecodedFrame>();
   SNAP_RETURN_IF_ERROR(Decode({kind, offset}, stored, frame.get()));
-  Keep(key, frame);
   return FramePtr(std::move(frame));
+}
+
+Status ChunkFetcher::ReadKept(PackKind kind, std::span<const StoredChunk> chunks,
+                              const VisitFn& visit, const FailedFn& failed) {
+  std::vector<FetchedChunk> fetched;
+  std::vector<size_t> missed;
+  for (size_t begin = 0; begin < chunks.size();) {
+    const StoredChunk& first = chunks[begin];
+    size_t end = begin + 1;
+    while (end < chunks.size() && chunks[end].pack == first.pack &&
+           chunks[end].frame_offset == first.frame_offset &&
+           chunks[end].frame_length == first.frame_length) {
+      ++end;
+    }
+    fetched.clear();
+    missed.clear();
+    const Result<FramePtr> frame = Frame(kind, first.pack, first.frame_offset, first.frame_length);
+    for (size_t i = begin; i < end; ++i) {
+      ByteSpan bytes;
+      if (frame.ok() && Verify(**frame, chunks[i], &bytes).ok()) {
+        fetched.push_back({i, bytes});
+      } else {
+        missed.push_back(i);
+      }
+    }
+    if (!fetched.empty()) SNAP_RETURN_IF_ERROR(visit(fetched));
+    // These are looked for elsewhere, where that can help.
+    const bool unreachable = !frame.ok() && !frame.status().Is(StatusCode::kNotFound) &&
+                             !frame.status().Is(StatusCode::kCorruption);
+    for (const size_t i : missed) {
+      SNAP_RETURN_IF_ERROR(unreachable ? failed(i, frame.status())
+                                       : VisitSingly(kind, chunks[i], i, visit, failed));
+    }
+    begin = end;
+  }
+  return {};
+}
+
+Status ChunkFetcher::Prefetch(PackKind kind, std::span<const StoredChunk> chunks) {
+  std::vector<StoredChunk> frames;  // one chunk of each
+  const auto place = [](const StoredChunk& chunk) {
+    return std::tie(chunk.pack, chunk.frame_offset);
+  };
+  for (const StoredChunk& chunk : chunks) {
+    if (chunk.frame_length <= kFrameHeaderBytes || chunk.frame_length > kFrameStoredMax) continue;
+    if (frames.empty() || place(frames.back()) != place(chunk)) frames.push_back(chunk);
+  }
+  std::sort(frames.begin(), frames.end(),
+            [&](const StoredChunk& a, const StoredChunk& b) { return place(a) < place(b); });
+  frames.erase(
+      std::unique(frames.begin(), frames.end(),
+                  [&](const StoredChunk& a, const StoredChunk& b) { return place(a) == place(b); }),
+      frames.end());
+  std::vector<StoredChunk> claimed;
+  for (const StoredChunk& frame : frames) {
+    if (!claimed.empty()) {
+      const StoredChunk& last = claimed.back();
+      const uint64_t end = uint64_t{last.frame_offset} + last.frame_length;
+      if (frame.pack != last.pack || frame.frame_offset < end ||
+          frame.frame_offset > end + kGapMax ||
+          uint64_t{frame.frame_offset} + frame.frame_length - claimed.front().frame_offset >
+              kReadBytesMax) {
+        SNAP_RETURN_IF_ERROR(LoadClaimed(kind, std::exchange(claimed, {})));
+      }
+    }
+    if (frames_.Claim({frame.pack, frame.frame_offset})) claimed.push_back(frame);
+  }
+  return claimed.empty() ? Status() : LoadClaimed(kind, claimed);
+}
+
+Status ChunkFetcher::LoadClaimed(PackKind kind, std::span<const StoredChunk> frames) {
+  const uint64_t begin = frames.front().frame_offset;
+  Bytes stored(frames.back().frame_offset + frames.back().frame_length - begin);
+  Status status = Fetch(kind, frames.front().pack, frames.front().frame_offset, stored);
+  for (const StoredChunk& frame : frames) {
+    const FrameKey key(frame.pack, frame.frame_offset);
+    if (!status.ok()) {
+      // Whoever waits for it tries by itself: this read was larger than what it needs.
+      frames_.Finish(key, Status::Cancelled("not read ahead"));
+      continue;
+    }
+    auto decoded = std::make_shared<DecodedFrame>();
+    const Status whole = Decode(
+        {kind, frame.frame_offset},
+        ByteSpan(stored).subspan(frame.frame_offset - begin, frame.frame_length), decoded.get());
+    frames_.Finish(key, whole.ok() ? Result<FramePtr>(FramePtr(std::move(decoded)))
+                                   : Result<FramePtr>(Status::Cancelled("not read ahead")));
+  }
+  return status.Is(StatusCode::kCancelled) ? status : Status();
 }
 
 Status ChunkFetcher::Fetch(PackKind kind, const PackId& pack, uint32_t offset,
@@ -194,8 +285,7 @@ Status ChunkFetcher::Verify(const DecodedFrame& frame, const StoredChunk& chunk,
   return {};
 }
 
-Result<ChunkFetcher::FramePtr> ChunkFetcher::Relocate(PackKind kind, StoredChunk* chunk,
-                                                      const Status& cause) {
+Result<FramePtr> ChunkFetcher::Relocate(PackKind kind, StoredChunk* chunk, const Status& cause) {
   SNAP_ASSIGN_OR_RETURN(const std::optional<ChunkLocation> found, locate_(chunk->id));
   const ChunkLocation tried{chunk->pack, chunk->frame_offset, chunk->frame_length,
                             chunk->chunk_in_frame};
@@ -213,27 +303,6 @@ Result<ChunkFetcher::FramePtr> ChunkFetcher::Relocate(PackKind kind, StoredChunk
   chunk->frame_length = found->frame_length;
   chunk->chunk_in_frame = found->chunk_in_frame;
   return Frame(kind, found->pack, found->frame_offset, found->frame_length);
-}
-
-ChunkFetcher::FramePtr ChunkFetcher::Cached(const FrameKey& key) {
-  std::lock_guard lock(mutex_);
-  const auto it = cache_.find(key);
-  if (it == cache_.end()) return nullptr;
-  recent_.splice(recent_.begin(), recent_, it->second);
-  return it->second->second;
-}
-
-void ChunkFetcher::Keep(const FrameKey& key, const FramePtr& frame) {
-  std::lock_guard lock(mutex_);
-  if (cache_.contains(key)) return;
-  recent_.emplace_front(key, frame);
-  cache_[key] = recent_.begin();
-  cache_bytes_ += frame->data.size();
-  while (cache_bytes_ > cache_bytes_max_ && recent_.size() > 1) {
-    cache_bytes_ -= recent_.back().second->data.size();
-    cache_.erase(recent_.back().first);
-    recent_.pop_back();
-  }
 }
 
 }  // namespace snapstore

@@ -10,8 +10,6 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <list>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -21,6 +19,7 @@
 #include "engine/busy_clock.h"
 #include "engine/format.h"
 #include "engine/frame.h"
+#include "engine/frame_cache.h"
 #include "uploader/object_store.h"
 
 namespace snapstore {
@@ -49,9 +48,10 @@ using LocateFn = std::function<Result<std::optional<ChunkLocation>>(const ChunkI
 class ChunkFetcher {
  public:
   // `store` and `sealer` must outlive the fetcher. `cache_bytes` bounds decoded frames kept for
-  // later calls.
+  // later calls; `cancelled` (may be null) is polled while another thread loads a frame that this
+  // one needs.
   ChunkFetcher(ObjectStore* store, const Sealer* sealer, const HashSecret& secret, LocateFn locate,
-               size_t cache_bytes);
+               size_t cache_bytes, std::function<bool()> cancelled = nullptr);
   ~ChunkFetcher();
 
   // Appends the chunk's bytes to `out`.
@@ -63,14 +63,21 @@ class ChunkFetcher {
   Status ReadMany(PackKind kind, std::span<const StoredChunk> chunks, const VisitFn& visit,
                   const FailedFn& failed);
 
+  // As ReadMany, for chunks in order of content, through the frames that are kept: for short reads,
+  // which are likely to come back to the same frames.
+  Status ReadKept(PackKind kind, std::span<const StoredChunk> chunks, const VisitFn& visit,
+                  const FailedFn& failed);
+
+  // Loads the frames of these chunks, neighbouring ones together, to be kept for later reads. Those
+  // that are here or on their way are left out, and those that cannot be read: whoever reads their
+  // chunks learns why. Only Cancelled is an error.
+  Status Prefetch(PackKind kind, std::span<const StoredChunk> chunks);
+
   uint64_t bytes_fetched() const { return bytes_fetched_; }
   // Seconds that threads waited for the store, all together.
   double fetching() const { return fetching_.Seconds(); }
 
  private:
-  using FrameKey = std::pair<PackId, uint32_t>;
-  using FramePtr = std::shared_ptr<const DecodedFrame>;
-
   Result<FramePtr> Frame(PackKind kind, const PackId& pack, uint32_t offset, uint32_t length);
   Status Fetch(PackKind kind, const PackId& pack, uint32_t offset, MutableByteSpan out);
   Status Decode(const FramePlace& place, ByteSpan stored, DecodedFrame* out);
@@ -83,21 +90,20 @@ class ChunkFetcher {
                     const VisitFn& visit, const FailedFn& failed);
   Status VisitSingly(PackKind kind, const StoredChunk& chunk, size_t ordinal, const VisitFn& visit,
                      const FailedFn& failed);
-  FramePtr Cached(const FrameKey& key);
-  void Keep(const FrameKey& key, const FramePtr& frame);
+  // Without the cache.
+  Result<FramePtr> LoadFrame(PackKind kind, const PackId& pack, uint32_t offset, uint32_t length);
+  // Loads frames that this thread has claimed: neighbours, in order.
+  Status LoadClaimed(PackKind kind, std::span<const StoredChunk> frames);
 
   ObjectStore* const store_;
   const Sealer* const sealer_;
   const HashSecret secret_;
   const LocateFn locate_;
-  const size_t cache_bytes_max_;
+  FrameCache frames_;
   BusyClock fetching_;
   std::atomic<uint64_t> bytes_fetched_ = 0;
 
-  mutable std::mutex mutex_;                         // guards what follows
-  std::list<std::pair<FrameKey, FramePtr>> recent_;  // most recent first
-  std::map<FrameKey, std::list<std::pair<FrameKey, FramePtr>>::iterator> cache_;
-  size_t cache_bytes_ = 0;
+  std::mutex mutex_;                                     // guards what follows
   std::vector<std::unique_ptr<FrameDecoder>> decoders_;  // idle ones
 };
 

@@ -1,9 +1,8 @@
 #include "engine/entry_walk.h"
 
-#include <vector>
-
 #include "base/status_macros.h"
 #include "engine/entry_list.h"
+#include "engine/entry_tree.h"
 
 namespace snapstore {
 namespace {
@@ -12,33 +11,11 @@ Status NothingAt(std::string_view path) {
   return Status::NotFound("nothing at '" + std::string(path) + "' in the snapshot");
 }
 
-// Position in the list from which a reader meets the first entry at or after `path`, with a few
-// smaller ones before it at most.
+// Position in the list of the first entry at or after `path`.
 Result<uint64_t> FindStart(const OpenedSnapshot& snapshot, std::string_view path) {
   if (path.empty()) return uint64_t{0};
-  NodeTreeReader tree(snapshot.nodes.get(), snapshot.manifest.tree());
-  uint64_t low = 0;
-  uint64_t high = tree.span();
-  std::vector<format::Entry> entries;
-  while (low < high) {
-    const uint64_t middle = low + (high - low) / 2;
-    NodeTreeReader::Leaf leaf;
-    SNAP_RETURN_IF_ERROR(tree.Seek(middle));
-    SNAP_ASSIGN_OR_RETURN(const bool more, tree.Next(&leaf));
-    // The interval must shrink even where a hostile tree lies about its spans.
-    if (!more || leaf.begin > middle || leaf.span <= middle - leaf.begin) {
-      return Status::Corruption("entry list is inconsistent");
-    }
-    SNAP_RETURN_IF_ERROR(ParseEntryLeaf(leaf.bytes, leaf.span, &entries));
-    if (ComparePaths(entries.back().path(), path) < 0) {
-      low = leaf.begin + leaf.span;
-    } else if (ComparePaths(entries.front().path(), path) < 0) {
-      return leaf.begin;
-    } else {
-      high = leaf.begin;
-    }
-  }
-  return low;
+  return EntryTree(snapshot.nodes.get(), snapshot.manifest.tree(), /*cache=*/nullptr)
+      .LowerBound(path);
 }
 
 }  // namespace

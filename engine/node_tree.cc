@@ -180,16 +180,23 @@ Status NodeTreeReader::Open() {
   if (depth_ == 0) return {};
   Frame top;
   SNAP_ASSIGN_OR_RETURN(top.children, ParseNode(root_, span_));
+  top.end = span_;
   stack_.push_back(std::move(top));
   return {};
 }
 
 Status NodeTreeReader::Seek(uint64_t at) {
-  SNAP_RETURN_IF_ERROR(Open());
+  if (!opened_ || (depth_ > 0 && stack_.empty())) SNAP_RETURN_IF_ERROR(Open());
   if (depth_ == 0) {
     inline_done_ = at >= span_;
     return {};
   }
+  while (stack_.size() > 1 && (at < stack_.back().first || at >= stack_.back().end)) {
+    stack_.pop_back();
+  }
+  Frame& top = stack_.back();
+  top.next = 0;
+  top.begin = top.first;
   return Descend(at);
 }
 
@@ -203,7 +210,8 @@ Status NodeTreeReader::Descend(uint64_t at) {
     }
     if (stack_.size() == depth_ || top.next == top.children.size()) return {};
     Frame below;
-    below.begin = top.begin;
+    below.begin = below.first = top.begin;
+    below.end = top.begin + top.children[top.next].span;
     Bytes node;
     SNAP_RETURN_IF_ERROR(source_->ReadNode(top.children[top.next].chunk, &node));
     SNAP_ASSIGN_OR_RETURN(below.children, ParseNode(node, top.children[top.next].span));

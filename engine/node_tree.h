@@ -109,7 +109,8 @@ class NodeTreeReader {
     NodeRef ref;          // valid when stored
   };
 
-  // Goes to the leaf that holds position `at`; beyond the end is allowed and yields no leaf.
+  // Goes to the leaf that holds position `at`; beyond the end is allowed and yields no leaf. Reads
+  // no node again that leads to the present leaf as well.
   Status Seek(uint64_t at);
   // False at the end.
   Result<bool> Next(Leaf* leaf);
@@ -122,6 +123,8 @@ class NodeTreeReader {
     std::vector<NodeRef> children;
     size_t next = 0;
     uint64_t begin = 0;  // position of children[next]
+    uint64_t first = 0;  // position of children[0]
+    uint64_t end = 0;    // position after the last child
   };
 
   Status Open();

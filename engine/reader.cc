@@ -4,11 +4,14 @@
 #include <vector>
 
 #include "base/status_macros.h"
+#include "engine/content_range.h"
 #include "engine/entry_list.h"
+#include "engine/entry_tree.h"
 #include "engine/entry_walk.h"
 #include "engine/manifest.h"
 #include "engine/repository_impl.h"
 #include "engine/run_list.h"
+#include "engine/shared_content.h"
 
 namespace snapstore {
 namespace {
@@ -18,8 +21,6 @@ constexpr size_t kWindowBytesMin = 256 << 10;
 constexpr size_t kWindowBytesMax = 4 << 20;
 // Shorter random reads keep the frames they meet in the fetcher's cache.
 constexpr size_t kSmallReadBytes = 128 << 10;
-// NextData looks no further ahead than this.
-constexpr uint64_t kDataPartMax = 64 << 20;
 
 class ContentReaderImpl final : public ContentReader {
  public:
@@ -58,31 +59,10 @@ class ContentReaderImpl final : public ContentReader {
   }
 
   Status NextData(uint64_t offset, uint64_t* begin, uint64_t* end) override {
-    *begin = *end = size_;
-    if (offset >= size_) return {};
-    SNAP_RETURN_IF_ERROR(runs_.Seek(offset).WithContext(path_));
-    while (true) {
-      const Result<const Run*> run = runs_.Next();
-      if (!run.ok()) return run.status().WithContext(path_);
-      if (*run == nullptr) break;
-      const bool found = *begin < size_;
-      if ((*run)->hole) {
-        if (found) break;
-        continue;
-      }
-      if (!found) *begin = std::max(offset, (*run)->offset);
-      *end = (*run)->offset + (*run)->length;
-      if (*end - *begin >= kDataPartMax) break;
-    }
-    return {};
+    return FindNextData(&runs_, offset, begin, end).WithContext(path_);
   }
 
  private:
-  struct Piece {
-    uint64_t offset = 0;  // in the content, of the first repetition
-    uint64_t length = 0;  // of all repetitions
-  };
-
   // How far to read ahead of `offset`: about ahead_bytes_, to where a frame ends, so that the next
   // window does not begin with fetching it again.
   Result<size_t> WindowBytes(uint64_t offset) {
@@ -113,53 +93,19 @@ class ContentReaderImpl final : public ContentReader {
     return {};
   }
 
-  // Copies what of the piece's repetitions of `chunk` lies in `out`, which begins at `offset`.
-  static void Place(const Piece& piece, ByteSpan chunk, uint64_t offset, MutableByteSpan out) {
-    const uint64_t from = std::max(piece.offset, offset);
-    const uint64_t to = std::min(piece.offset + piece.length, offset + out.size());
-    for (uint64_t at = from; at < to;) {
-      const uint64_t skip = (at - piece.offset) % chunk.size();
-      const uint64_t step = std::min(chunk.size() - skip, to - at);
-      std::copy_n(chunk.begin() + static_cast<ptrdiff_t>(skip), step,
-                  out.begin() + static_cast<ptrdiff_t>(at - offset));
-      at += step;
-    }
-  }
-
   Status Fetch(uint64_t offset, MutableByteSpan out) {
     std::fill(out.begin(), out.end(), uint8_t{0});
-    std::vector<StoredChunk> chunks;
-    std::vector<Piece> pieces;
-    SNAP_RETURN_IF_ERROR(runs_.Seek(offset));
-    uint64_t covered = offset;
-    while (covered < offset + out.size()) {
-      SNAP_ASSIGN_OR_RETURN(const Run* const run, runs_.Next());
-      if (run == nullptr || run->offset > covered) {
-        return Status::Corruption("run list is inconsistent");
-      }
-      covered = run->offset + run->length;
-      if (run->hole) continue;
-      SNAP_ASSIGN_OR_RETURN(const StoredChunk chunk, source_->Resolve(run->chunk));
-      chunks.push_back(chunk);
-      pieces.push_back({run->offset, run->length});
-    }
+    SNAP_ASSIGN_OR_RETURN(const ContentRange range,
+                          FindContentRange(*source_, &runs_, offset, out.size()));
+    const auto place = [&](std::span<const FetchedChunk> fetched) {
+      for (const auto& [i, bytes] : fetched) PlacePiece(range.pieces[i], bytes, offset, out);
+      return Status();
+    };
+    const auto fail = [](size_t, const Status& status) { return status; };
     ChunkFetcher* const fetcher = source_->fetcher();
-    if (out.size() <= kSmallReadBytes) {
-      Bytes bytes;
-      for (size_t i = 0; i < chunks.size(); ++i) {
-        bytes.clear();
-        SNAP_RETURN_IF_ERROR(fetcher->Read(PackKind::kData, chunks[i], &bytes));
-        Place(pieces[i], bytes, offset, out);
-      }
-      return {};
-    }
-    return fetcher->ReadMany(
-        PackKind::kData, chunks,
-        [&](std::span<const FetchedChunk> fetched) {
-          for (const auto& [i, bytes] : fetched) Place(pieces[i], bytes, offset, out);
-          return Status();
-        },
-        [](size_t, const Status& status) { return status; });
+    return out.size() <= kSmallReadBytes
+               ? fetcher->ReadKept(PackKind::kData, range.chunks, place, fail)
+               : fetcher->ReadMany(PackKind::kData, range.chunks, place, fail);
   }
 
   const NodeSource* const source_;
@@ -174,8 +120,10 @@ class ContentReaderImpl final : public ContentReader {
 
 class SnapshotReaderImpl final : public SnapshotReader {
  public:
-  explicit SnapshotReaderImpl(OpenedSnapshot snapshot)
-      : snapshot_(std::move(snapshot)), info_(InfoFromManifest(snapshot_.id, snapshot_.manifest)) {}
+  SnapshotReaderImpl(OpenedSnapshot snapshot, EntryLeafCache* leaves)
+      : snapshot_(std::move(snapshot)),
+        info_(InfoFromManifest(snapshot_.id, snapshot_.manifest)),
+        tree_(snapshot_.nodes.get(), snapshot_.manifest.tree(), leaves) {}
 
   const SnapshotInfo& info() const override { return info_; }
 
@@ -192,17 +140,71 @@ class SnapshotReaderImpl final : public SnapshotReader {
 
   Result<std::unique_ptr<ContentReader>> OpenContent(std::string_view path) const override {
     SNAP_ASSIGN_OR_RETURN(const format::Entry entry, FindEntry(snapshot_, NormalizePath(path)));
-    SNAP_ASSIGN_OR_RETURN(const format::Entry content, FindContent(snapshot_, entry));
-    if (content.size() > 0 && !content.has_content()) {
-      return Status::Corruption("'" + content.path() + "' has no content");
-    }
+    SNAP_ASSIGN_OR_RETURN(const format::Entry content, WithContent(entry));
     return std::unique_ptr<ContentReader>(
         std::make_unique<ContentReaderImpl>(snapshot_.nodes.get(), content));
   }
 
+  Result<PlacedEntry> EntryAt(uint64_t position) const override {
+    SNAP_ASSIGN_OR_RETURN(const format::Entry entry, tree_.At(position));
+    return Placed(position, entry);
+  }
+
+  Result<PlacedEntry> LookupIn(std::optional<uint64_t> directory,
+                               std::string_view name) const override {
+    SNAP_ASSIGN_OR_RETURN(const uint64_t position, tree_.FindIn(directory, name));
+    return EntryAt(position);
+  }
+
+  Status ForEachChild(std::optional<uint64_t> directory, std::optional<uint64_t> after,
+                      const std::function<Result<bool>(const PlacedEntry&)>& visit) const override {
+    return tree_.ForEachChild(
+        directory, after, [&](uint64_t position, const format::Entry& entry) -> Result<bool> {
+          SNAP_ASSIGN_OR_RETURN(const PlacedEntry placed, Placed(position, entry));
+          return visit(placed);
+        });
+  }
+
+  Result<std::unique_ptr<SharedContentReader>> OpenShared(uint64_t position) const override {
+    SNAP_ASSIGN_OR_RETURN(const format::Entry entry, tree_.At(position));
+    SNAP_ASSIGN_OR_RETURN(const format::Entry content, WithContent(entry));
+    return std::unique_ptr<SharedContentReader>(
+        std::make_unique<SharedContent>(snapshot_.nodes.get(), content));
+  }
+
  private:
+  // The entry that has the content of `entry`.
+  Result<format::Entry> WithContent(const format::Entry& entry) const {
+    SNAP_ASSIGN_OR_RETURN(format::Entry content, FindContent(snapshot_, entry));
+    if (content.size() > 0 && !content.has_content()) {
+      return Status::Corruption("'" + content.path() + "' has no content");
+    }
+    return content;
+  }
+
+  Result<PlacedEntry> Placed(uint64_t position, const format::Entry& entry) const {
+    PlacedEntry placed;
+    placed.position = placed.content_position = position;
+    placed.entry = EntryFromProto(entry);
+    const format::Entry* content = &entry;
+    format::Entry first;
+    if (!entry.hard_link_to().empty()) {
+      Result<uint64_t> found = tree_.Find(entry.hard_link_to());
+      if (found.status().Is(StatusCode::kNotFound)) {
+        return Status::Corruption("'" + entry.path() + "' is a hard link to nothing");
+      }
+      SNAP_RETURN_IF_ERROR(found.status());
+      placed.content_position = *found;
+      SNAP_ASSIGN_OR_RETURN(first, tree_.At(*found));
+      content = &first;
+    }
+    if (content->has_content()) placed.data_bytes = EstimateDataBytes(content->content().runs());
+    return placed;
+  }
+
   const OpenedSnapshot snapshot_;
   const SnapshotInfo info_;
+  const EntryTree tree_;
 };
 
 }  // namespace
@@ -232,9 +234,10 @@ std::string_view EntryTypeName(EntryType type) {
 Result<std::unique_ptr<SnapshotReader>> SnapshotReader::Open(Repository& repository,
                                                              const std::string& id) {
   SNAP_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(id));
-  SNAP_ASSIGN_OR_RETURN(OpenedSnapshot snapshot,
-                        RepositoryImpl::Of(repository).OpenSnapshot(digest));
-  return std::unique_ptr<SnapshotReader>(std::make_unique<SnapshotReaderImpl>(std::move(snapshot)));
+  RepositoryImpl& opened = RepositoryImpl::Of(repository);
+  SNAP_ASSIGN_OR_RETURN(OpenedSnapshot snapshot, opened.OpenSnapshot(digest));
+  return std::unique_ptr<SnapshotReader>(
+      std::make_unique<SnapshotReaderImpl>(std::move(snapshot), &opened.entry_leaves()));
 }
 
 }  // namespace snapstore

@@ -148,6 +148,14 @@ Result<std::string> RepositoryImpl::ResolveSnapshot(std::string_view reference) 
   return found.front();
 }
 
+Result<std::vector<std::string>> RepositoryImpl::SnapshotIds() {
+  SNAP_ASSIGN_OR_RETURN(const std::vector<Digest> ids, ManifestIds());
+  std::vector<std::string> names;
+  names.reserve(ids.size());
+  for (const Digest& id : ids) names.push_back(id.ToHex());
+  return names;
+}
+
 Result<SnapshotInfo> RepositoryImpl::GetSnapshot(const std::string& id) {
   SNAP_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(id));
   SNAP_ASSIGN_OR_RETURN(const format::Manifest manifest, LoadManifest(digest));

@@ -13,6 +13,7 @@
 #include "chunker/chunker.h"
 #include "engine/chunk_fetcher.h"
 #include "engine/config.h"
+#include "engine/entry_tree.h"
 #include "engine/format.pb.h"
 #include "engine/key_ring.h"
 #include "engine/node_tree.h"
@@ -66,6 +67,7 @@ class RepositoryImpl final : public Repository {
   Result<std::vector<SnapshotInfo>> ListSnapshots(Observer* observer, uint64_t* damaged) override;
   Result<std::string> ResolveSnapshot(std::string_view reference) override;
   Result<SnapshotInfo> GetSnapshot(const std::string& id) override;
+  Result<std::vector<std::string>> SnapshotIds() override;
   Result<uint64_t> RebuildIndex(Observer* observer) override;
 
   ObjectStore& store() { return *store_; }
@@ -76,6 +78,7 @@ class RepositoryImpl final : public Repository {
   void SetOpenedKey(const OpenedKey& key);
   const MemoryPlan& memory() const { return memory_; }
   ChunkFetcher& fetcher() { return *fetcher_; }
+  EntryLeafCache& entry_leaves() { return entry_leaves_; }
 
   // The chunk index, opened and brought up to date with the store's segments on first use.
   Result<ChunkIndex*> Index();
@@ -112,6 +115,7 @@ class RepositoryImpl final : public Repository {
   const std::string location_;
   const MemoryPlan memory_;
   std::unique_ptr<ChunkFetcher> fetcher_;
+  EntryLeafCache entry_leaves_;
 
   mutable std::mutex key_mutex_;
   OpenedKey opened_key_;

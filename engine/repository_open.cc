@@ -10,6 +10,8 @@
 namespace snapstore {
 namespace {
 
+// Parsed leaves of entry lists that are kept, for readers that ask for entries one by one.
+constexpr size_t kEntryLeavesBytes = 2 << 20;
 Result<std::unique_ptr<ObjectStore>> OpenRepositoryStore(const RepositoryOptions& options,
                                                          bool create) {
   return OpenStore(
@@ -148,13 +150,16 @@ RepositoryImpl::RepositoryImpl(std::unique_ptr<ObjectStore> store, const Reposit
       location_(store_->Describe()),
       memory_(MemoryPlan::For(EffectiveMemoryLimit(options.memory_limit), options.threads,
                               store_->PutsAtOnce())),
+      entry_leaves_(kEntryLeavesBytes),
       opened_key_(key) {
   const LocateFn locate = [this](const ChunkId& id) -> Result<std::optional<ChunkLocation>> {
     SNAP_ASSIGN_OR_RETURN(ChunkIndex * index, Index());
     return index->Find(id);
   };
+  const size_t cache_bytes =
+      options_.read_cache_bytes != 0 ? options_.read_cache_bytes : memory_.frame_cache;
   fetcher_ = std::make_unique<ChunkFetcher>(store_.get(), &sealer_, config_.hash_secret, locate,
-                                            memory_.frame_cache);
+                                            cache_bytes, options_.cancelled);
 }
 
 }  // namespace snapstore

@@ -3,7 +3,8 @@
 // Reads the snapshot's metadata only, never the repository's index unless a location in the
 // manifest turns out to be stale. Every byte is verified before it is handed out.
 //
-// Thread safety: const calls may run concurrently; a ContentReader belongs to one thread.
+// Thread safety: const calls may run concurrently; a ContentReader belongs to one thread, a
+// SharedContentReader may be shared.
 #ifndef SNAPSTORE_READER_H_
 #define SNAPSTORE_READER_H_
 
@@ -11,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -67,6 +69,29 @@ class ContentReader {
   virtual Status NextData(uint64_t offset, uint64_t* begin, uint64_t* end) = 0;
 };
 
+// One content for many readers at once, as a mount has them. It does not read ahead by itself; what
+// it reads goes through the decoded frames that the repository keeps
+// (RepositoryOptions::read_cache_bytes).
+//
+// Thread safety: all calls may run concurrently.
+class SharedContentReader : public ContentReader {
+ public:
+  // Brings [offset, offset + length) among the frames that are kept, so that a ReadAt that follows
+  // need not wait; in few requests, one after the other. Content that cannot be read is no error
+  // here: ReadAt will say so.
+  virtual Status Prefetch(uint64_t offset, uint64_t length) = 0;
+};
+
+// An entry and where it stands: entries are numbered from 0 in the order of ForEachEntry.
+struct PlacedEntry {
+  uint64_t position = 0;
+  uint64_t content_position = 0;  // of what a hard link links to; else its own
+  // Of the content, holes left out: exact for short contents, else an estimate from above that
+  // knows large holes only.
+  uint64_t data_bytes = 0;
+  Entry entry;
+};
+
 class SnapshotReader {
  public:
   // `id` is a full snapshot id (Repository::ResolveSnapshot). `repository` must outlive the reader.
@@ -85,6 +110,23 @@ class SnapshotReader {
 
   // The content of a file or volume (hard links are followed). InvalidArgument for other types.
   virtual Result<std::unique_ptr<ContentReader>> OpenContent(std::string_view path) const = 0;
+
+  // The same by position, for programs that serve a snapshot as a file system. Positions never
+  // change. Neither call reads more than a few leaves of metadata.
+  //
+  // NotFound beyond the last entry.
+  virtual Result<PlacedEntry> EntryAt(uint64_t position) const = 0;
+  // The entry `name` in the directory at `directory`; empty: at the top. NotFound when there is
+  // none, InvalidArgument when that is no directory.
+  virtual Result<PlacedEntry> LookupIn(std::optional<uint64_t> directory,
+                                       std::string_view name) const = 0;
+  // Visits what is directly in a directory, in byte order, until `visit` returns false. What lies
+  // deeper is skipped unread. With `after`, the position of an entry in it, begins behind that.
+  virtual Status ForEachChild(
+      std::optional<uint64_t> directory, std::optional<uint64_t> after,
+      const std::function<Result<bool>(const PlacedEntry&)>& visit) const = 0;
+  // As OpenContent. The SnapshotReader must outlive it.
+  virtual Result<std::unique_ptr<SharedContentReader>> OpenShared(uint64_t position) const = 0;
 };
 
 }  // namespace snapstore

@@ -42,6 +42,9 @@ struct RepositoryOptions {
   // Bytes for queues, buffers, compression contexts and the index together. Lowered to three
   // quarters of the cgroup's limit if that is smaller. At least 64 MiB.
   uint64_t memory_limit = 512ull << 20;
+  // Bytes of decoded content kept for readers; 0: a sixteenth of the memory limit. For programs
+  // that read many contents at random, and write none.
+  uint64_t read_cache_bytes = 0;
   unsigned threads = 0;  // workers for compression and restore; 0: one a core
   IoChoice io = IoChoice::kAuto;
   // Settings of the store, as "s3.storage-class": docs/stores.md lists them.
@@ -113,6 +116,9 @@ class Repository {
   virtual Result<std::string> ResolveSnapshot(std::string_view reference) = 0;
 
   virtual Result<SnapshotInfo> GetSnapshot(const std::string& id) = 0;
+
+  // Ids of all snapshots, in no order of time: one listing, no snapshot is read.
+  virtual Result<std::vector<std::string>> SnapshotIds() = 0;
 
   // Drops the local chunk index and fills it anew from the footers of all packs, then publishes
   // index segments for packs that no segment lists. Returns the number of packs read.

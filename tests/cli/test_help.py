@@ -8,7 +8,7 @@ import unittest
 
 import harness
 
-COMMANDS = ["init", "snapshot", "list", "show", "ls", "diff", "restore", "dump", "check", "stats",
+COMMANDS = ["init", "snapshot", "list", "show", "ls", "diff", "restore", "dump", "mount", "check", "stats",
             "repair", "key", "bench", "version"]
 
 

@@ -38,6 +38,7 @@ extern const CommandInfo kLsCommand;
 extern const CommandInfo kDiffCommand;
 extern const CommandInfo kRestoreCommand;
 extern const CommandInfo kDumpCommand;
+extern const CommandInfo kMountCommand;
 extern const CommandInfo kCheckCommand;
 extern const CommandInfo kStatsCommand;
 extern const CommandInfo kRepairCommand;

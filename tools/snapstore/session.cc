@@ -123,8 +123,10 @@ Status Session::InitRepository(const InitOptions& init, const NewKeySource& firs
   return Repository::Init(options, init);
 }
 
-Result<std::unique_ptr<Repository>> Session::OpenRepository() {
-  SNAP_ASSIGN_OR_RETURN(const RepositoryOptions options, MakeRepositoryOptions());
+Result<std::unique_ptr<Repository>> Session::OpenRepository(
+    const std::function<void(RepositoryOptions*)>& adjust) {
+  SNAP_ASSIGN_OR_RETURN(RepositoryOptions options, MakeRepositoryOptions());
+  if (adjust != nullptr) adjust(&options);
   stage_ = Stage::kOpen;
   auto repository = Repository::Open(options);
   if (!repository.ok()) return repository;

@@ -69,7 +69,9 @@ class Session {
   // `first_key`.
   Status InitRepository(const InitOptions& init, const NewKeySource& first_key);
   // Checks the global options, then opens the repository. The stage is kRun when it succeeds.
-  Result<std::unique_ptr<Repository>> OpenRepository();
+  // `adjust`, if given, may change what the repository is opened with.
+  Result<std::unique_ptr<Repository>> OpenRepository(
+      const std::function<void(RepositoryOptions*)>& adjust = nullptr);
   // A new password or key. WrongKey when there is neither a source nor a terminal.
   Result<Credential> NewCredential(const NewKeySource& source);
 
