@@ -50,6 +50,11 @@ Status ChunkFetcher::VisitSingly(PackKind kind, const StoredChunk& chunk, size_t
     frame = Relocate(kind, &place, status);
     status = frame.ok() ? Verify(**frame, place, &bytes) : frame.status();
   }
+  if (status.Is(StatusCode::kNotFound)) {
+    SNAP_RETURN_IF_ERROR(RefreshFor(place.pack));
+    frame = Relocate(kind, &place, status);
+    status = frame.ok() ? Verify(**frame, place, &bytes) : frame.status();
+  }
   // The manifest promises the chunk: a pack that certainly is not there is damage.
   if (status.Is(StatusCode::kNotFound)) {
     status = Status::Corruption("its pack is missing: " + status.message());
@@ -282,6 +287,18 @@ Status ChunkFetcher::Verify(const DecodedFrame& frame, const StoredChunk& chunk,
     return Status::Corruption("chunk " + chunk.id.ToHex() + " does not match its id");
   }
   *out = bytes;
+  return {};
+}
+
+Status ChunkFetcher::RefreshFor(const PackId& pack) {
+  if (refresh_ == nullptr) return {};
+  {
+    const std::lock_guard lock(mutex_);
+    if (refreshed_for_.contains(pack)) return {};
+  }
+  SNAP_RETURN_IF_ERROR(refresh_());
+  const std::lock_guard lock(mutex_);
+  refreshed_for_.insert(pack);
   return {};
 }
 

@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -54,6 +55,10 @@ class ChunkFetcher {
                size_t cache_bytes, std::function<bool()> cancelled = nullptr);
   ~ChunkFetcher();
 
+  // Called, possibly from several threads at once, when a pack is gone where `locate` says a chunk
+  // is, and once for each such pack: `locate` may then know better.
+  void set_refresh(std::function<Status()> refresh) { refresh_ = std::move(refresh); }
+
   // Appends the chunk's bytes to `out`.
   Status Read(PackKind kind, const StoredChunk& chunk, Bytes* out);
 
@@ -82,6 +87,8 @@ class ChunkFetcher {
   Status Fetch(PackKind kind, const PackId& pack, uint32_t offset, MutableByteSpan out);
   Status Decode(const FramePlace& place, ByteSpan stored, DecodedFrame* out);
   Status Verify(const DecodedFrame& frame, const StoredChunk& chunk, ByteSpan* out) const;
+  // Brings what `locate` knows up to date because this pack is missing; once a pack.
+  Status RefreshFor(const PackId& pack);
   // Where the chunk is if not where the hint says; `cause` if nowhere.
   Result<FramePtr> Relocate(PackKind kind, StoredChunk* chunk, const Status& cause);
   // Those of `order` lie in one frame, which is `stored`, or could not be read if that is empty.
@@ -99,12 +106,14 @@ class ChunkFetcher {
   const Sealer* const sealer_;
   const HashSecret secret_;
   const LocateFn locate_;
+  std::function<Status()> refresh_;
   FrameCache frames_;
   BusyClock fetching_;
   std::atomic<uint64_t> bytes_fetched_ = 0;
 
   std::mutex mutex_;                                     // guards what follows
   std::vector<std::unique_ptr<FrameDecoder>> decoders_;  // idle ones
+  std::set<PackId> refreshed_for_;
 };
 
 }  // namespace snapstore

@@ -91,21 +91,25 @@ SnapshotInfo InfoFromManifest(const Digest& id, const format::Manifest& manifest
   return info;
 }
 
+Result<StoredChunk> PackTableChunk(const format::PackTableLeaf& leaf) {
+  StoredChunk chunk;
+  if (leaf.hash().size() != chunk.id.hash.size() || leaf.pack().size() != chunk.pack.bytes.size() ||
+      leaf.chunk_in_frame() > UINT16_MAX || leaf.length() > kChunkBytesMax) {
+    return Status::Corruption("pack table is inconsistent");
+  }
+  std::copy(leaf.hash().begin(), leaf.hash().end(), chunk.id.hash.begin());
+  chunk.id.length = leaf.length();
+  std::copy(leaf.pack().begin(), leaf.pack().end(), chunk.pack.bytes.begin());
+  chunk.frame_offset = leaf.frame_offset();
+  chunk.frame_length = leaf.frame_length();
+  chunk.chunk_in_frame = static_cast<uint16_t>(leaf.chunk_in_frame());
+  return chunk;
+}
+
 Result<std::vector<PackId>> ReadPackTable(const format::Manifest& manifest, ChunkFetcher* fetcher) {
   std::vector<PackId> packs;
   for (const format::PackTableLeaf& leaf : manifest.pack_table()) {
-    StoredChunk chunk;
-    if (leaf.hash().size() != chunk.id.hash.size() ||
-        leaf.pack().size() != chunk.pack.bytes.size() || leaf.chunk_in_frame() > UINT16_MAX ||
-        leaf.length() > kChunkBytesMax) {
-      return Status::Corruption("pack table is inconsistent");
-    }
-    std::copy(leaf.hash().begin(), leaf.hash().end(), chunk.id.hash.begin());
-    chunk.id.length = leaf.length();
-    std::copy(leaf.pack().begin(), leaf.pack().end(), chunk.pack.bytes.begin());
-    chunk.frame_offset = leaf.frame_offset();
-    chunk.frame_length = leaf.frame_length();
-    chunk.chunk_in_frame = static_cast<uint16_t>(leaf.chunk_in_frame());
+    SNAP_ASSIGN_OR_RETURN(const StoredChunk chunk, PackTableChunk(leaf));
     Bytes bytes;
     SNAP_RETURN_IF_ERROR(fetcher->Read(PackKind::kMeta, chunk, &bytes));
     SNAP_RETURN_IF_ERROR(AppendPackIds(bytes, &packs));

@@ -23,6 +23,9 @@ Result<format::Manifest> DecodeManifest(const Sealer& sealer, const Digest& id, 
 
 SnapshotInfo InfoFromManifest(const Digest& id, const format::Manifest& manifest);
 
+// Where a full leaf of the pack table lies.
+Result<StoredChunk> PackTableChunk(const format::PackTableLeaf& leaf);
+
 // Reads the pack table: the tail from the manifest, full leaves from meta packs.
 Result<std::vector<PackId>> ReadPackTable(const format::Manifest& manifest, ChunkFetcher* fetcher);
 

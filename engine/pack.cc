@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/check.h"
 #include "base/random.h"
@@ -143,7 +144,10 @@ PackBuilder::PackBuilder(const Sealer* sealer, PackKind kind, Bytes storage) : s
   writer.U16(kFormatVersion);
   writer.U8(static_cast<uint8_t>(kind));
   writer.U8(static_cast<uint8_t>(sealer->flags()));
-  writer.U32(0);
+  // Else equal content would be a pack of the same name, which a prune may be about to delete.
+  std::array<uint8_t, 4> unique{};
+  SecureRandom(unique);
+  writer.Raw(unique);
   if (sealer->encrypted()) {
     SecureRandom(salt_);
     writer.Raw(salt_);
@@ -270,7 +274,7 @@ Result<Sealer::Salt> ParsePackHeader(const Sealer& sealer, ByteSpan header, Pack
   const uint16_t version = reader.U16();
   const uint8_t stored_kind = reader.U8();
   const uint8_t flags = reader.U8();
-  const uint32_t zero = reader.U32();
+  reader.U32();  // any
   if (version != kFormatVersion) {
     return Status::Unsupported(fmt::format("pack version {} is newer than this program", version));
   }
@@ -280,7 +284,7 @@ Result<Sealer::Salt> ParsePackHeader(const Sealer& sealer, ByteSpan header, Pack
     const ByteSpan bytes = reader.Raw(salt.size());
     std::copy(bytes.begin(), bytes.end(), salt.begin());
   }
-  if (!reader.ok() || stored_kind != static_cast<uint8_t>(kind) || zero != 0) {
+  if (!reader.ok() || stored_kind != static_cast<uint8_t>(kind)) {
     return Status::Corruption("pack header is inconsistent");
   }
   return salt;

@@ -84,7 +84,8 @@ Status PackWriter::PutMany(PackKind kind, std::span<const NewChunk> chunks,
                            .WithContext("chunk index, which 'snapstore repair index' makes anew"));
   for (size_t i = 0; i < unknown_.size(); ++i) {
     PendingRef& ref = (*refs)[unknown_[i]];
-    if (found_[i].has_value()) {
+    SNAP_ASSIGN_OR_RETURN(const bool usable, IsUsable(kind, found_[i]));
+    if (usable) {
       const ChunkLocation& at = *found_[i];
       ref = PendingRef(ChunkRef{unknown_ids_[i], table_->OrdinalOf(at.pack), at.frame_offset,
                                 at.frame_length, at.chunk_in_frame});
@@ -93,6 +94,12 @@ Status PackWriter::PutMany(PackKind kind, std::span<const NewChunk> chunks,
     }
   }
   return {};
+}
+
+Result<bool> PackWriter::IsUsable(PackKind kind, const std::optional<ChunkLocation>& found) {
+  if (!found.has_value()) return false;
+  if (options_.guard == nullptr) return true;
+  return options_.guard->MayReferTo(kind, found->pack);
 }
 
 Result<PendingRef> PackWriter::Add(PackKind kind, const NewChunk& chunk) {
@@ -246,6 +253,7 @@ Status PackWriter::Upload(UploadJob* job) {
   const auto put = store_->PutIfAbsent(PackKey(pack.kind, pack.id), parts);
   if (!put.ok()) return put.status().WithContext("store pack " + pack.id.ToHex());
   table_->Name(job->ordinal, pack.id);
+  if (options_.guard != nullptr) options_.guard->OnStored(pack.id);
   SNAP_RETURN_IF_ERROR(index_->AddPack(pack.id, pack.chunks, /*published=*/false));
   SNAP_RETURN_IF_ERROR(publisher_->Add(pack.kind, pack.id, pack.chunks));
   std::lock_guard lock(mutex_);

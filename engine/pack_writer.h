@@ -25,6 +25,7 @@
 
 #include "base/bounded_queue.h"
 #include "base/clock.h"
+#include "engine/dedup_guard.h"
 #include "engine/format.h"
 #include "engine/frame.h"
 #include "engine/level_chooser.h"
@@ -75,6 +76,8 @@ struct PackWriterOptions {
   int compression_level = 0;     // of zstd; 0: LevelChooser's
   size_t pack_bytes = 32 << 20;  // a pack is sealed once it is this large
   unsigned uploads = 1;          // packs on their way to the store at once
+  // Asked before a chunk that the index knows is referred to; null: always allowed.
+  DedupGuard* guard = nullptr;
 };
 
 struct PackWriterStats {
@@ -134,6 +137,8 @@ class PackWriter {
   OpenFrame& frame_of(PackKind kind) { return frames_[kind == PackKind::kData ? 0 : 1]; }
   OpenPack& pack_of(PackKind kind) { return packs_[kind == PackKind::kData ? 0 : 1]; }
 
+  // Whether what the index found may be referred to.
+  Result<bool> IsUsable(PackKind kind, const std::optional<ChunkLocation>& found);
   // The index does not have it.
   Result<PendingRef> Add(PackKind kind, const NewChunk& chunk);
   void StartFrame(OpenFrame* frame);

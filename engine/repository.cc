@@ -28,6 +28,7 @@ constexpr int kIndexFolders = 16;
 // What a segment spends on a chunk: 20 bytes and a part of its frame's entry.
 constexpr uint64_t kSegmentBytesPerChunk = 20;
 constexpr size_t kPrefixDigitsMin = 4;
+constexpr int kSyncAttempts = 5;
 constexpr uint64_t kPackBytesMin = 4 << 20;
 constexpr size_t kDigestDigits = 64;
 
@@ -219,32 +220,47 @@ Status RepositoryImpl::ResetIndexLocked() {
   return {};
 }
 
-Result<std::map<Digest, uint64_t>> RepositoryImpl::Segments() {
-  std::map<Digest, uint64_t> segments;
+Result<std::map<Digest, ObjectInfo>> RepositoryImpl::Segments() {
+  std::map<Digest, ObjectInfo> segments;
   SNAP_RETURN_IF_ERROR(store_->List(kSegmentPrefix, [&](const ObjectInfo& object) {
-    if (Result<Digest> id = DigestOfKey(object.key); id.ok()) segments[*id] = object.size;
+    if (Result<Digest> id = DigestOfKey(object.key); id.ok()) segments[*id] = object;
     return Status();
   }));
   return segments;
 }
 
 Status RepositoryImpl::SyncIndexLocked(Observer* observer) {
+  Status status;
+  for (int attempt = 0; attempt < kSyncAttempts; ++attempt) {
+    status = SyncOnceLocked(observer);
+    // A prune replaced a segment after it was listed: what it put in its place is there already.
+    if (!status.Is(StatusCode::kNotFound)) break;
+  }
+  return status;
+}
+
+Status RepositoryImpl::SyncOnceLocked(Observer* observer) {
   SNAP_ASSIGN_OR_RETURN(const auto segments, Segments());
-  bool vanished = false;
+  std::vector<Digest> vanished;
   SNAP_RETURN_IF_ERROR(index_->ForEachSegment([&](const Digest& id) {
-    vanished = vanished || !segments.contains(id);
+    if (!segments.contains(id)) vanished.push_back(id);
     return Status();
   }));
   // A segment taken back means packs may be gone: what the index says of them must not be trusted.
-  if (vanished) SNAP_RETURN_IF_ERROR(ResetIndexLocked());
-  std::vector<Digest> missing;
+  if (!vanished.empty()) SNAP_RETURN_IF_ERROR(DropVanishedLocked(vanished));
+  std::vector<std::pair<int64_t, Digest>> ordered;
   uint64_t missing_bytes = 0;
-  for (const auto& [id, bytes] : segments) {
+  for (const auto& [id, object] : segments) {
     SNAP_ASSIGN_OR_RETURN(const bool known, index_->HasSegment(id));
     if (known) continue;
-    missing.push_back(id);
-    missing_bytes += bytes;
+    ordered.emplace_back(object.modified_ns, id);
+    missing_bytes += object.size;
   }
+  // The newest last: of two places of a chunk the index keeps that one, and so does a prune.
+  std::sort(ordered.begin(), ordered.end());
+  std::vector<Digest> missing;
+  missing.reserve(ordered.size());
+  for (const auto& [time, id] : ordered) missing.push_back(id);
   if (!index_->LoadPays(missing_bytes / kSegmentBytesPerChunk)) {
     SNAP_RETURN_IF_ERROR(ImportSegments(missing, index_.get(), observer));
   } else {
@@ -258,6 +274,28 @@ Status RepositoryImpl::SyncIndexLocked(Observer* observer) {
   }
   synced_ = true;
   return {};
+}
+
+Status RepositoryImpl::DropVanishedLocked(std::span<const Digest> segments) {
+  std::vector<PackId> packs;
+  // Before the listing: what a writer of this process adds meanwhile must not seem to be gone.
+  SNAP_RETURN_IF_ERROR(index_->ForEachPack([&](const PackId& id, bool) {
+    packs.push_back(id);
+    return Status();
+  }));
+  std::vector<PackId> present;
+  for (const std::string_view prefix : {kDataPrefix, kMetaPrefix}) {
+    SNAP_RETURN_IF_ERROR(store_->List(prefix, [&](const ObjectInfo& object) {
+      if (Result<Digest> id = DigestOfKey(object.key); id.ok()) present.push_back(*id);
+      return Status();
+    }));
+  }
+  std::sort(present.begin(), present.end());
+  std::erase_if(packs, [&](const PackId& id) {
+    return std::binary_search(present.begin(), present.end(), id);
+  });
+  SNAP_RETURN_IF_ERROR(index_->DropPacks(packs));
+  return index_->DropSegments(segments);
 }
 
 Status RepositoryImpl::ImportSegments(std::span<const Digest> segments, ChunkSink* sink,
@@ -303,21 +341,19 @@ Status RepositoryImpl::ImportSegment(const Digest& segment, bool known_packs_onl
   return sink->AddSegment(segment);
 }
 
-Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
-  std::lock_guard lock(index_mutex_);
-  SNAP_RETURN_IF_ERROR(OpenIndexLocked());
-  SNAP_RETURN_IF_ERROR(ResetIndexLocked());
+Status RepositoryImpl::LoadFooters(ChunkLoad* load, const CondemnedSet& condemned, uint64_t* read,
+                                   Observer* observer) {
   ProgressReporter progress(observer, "read pack footers");
   std::map<PackId, std::pair<PackKind, uint64_t>> packs;
   for (const PackKind kind : {PackKind::kData, PackKind::kMeta}) {
     const std::string_view prefix = kind == PackKind::kData ? kDataPrefix : kMetaPrefix;
     SNAP_RETURN_IF_ERROR(store_->List(prefix, [&, kind](const ObjectInfo& object) {
-      if (Result<Digest> id = DigestOfKey(object.key); id.ok()) packs[*id] = {kind, object.size};
+      const Result<Digest> id = DigestOfKey(object.key);
+      if (id.ok() && !condemned.contains(*id)) packs[*id] = {kind, object.size};
       return Status();
     }));
   }
   progress.SetItemsTotal(packs.size());
-  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ChunkLoad> load, index_->StartLoad());
   for (const auto& [id, place] : packs) {
     SNAP_RETURN_IF_ERROR(progress.Poll());
     progress.AddItems(1);
@@ -325,6 +361,7 @@ Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
         ReadPackFooter(*store_, sealer_, place.first, id, place.second, nullptr);
     if (footer.ok()) {
       SNAP_RETURN_IF_ERROR(load->AddPack(id, footer->chunks, /*published=*/false));
+      ++*read;
     } else if (footer.status().Is(StatusCode::kCorruption)) {
       if (observer != nullptr) {
         observer->OnWarning({PackKey(place.first, id).text(), footer.status()});
@@ -333,21 +370,36 @@ Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
       return footer.status().WithContext(PackKey(place.first, id).text());
     }
   }
+  return {};
+}
+
+Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
+  std::lock_guard lock(index_mutex_);
+  // It publishes segments, which others rely on: packs that a prune is about to take are left out,
+  // and none that is left in is taken before this has ended.
+  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<WriterLease> lease, TakeLease());
+  SNAP_RETURN_IF_ERROR(OpenIndexLocked());
+  SNAP_RETURN_IF_ERROR(ResetIndexLocked());
+  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ChunkLoad> load, index_->StartLoad());
+  uint64_t packs = 0;
+  SNAP_RETURN_IF_ERROR(LoadFooters(load.get(), lease->condemned(), &packs, observer));
   SNAP_ASSIGN_OR_RETURN(const auto segments, Segments());
-  for (const auto& [segment, bytes] : segments) {
+  for (const auto& [segment, object] : segments) {
     const Status imported = ImportSegment(segment, /*known_packs_only=*/true, load.get());
     if (imported.Is(StatusCode::kCorruption)) {
       if (observer != nullptr) observer->OnWarning({SegmentKey(segment).text(), imported});
-    } else if (!imported.ok()) {
+    } else if (!imported.ok() && !imported.Is(StatusCode::kNotFound)) {
       return imported;
     }
   }
   SNAP_RETURN_IF_ERROR(CommitLoad(load.get(), observer));
   SegmentPublisher publisher(store_.get(), &sealer_, index_.get());
-  SNAP_RETURN_IF_ERROR(PublishLeftovers(*store_, sealer_, *index_, &publisher));
+  DedupGuard guard(store_.get(), lease->condemned());
+  SNAP_RETURN_IF_ERROR(PublishLeftovers(*store_, sealer_, *index_, &guard, &publisher));
+  SNAP_RETURN_IF_ERROR(lease->Ensure());
   SNAP_RETURN_IF_ERROR(publisher.Finish());
   synced_ = true;
-  return packs.size();
+  return packs;
 }
 
 }  // namespace snapstore

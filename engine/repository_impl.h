@@ -16,6 +16,7 @@
 #include "engine/entry_tree.h"
 #include "engine/format.pb.h"
 #include "engine/key_ring.h"
+#include "engine/lease.h"
 #include "engine/node_tree.h"
 #include "engine/pack_table.h"
 #include "engine/sealer.h"
@@ -79,6 +80,11 @@ class RepositoryImpl final : public Repository {
   const MemoryPlan& memory() const { return memory_; }
   ChunkFetcher& fetcher() { return *fetcher_; }
   EntryLeafCache& entry_leaves() { return entry_leaves_; }
+  // How leases are taken; for tests to change before they begin.
+  LeaseOptions& lease_options() { return lease_options_; }
+  Result<std::unique_ptr<WriterLease>> TakeLease() {
+    return WriterLease::Take(store_.get(), sealer_, lease_options_);
+  }
 
   // The chunk index, opened and brought up to date with the store's segments on first use.
   Result<ChunkIndex*> Index();
@@ -91,21 +97,27 @@ class RepositoryImpl final : public Repository {
   // Names of all manifests.
   Result<std::vector<Digest>> ManifestIds();
   Result<OpenedSnapshot> OpenSnapshot(const Digest& id);
+  // NotFound when there is no such snapshot.
+  Result<format::Manifest> LoadManifest(const Digest& id);
 
  private:
   RepositoryImpl(std::unique_ptr<ObjectStore> store, const RepositoryConfig& config,
                  const OpenedKey& key, const RepositoryOptions& options);
 
-  Result<format::Manifest> LoadManifest(const Digest& id);
   Status OpenIndexLocked();
+  // REQUIRES, as all that follow: index_mutex_ is held.
   Status SyncIndexLocked(Observer* observer);
-  // REQUIRES: index_mutex_ is held.
+  Status SyncOnceLocked(Observer* observer);
+  // Takes out of the index what the store has no more.
+  Status DropVanishedLocked(std::span<const Digest> segments);
+  Status LoadFooters(ChunkLoad* load, const CondemnedSet& condemned, uint64_t* packs,
+                     Observer* observer);
   Status ImportSegment(const Digest& segment, bool known_packs_only, ChunkSink* sink);
   Status ImportSegments(std::span<const Digest> segments, ChunkSink* sink, Observer* observer);
   static Status CommitLoad(ChunkLoad* load, Observer* observer);
   Status ResetIndexLocked();
-  // Names of all index segments, with their sizes in bytes.
-  Result<std::map<Digest, uint64_t>> Segments();
+  // All index segments.
+  Result<std::map<Digest, ObjectInfo>> Segments();
 
   const std::unique_ptr<ObjectStore> store_;
   const RepositoryConfig config_;
@@ -116,6 +128,7 @@ class RepositoryImpl final : public Repository {
   const MemoryPlan memory_;
   std::unique_ptr<ChunkFetcher> fetcher_;
   EntryLeafCache entry_leaves_;
+  LeaseOptions lease_options_;
 
   mutable std::mutex key_mutex_;
   OpenedKey opened_key_;

@@ -160,6 +160,8 @@ RepositoryImpl::RepositoryImpl(std::unique_ptr<ObjectStore> store, const Reposit
       options_.read_cache_bytes != 0 ? options_.read_cache_bytes : memory_.frame_cache;
   fetcher_ = std::make_unique<ChunkFetcher>(store_.get(), &sealer_, config_.hash_secret, locate,
                                             cache_bytes, options_.cancelled);
+  // A prune may have moved chunks since the index was brought up to date.
+  fetcher_->set_refresh([this] { return SyncIndex(nullptr); });
 }
 
 }  // namespace snapstore

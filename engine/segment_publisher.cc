@@ -40,27 +40,33 @@ Status SegmentPublisher::PublishLocked() {
 }
 
 Status PublishLeftovers(ObjectStore& store, const Sealer& sealer, ChunkIndex& index,
-                        SegmentPublisher* publisher) {
+                        DedupGuard* guard, SegmentPublisher* publisher) {
   std::vector<PackId> leftovers;
+  std::vector<PackId> gone;
   SNAP_RETURN_IF_ERROR(index.ForEachPack([&](const PackId& id, bool published) {
-    if (!published) leftovers.push_back(id);
+    if (!published && !guard->IsCondemned(id)) leftovers.push_back(id);
     return Status();
   }));
   for (const PackId& id : leftovers) {
+    const std::string name = "pack " + id.ToHex();
+    SNAP_ASSIGN_OR_RETURN(const bool there, guard->MayReferTo(PackKind::kData, id));
+    if (!there) {
+      gone.push_back(id);
+      continue;
+    }
     PackKind kind = PackKind::kData;
     Result<ObjectInfo> object = store.Stat(PackKey(kind, id));
     if (object.status().Is(StatusCode::kNotFound)) {
       kind = PackKind::kMeta;
       object = store.Stat(PackKey(kind, id));
     }
-    const std::string name = "pack " + id.ToHex();
     if (!object.ok()) return object.status().WithContext(name);
     const Result<PackFooter> footer =
         ReadPackFooter(store, sealer, kind, id, object->size, nullptr);
     if (!footer.ok()) return footer.status().WithContext(name);
     SNAP_RETURN_IF_ERROR(publisher->Add(kind, id, footer->chunks));
   }
-  return {};
+  return index.DropPacks(gone);
 }
 
 uint64_t SegmentPublisher::bytes_stored() const {

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/dedup_guard.h"
 #include "engine/segment.h"
 #include "uploader/object_store.h"
 
@@ -42,9 +43,10 @@ class SegmentPublisher {
 };
 
 // Adds every durable pack of the index that no segment lists: left by a writer that died between
-// storing its packs and committing.
+// storing its packs and committing. Packs that `guard` does not let anybody refer to are not
+// published; those of them that are gone are dropped from the index.
 Status PublishLeftovers(ObjectStore& store, const Sealer& sealer, ChunkIndex& index,
-                        SegmentPublisher* publisher);
+                        DedupGuard* guard, SegmentPublisher* publisher);
 
 }  // namespace snapstore
 

@@ -86,6 +86,8 @@ Status Snapshotter::Prepare() {
     tag->set_key(key);
     tag->set_value(value);
   }
+  // Before anything is looked at that a prune could take.
+  SNAP_ASSIGN_OR_RETURN(lease_, repository_->TakeLease());
   SNAP_RETURN_IF_ERROR(SelectParent());
   if (request_->have_changed_ranges && !parent_.has_value()) {
     return Status::InvalidArgument("changed blocks need a parent snapshot, and there is none");
@@ -97,12 +99,14 @@ Status Snapshotter::Prepare() {
   SNAP_ASSIGN_OR_RETURN(cut_rules_, CutRules::Create(repository_->config().chunker_seed));
   publisher_ =
       std::make_unique<SegmentPublisher>(&repository_->store(), &repository_->sealer(), index);
-  SNAP_RETURN_IF_ERROR(
-      PublishLeftovers(repository_->store(), repository_->sealer(), *index, publisher_.get()));
+  guard_ = std::make_unique<DedupGuard>(&repository_->store(), lease_->condemned());
+  SNAP_RETURN_IF_ERROR(PublishLeftovers(repository_->store(), repository_->sealer(), *index,
+                                        guard_.get(), publisher_.get()));
   const PackWriterOptions options{.threads = repository_->memory().threads,
                                   .compression_level = request_->compression_level,
                                   .pack_bytes = repository_->memory().pack,
-                                  .uploads = repository_->memory().uploads};
+                                  .uploads = repository_->memory().uploads,
+                                  .guard = guard_.get()};
   packs_ = std::make_unique<PackWriter>(&repository_->store(), &repository_->sealer(), index,
                                         publisher_.get(), table_.get(), options);
   entries_ = std::make_unique<EntryListWriter>(packs_.get(), &repository_->config().hash_secret);
@@ -339,10 +343,41 @@ Status Snapshotter::Commit() {
   const Bytes bytes = EncodeManifest(repository_->sealer(), manifest_);
   const Digest id = Sha256::Of(bytes);
   const ByteSpan parts[] = {bytes};
+  SNAP_RETURN_IF_ERROR(lease_->Ensure());
   // From here on the snapshot exists.
   const auto put = repository_->store().PutIfAbsent(ManifestKey(id), parts);
   if (!put.ok()) return put.status().WithContext("store manifest " + id.ToHex());
+  SNAP_RETURN_IF_ERROR(ConfirmCommit(id));
   summary_.info = InfoFromManifest(id, manifest_);
+  return {};
+}
+
+Status Snapshotter::ConfirmCommit(const Digest& id) {
+  std::string doubt;
+  if (lease_->Expired()) doubt = "it took so long that its writer lease expired";
+  if (doubt.empty() && parent_.has_value() && !lease_->seen().marks.empty()) {
+    // This prune does not wait for this writer. What was taken over from the parent is safe as long
+    // as the parent was there until now, and so was seen by it.
+    bool there = false;
+    const ObjectKey parent = ManifestKey(parent_->id);
+    SNAP_RETURN_IF_ERROR(repository_->store().List(parent.text(), [&](const ObjectInfo&) {
+      there = true;
+      return Status();
+    }));
+    if (!there) doubt = "its parent snapshot was forgotten meanwhile";
+  }
+  if (doubt.empty()) return {};
+  // The marks of now count, and what they do not name must be there.
+  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<WriterLease> fresh, repository_->TakeLease());
+  DedupGuard present(&repository_->store(), fresh->condemned());
+  for (const PackId& pack : table_->Copy()) {
+    SNAP_ASSIGN_OR_RETURN(const bool there, present.MayReferTo(PackKind::kData, pack));
+    if (there) continue;
+    const Status removed = repository_->store().Delete(ManifestKey(id));
+    return Status::Conflict("snapshot " + id.ToHex() + " is not to be relied on" +
+                            (removed.ok() ? " and was removed" : "") + ": " + doubt +
+                            ", and a prune took packs that it may need; run it again");
+  }
   return {};
 }
 

@@ -10,7 +10,9 @@
 
 #include "base/clock.h"
 #include "engine/content_writer.h"
+#include "engine/dedup_guard.h"
 #include "engine/entry_list.h"
+#include "engine/lease.h"
 #include "engine/progress.h"
 #include "engine/repository_impl.h"
 #include "engine/segment_publisher.h"
@@ -38,6 +40,8 @@ class Snapshotter {
   Status AddEntry(format::Entry entry, std::unique_ptr<RunListWriter> content);
   void Warn(const std::string& item, const Status& status);
   Status Commit();
+  // After the manifest was put: Conflict if a prune may have taken something that it needs.
+  Status ConfirmCommit(const Digest& id);
   Status StorePackTable();
   void FillStatistics(format::Statistics* statistics, uint64_t manifest_bytes) const;
 
@@ -45,6 +49,8 @@ class Snapshotter {
   const SnapshotRequest* const request_;
   Observer* const observer_;
   const Stopwatch stopwatch_;
+  std::unique_ptr<WriterLease> lease_;  // outlives whatever writes
+  std::unique_ptr<DedupGuard> guard_;
 
   SourceNode sources_;
   format::Manifest manifest_;

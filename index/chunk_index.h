@@ -102,7 +102,12 @@ class ChunkIndex : public ChunkSink {
   // Calls `visit` for each pack, in any order; stops at the first error.
   virtual Status ForEachPack(const std::function<Status(const PackId&, bool published)>& visit) = 0;
 
+  // Forgets packs that are gone, unknown ones included: their chunks are found no more where they
+  // lay there. A chunk that an earlier pack holds as well may or may not be found in that one.
+  virtual Status DropPacks(std::span<const PackId> packs) = 0;
+
   virtual Result<bool> HasSegment(const Digest& segment) = 0;
+  virtual Status DropSegments(std::span<const Digest> segments) = 0;
   virtual Status ForEachSegment(const std::function<Status(const Digest&)>& visit) = 0;
 
   // Number of chunks; of those added since the last load, an estimate.

@@ -2,7 +2,7 @@
 //
 //   chunks    hash (16) length (4, big-endian)   -> varints: pack number, frame offset,
 //                                                   frame length, chunk in frame
-//   packs     'n' pack number (8, big-endian)    -> pack id (32)
+//   packs     'n' pack number (8, big-endian)    -> pack id (32); empty: dropped
 //             'p' pack id (32)                   -> pack number (8), published (1)
 //   segments  segment name (32)                  -> empty
 //   meta      "schema"                           -> version (4)
@@ -29,7 +29,7 @@
 
 namespace snapstore::internal {
 
-inline constexpr uint32_t kSchemaVersion = 2;
+inline constexpr uint32_t kSchemaVersion = 3;
 inline constexpr std::string_view kSchemaKey = "schema";
 inline constexpr std::string_view kBaseKey = "base";
 inline constexpr char kPackByNumber = 'n';

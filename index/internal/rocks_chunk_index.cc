@@ -209,16 +209,18 @@ Status RocksChunkIndex::FindInBase(std::span<const ChunkId> ids,
   });
 }
 
-Result<ChunkLocation> RocksChunkIndex::Locate(const ChunkRecord& record) {
-  SNAP_ASSIGN_OR_RETURN(const PackId pack, PackOfNumber(record.pack_number));
-  return ChunkLocation{pack, record.frame_offset, record.frame_length, record.chunk_in_frame};
+Result<std::optional<ChunkLocation>> RocksChunkIndex::Locate(const ChunkRecord& record) {
+  SNAP_ASSIGN_OR_RETURN(const std::optional<PackId> pack, PackOfNumber(record.pack_number));
+  if (!pack.has_value()) return std::optional<ChunkLocation>();
+  return std::optional(
+      ChunkLocation{*pack, record.frame_offset, record.frame_length, record.chunk_in_frame});
 }
 
-Result<PackId> RocksChunkIndex::PackOfNumber(uint64_t number) {
+Result<std::optional<PackId>> RocksChunkIndex::PackOfNumber(uint64_t number) {
   PackSlot& slot = pack_cache_[number % pack_cache_.size()];
   {
     const std::shared_lock lock(pack_cache_mutex_);
-    if (slot.number == number && number != 0) return slot.pack;
+    if (slot.number == number && number != 0) return std::optional(slot.pack);
   }
   std::string value;
   const rocksdb::Status status =
@@ -227,10 +229,11 @@ Result<PackId> RocksChunkIndex::PackOfNumber(uint64_t number) {
     return Status::Corruption(fmt::format("index: chunk in unknown pack number {}", number));
   }
   if (!status.ok()) return FromRocks(status, fmt::format("read pack number {}", number));
+  if (value.empty()) return std::optional<PackId>();
   SNAP_ASSIGN_OR_RETURN(const PackId pack, DecodeDigest(value));
   const std::unique_lock lock(pack_cache_mutex_);
   slot = {number, pack};
-  return pack;
+  return std::optional(pack);
 }
 
 Result<std::optional<PackRecord>> RocksChunkIndex::FindPack(const PackId& pack) {
@@ -273,6 +276,38 @@ Status RocksChunkIndex::MarkPublished(std::span<const PackId> packs) {
   }
   const rocksdb::Status status = rocks_.db->Write({}, &batch);
   return status.ok() ? Status::Ok() : FromRocks(status, "mark packs published");
+}
+
+Status RocksChunkIndex::DropPacks(std::span<const PackId> packs) {
+  const std::lock_guard lock(pack_mutex_);
+  rocksdb::WriteBatch batch;
+  std::vector<uint64_t> numbers;
+  for (const PackId& pack : packs) {
+    SNAP_ASSIGN_OR_RETURN(const std::optional<PackRecord> record, FindPack(pack));
+    if (!record.has_value()) continue;
+    numbers.push_back(record->number);
+    rocksdb::Status put = batch.Delete(rocks_.packs, EncodePackIdKey(pack));
+    if (put.ok()) put = batch.Put(rocks_.packs, EncodePackNumberKey(record->number), {});
+    if (!put.ok()) return FromRocks(put, "drop packs");
+  }
+  const rocksdb::Status status = rocks_.db->Write({}, &batch);
+  if (!status.ok()) return FromRocks(status, "drop packs");
+  const std::unique_lock cache_lock(pack_cache_mutex_);
+  for (const uint64_t number : numbers) {
+    PackSlot& slot = pack_cache_[number % pack_cache_.size()];
+    if (slot.number == number) slot = {};
+  }
+  return Status::Ok();
+}
+
+Status RocksChunkIndex::DropSegments(std::span<const Digest> segments) {
+  rocksdb::WriteBatch batch;
+  for (const Digest& segment : segments) {
+    const rocksdb::Status put = batch.Delete(rocks_.segments, AsSlice(DigestText(segment)));
+    if (!put.ok()) return FromRocks(put, "drop segments");
+  }
+  const rocksdb::Status status = rocks_.db->Write({}, &batch);
+  return status.ok() ? Status::Ok() : FromRocks(status, "drop segments");
 }
 
 Result<bool> RocksChunkIndex::HasSegment(const Digest& segment) {

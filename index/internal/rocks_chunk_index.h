@@ -43,6 +43,8 @@ class RocksChunkIndex final : public ChunkIndex {
   Result<bool> HasPack(const PackId& pack) override;
   Status ForEachPack(const std::function<Status(const PackId&, bool)>& visit) override;
   Status MarkPublished(std::span<const PackId> packs) override;
+  Status DropPacks(std::span<const PackId> packs) override;
+  Status DropSegments(std::span<const Digest> segments) override;
   Result<bool> HasSegment(const Digest& segment) override;
   Status AddSegment(const Digest& segment) override;
   Status ForEachSegment(const std::function<Status(const Digest&)>& visit) override;
@@ -81,8 +83,9 @@ class RocksChunkIndex final : public ChunkIndex {
   // REQUIRES: base_mutex_ is held.
   Status FindInDelta(std::span<const ChunkId> ids, std::optional<ChunkLocation>* out);
   Status FindInBase(std::span<const ChunkId> ids, std::optional<ChunkLocation>* out);
-  Result<ChunkLocation> Locate(const ChunkRecord& record);
-  Result<PackId> PackOfNumber(uint64_t number);
+  // Empty: the pack was dropped.
+  Result<std::optional<ChunkLocation>> Locate(const ChunkRecord& record);
+  Result<std::optional<PackId>> PackOfNumber(uint64_t number);
 
   Status WriteBase(const std::string& path, Spool* spool, const ChunkLoad::Progress& progress);
   Status FillNames(LoadedNames* names, rocksdb::WriteBatch* batch);

@@ -8,8 +8,8 @@ import unittest
 
 import harness
 
-COMMANDS = ["init", "snapshot", "list", "show", "ls", "diff", "restore", "dump", "mount", "check", "stats",
-            "repair", "key", "bench", "version"]
+COMMANDS = ["init", "snapshot", "list", "show", "ls", "diff", "restore", "dump", "mount", "check", "forget",
+            "prune", "stats", "repair", "key", "bench", "version"]
 
 
 class Help(harness.CliTest):

@@ -52,6 +52,17 @@ class FakeIndex final : public ChunkIndex {
     for (const PackId& pack : packs) packs_[pack] = true;
     return {};
   }
+  Status DropPacks(std::span<const PackId> packs) override {
+    std::lock_guard lock(mutex_);
+    for (const PackId& pack : packs) packs_.erase(pack);
+    std::erase_if(chunks_, [&](const auto& at) { return !packs_.contains(at.second.pack); });
+    return {};
+  }
+  Status DropSegments(std::span<const Digest> segments) override {
+    std::lock_guard lock(mutex_);
+    for (const Digest& segment : segments) segments_.erase(segment);
+    return {};
+  }
   Result<bool> HasSegment(const Digest& segment) override { return segments_.contains(segment); }
   Status AddSegment(const Digest& segment) override {
     std::lock_guard lock(mutex_);

@@ -231,6 +231,43 @@ TEST_F(ChunkIndexTest, VisitStopsAtTheFirstError) {
   EXPECT_EQ(visits, 2);
 }
 
+TEST_F(ChunkIndexTest, ForgetsPacksAndSegmentsThatAreDropped) {
+  auto index = Open();
+  Add(*index, 1, 100);
+  Add(*index, 2, 100);
+  ASSERT_TRUE(index->AddSegment(NumberedDigest(7)).ok());
+  ASSERT_TRUE(index->AddSegment(NumberedDigest(8)).ok());
+  ExpectFound(*index, 1, 100);  // into the cache of names
+  const std::vector<PackId> gone = {NumberedDigest(1), NumberedDigest(99)};
+  ASSERT_TRUE(index->DropPacks(gone).ok());
+  ASSERT_TRUE(index->DropSegments(std::vector<Digest>{NumberedDigest(7)}).ok());
+  for (int round = 0; round < 2; ++round) {
+    for (const PackChunk& chunk : NumberedChunks(1, 100)) {
+      EXPECT_FALSE(index->Find(chunk.id)->has_value());
+    }
+    ExpectFound(*index, 2, 100);
+    EXPECT_EQ(Packs(*index).size(), 1u);
+    EXPECT_FALSE(*index->HasPack(NumberedDigest(1)));
+    EXPECT_FALSE(*index->HasSegment(NumberedDigest(7)));
+    EXPECT_TRUE(*index->HasSegment(NumberedDigest(8)));
+    index.reset();
+    index = Open();
+  }
+  Add(*index, 1, 100);
+  ExpectFound(*index, 1, 100);
+}
+
+TEST_F(ChunkIndexTest, ADroppedPackUncoversWhatALoadBroughtBefore) {
+  auto index = Open();
+  auto load = index->StartLoad();
+  ASSERT_TRUE(load.ok());
+  ASSERT_TRUE((*load)->AddPack(NumberedDigest(1), NumberedChunks(1, 50), true).ok());
+  ASSERT_TRUE((*load)->Commit(nullptr).ok());
+  ASSERT_TRUE(index->AddPack(NumberedDigest(2), NumberedChunks(1, 50), true).ok());
+  ASSERT_TRUE(index->DropPacks(std::vector<PackId>{NumberedDigest(2)}).ok());
+  ExpectFound(*index, 1, 50);
+}
+
 TEST_F(ChunkIndexTest, SecondOpenIsAConflictAndHarmless) {
   auto index = Open();
   Add(*index, 0, 10);

@@ -73,6 +73,27 @@ TEST(ParsePercent, AcceptsOnlyASharePastZero) {
   }
 }
 
+TEST(ParseDuration, AddsUpItsParts) {
+  constexpr int64_t kHour = 3600 * int64_t{1'000'000'000};
+  EXPECT_EQ(*ParseDuration("36h"), 36 * kHour);
+  EXPECT_EQ(*ParseDuration("1d12h"), 36 * kHour);
+  EXPECT_EQ(*ParseDuration("2w"), 14 * 24 * kHour);
+  EXPECT_EQ(*ParseDuration("1y6m"), (365 + 180) * 24 * kHour);
+  for (const char* text :
+       {"", "7", "d", "7x", "-7d", "7 d", "7d ", "99999999999d", "4000000000y"}) {
+    EXPECT_TRUE(ParseDuration(text).status().Is(StatusCode::kInvalidArgument)) << text;
+  }
+}
+
+TEST(ParseTags, TakesEachKeyOnce) {
+  EXPECT_EQ(*ParseTags({"a=b", "c="}, "--tag"),
+            (std::map<std::string, std::string>{{"a", "b"}, {"c", ""}}));
+  for (const std::vector<std::string>& tags :
+       {std::vector<std::string>{"a"}, {"=b"}, {"a=1", "a=2"}, {"a=\xff"}}) {
+    EXPECT_THAT(ParseTags(tags, "--keep-tag").status().message(), testing::HasSubstr("--keep-tag"));
+  }
+}
+
 TEST(NormalisePath, DropsWhatASnapshotPathDoesNotHave) {
   EXPECT_EQ(*NormalisePath("/data//db/./x/"), "data/db/x");
   EXPECT_EQ(*NormalisePath("/"), "");

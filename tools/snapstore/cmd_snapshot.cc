@@ -81,28 +81,13 @@ class SnapshotCommand : public Command {
     for (const std::string& path : request_.paths) {
       if (path.empty()) return Status::InvalidArgument("a PATH is empty");
     }
-    SNAP_RETURN_IF_ERROR(ParseTags());
+    SNAP_ASSIGN_OR_RETURN(request_.tags, ParseTags(tags_, "--tag"));
     request_.profile = profile_ == "cdc"       ? Profile::kCdc
                        : profile_ == "aligned" ? Profile::kAligned
                                                : Profile::kAuto;
     request_.compression_level = level_ == "auto" ? 0 : std::stoi(level_);
     SNAP_RETURN_IF_ERROR(AddStdin());
     return ReadChangedBlocks();
-  }
-
-  Status ParseTags() {
-    for (const std::string& tag : tags_) {
-      const size_t equals = tag.find('=');
-      if (equals == std::string::npos || equals == 0) {
-        return Status::InvalidArgument(fmt::format("--tag: '{}' is not KEY=VALUE", tag));
-      }
-      if (!IsUtf8(tag)) return Status::InvalidArgument("--tag: not UTF-8");
-      if (!request_.tags.emplace(tag.substr(0, equals), tag.substr(equals + 1)).second) {
-        return Status::InvalidArgument(
-            fmt::format("--tag: '{}' is given twice", tag.substr(0, equals)));
-      }
-    }
-    return Status::Ok();
   }
 
   Status AddStdin() {

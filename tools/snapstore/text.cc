@@ -9,6 +9,7 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "base/clock.h"
 
 namespace snapstore::cli {
 namespace {
@@ -193,6 +194,60 @@ Result<double> ParsePercent(std::string_view text) {
         fmt::format("'{}' is not a percentage above 0 and up to 100", text));
   }
   return value;
+}
+
+Result<int64_t> ParseDuration(std::string_view text) {
+  const Status bad = Status::InvalidArgument(
+      fmt::format("'{}' is not a duration; write for example 36h, 7d, 2w or 1y6m", text));
+  constexpr int64_t kHour = 3600 * kNanosPerSecond;
+  int64_t total = 0;
+  if (text.empty()) return bad;
+  while (!text.empty()) {
+    uint32_t count = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+    if (error != std::errc() || end == text.data() + text.size()) return bad;
+    int64_t unit = 0;
+    switch (*end) {
+      case 'h':
+        unit = kHour;
+        break;
+      case 'd':
+        unit = 24 * kHour;
+        break;
+      case 'w':
+        unit = 7 * 24 * kHour;
+        break;
+      case 'm':
+        unit = 30 * 24 * kHour;
+        break;
+      case 'y':
+        unit = 365 * 24 * kHour;
+        break;
+      default:
+        return bad;
+    }
+    if (count > static_cast<uint64_t>((INT64_MAX - total) / unit)) return bad;
+    total += count * unit;
+    text.remove_prefix(static_cast<size_t>(end - text.data()) + 1);
+  }
+  return total;
+}
+
+Result<std::map<std::string, std::string>> ParseTags(const std::vector<std::string>& tags,
+                                                     std::string_view option) {
+  std::map<std::string, std::string> parsed;
+  for (const std::string& tag : tags) {
+    const size_t equals = tag.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return Status::InvalidArgument(fmt::format("{}: '{}' is not KEY=VALUE", option, tag));
+    }
+    if (!IsUtf8(tag)) return Status::InvalidArgument(fmt::format("{}: not UTF-8", option));
+    if (!parsed.emplace(tag.substr(0, equals), tag.substr(equals + 1)).second) {
+      return Status::InvalidArgument(
+          fmt::format("{}: '{}' is given twice", option, tag.substr(0, equals)));
+    }
+  }
+  return parsed;
 }
 
 Result<std::string> NormalisePath(std::string_view path) {

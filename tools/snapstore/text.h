@@ -3,6 +3,7 @@
 #define SNAPSTORE_TOOLS_SNAPSTORE_TEXT_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +39,12 @@ Result<uint64_t> ParseSize(std::string_view text);
 Result<double> ParsePercent(std::string_view text);
 // Decimal, or hexadecimal after 0x; nothing else.
 Result<uint64_t> ParseInteger(std::string_view text);
+
+// "36h", "7d", "2w", "6m" (30 days each), "1y" (365 days), or several of them in a row; in ns.
+Result<int64_t> ParseDuration(std::string_view text);
+// Each "KEY=VALUE"; InvalidArgument, naming `option`, for anything else or a key given twice.
+Result<std::map<std::string, std::string>> ParseTags(const std::vector<std::string>& tags,
+                                                     std::string_view option);
 
 // The form paths have inside a snapshot: no '/' at either end, no empty or "." component. ".."
 // is InvalidArgument.

@@ -1,0 +1,390 @@
+// Invariant 8: any number of writers beside a prune, without a lock. Each case drives one
+// interleaving: a hook runs the other party between two operations of the first.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "engine/segment.h"
+#include "tests/engine/prune_fixture.h"
+#include "uploader/counting_store.h"
+#include "uploader/fault_store.h"
+
+namespace snapstore {
+namespace {
+
+constexpr std::string_view kManifests = "snapshots/";
+
+class Invariant8 : public PruneFixture {
+ protected:
+  // Runs `what` once, ahead of the writer's manifest.
+  static HookStore::Hook BeforeCommit(std::function<void()> what) {
+    return [what = std::move(what), done = false](StoreOp op, const std::string& key) mutable {
+      if (done || op != StoreOp::kPut || !key.starts_with(kManifests)) return;
+      done = true;
+      what();
+    };
+  }
+  // A writer that began and was never heard of again.
+  void PutForeignLease() const {
+    Put("leases/writer-0123456789abcdef0123456789abcdef-000000-1800", AsBytes("x"));
+  }
+  void RemoveLeases() const {
+    for (const std::string& key : KeysBelow("leases/writer-")) Remove(key);
+  }
+  static PruneOptions Hasty() {
+    PruneOptions options = Thorough();
+    options.max_seconds = 0.2;
+    return options;
+  }
+  // A pack whose only snapshot was forgotten; its content is in source().
+  std::map<std::string, std::string> MakeGarbage() {
+    WriteSource("file", RandomBytes(3 * kMiB, 1));
+    const auto writer = Node("writer");
+    const auto taken = Take(*writer, source());
+    EXPECT_TRUE(taken.ok());
+    Forget(taken->info.id);
+    return ScanTree(source());
+  }
+};
+
+TEST_F(Invariant8, APruneWaitsForAWriterThatDeduplicatedAgainstWhatItCondemns) {
+  const auto expected = MakeGarbage();
+  PruneSummary during;
+  const auto writer = Node("writer", BeforeCommit([&] { during = Prune(Hasty()); }));
+  const auto taken = Take(*writer, source());
+  ASSERT_TRUE(taken.ok()) << taken.status().ToString();
+  EXPECT_EQ(taken->info.chunks_new, 0u);  // it relies on the condemned pack
+  EXPECT_GE(during.plan.packs_delete, 1u);
+  EXPECT_FALSE(during.finished);
+  EXPECT_EQ(during.packs_deleted, 0u);
+  // The next prune copies what is needed after all out of the pack, which goes all the same.
+  EXPECT_TRUE(Prune().finished);
+  ExpectClean();
+  ExpectRestores(taken->info.id, expected);
+}
+
+TEST_F(Invariant8, APruneThatWaitedSavesWhatTheWriterCameToNeed) {
+  const auto expected = MakeGarbage();
+  std::thread janitor;
+  PruneSummary pruned;
+  const auto writer = Node("writer", BeforeCommit([&] {
+                             janitor = std::thread([&] { pruned = Prune(); });
+                             while (KeysBelow("leases/prune-").empty()) std::this_thread::yield();
+                           }));
+  const auto taken = Take(*writer, source());
+  janitor.join();
+  ASSERT_TRUE(taken.ok()) << taken.status().ToString();
+  EXPECT_TRUE(pruned.finished);
+  EXPECT_GE(pruned.packs_deleted, 1u);
+  EXPECT_GE(pruned.bytes_written, 3 * kMiB);
+  ExpectClean();
+  ExpectRestores(taken->info.id, expected);
+}
+
+TEST_F(Invariant8, AWriterThatComesAfterTheMarkStoresWhatIsCondemnedAnew) {
+  const auto expected = MakeGarbage();
+  PutForeignLease();
+  EXPECT_FALSE(Prune(Hasty()).finished);
+  ASSERT_EQ(KeysBelow("leases/prune-").size(), 1u);
+  const auto packs_before = KeysBelow("data/");
+  const auto writer = Node("writer");
+  const auto taken = Take(*writer, source());
+  ASSERT_TRUE(taken.ok()) << taken.status().ToString();
+  EXPECT_GT(taken->info.chunks_new, 0u);
+  // The same bytes in the same order, and yet an object of another name.
+  EXPECT_GT(KeysBelow("data/").size(), packs_before.size());
+  RemoveLeases();
+  EXPECT_GE(Prune().packs_deleted, 1u);
+  ExpectClean();
+  ExpectRestores(taken->info.id, expected);
+}
+
+TEST_F(Invariant8, APruneDoesNotWaitForWritersThatKnowOfItsMark) {
+  MakeGarbage();
+  PutForeignLease();
+  EXPECT_FALSE(Prune(Hasty()).finished);
+  RemoveLeases();
+  // It begins after the mark, and is still at work when the next prune has come and gone.
+  WriteSource("file", RandomBytes(2 * kMiB, 2));
+  const auto expected = ScanTree(source());
+  PruneSummary during;
+  const auto writer = Node("late", BeforeCommit([&] { during = Prune(Hasty()); }));
+  const auto taken = Take(*writer, source());
+  ASSERT_TRUE(taken.ok()) << taken.status().ToString();
+  EXPECT_GE(during.plan.packs_held, 1u);  // what the writer stored
+  Prune();
+  ExpectClean();
+  ExpectRestores(taken->info.id, expected);
+}
+
+TEST_F(Invariant8, AWriterThatStoodStillBeyondItsLeaseCannotCommit) {
+  WriteSource("file", RandomBytes(kMiB, 1));
+  int64_t asleep = 0;
+  const auto writer = Node("writer", [&](StoreOp op, const std::string& key) {
+    if (op == StoreOp::kPut && key.starts_with("data/")) asleep = 7200 * kNanosPerSecond;
+  });
+  writer->lease_options().clock = [&] { return BootNanos() + asleep; };
+  const auto taken = Take(*writer, source());
+  EXPECT_TRUE(taken.status().Is(StatusCode::kConflict)) << taken.status().ToString();
+  EXPECT_TRUE(KeysBelow("snapshots/").empty());
+  asleep = 0;
+  EXPECT_TRUE(Take(*Node("writer"), source()).ok());
+}
+
+TEST_F(Invariant8, AWriterThatSleptWhileItCommittedTakesItsSnapshotBack) {
+  MakeGarbage();
+  int64_t asleep = 0;
+  const auto writer = Node("writer", BeforeCommit([&] {
+                             // After it made sure of its lease: half a day passes, for a prune as
+                             // well.
+                             asleep = 43200 * kNanosPerSecond;
+                             Prune(Thorough(), /*impatient=*/true);
+                             Prune(Thorough(), /*impatient=*/true);
+                           }));
+  writer->lease_options().clock = [&] { return BootNanos() + asleep; };
+  const auto taken = Take(*writer, source());
+  EXPECT_TRUE(taken.status().Is(StatusCode::kConflict)) << taken.status().ToString();
+  EXPECT_TRUE(KeysBelow("snapshots/").empty());
+  Prune();
+  ExpectClean();
+}
+
+TEST_F(Invariant8, AWriterNeedsNoPermissionToDelete) {
+  WriteSource("file", RandomBytes(kMiB, 1));
+  auto faults = std::make_shared<FaultStore>(store_, 1);
+  faults->Add({.op = StoreOp::kDelete, .error = Status::PermissionDenied("not allowed")});
+  const auto writer = NodeOf(faults, "writer");
+  RecordingObserver observer;
+  SnapshotRequest request;
+  request.paths = {source()};
+  const auto taken = TakeSnapshot(*writer, request, &observer);
+  ASSERT_TRUE(taken.ok()) << taken.status().ToString();
+  EXPECT_TRUE(observer.warnings.empty());
+  EXPECT_EQ(KeysBelow("leases/").size(), 1u);
+  // Its lease is waited out, and then removed by who may.
+  WriteSource("file", RandomBytes(kMiB, 2));
+  Take(*Node("writer"), source()).status();
+  Forget(taken->info.id);
+  Prune(Thorough(), /*impatient=*/true);
+  Prune(Thorough(), /*impatient=*/true);
+  ExpectClean();
+}
+
+TEST_F(Invariant8, ASnapshotWhoseParentWasForgottenMeanwhileIsWholeOrNotThere) {
+  MakeGarbage();
+  const auto first = Take(*Node("writer"), source());  // it took the garbage up again
+  ASSERT_TRUE(first.ok());
+  WriteSource("more", RandomBytes(kMiB, 5));
+  std::filesystem::remove(source("file"));
+  ASSERT_TRUE(Take(*Node("other"), source(), "none").ok());
+  WriteSource("file", RandomBytes(3 * kMiB, 1));
+  PutForeignLease();
+  Forget(first->info.id);
+  EXPECT_FALSE(Prune(Hasty()).finished);
+  // The parent comes to be after the mark, from a writer that began before it.
+  const auto again = Take(*Node("third"), source());
+  ASSERT_TRUE(again.ok()) << again.status().ToString();
+  const auto expected = ScanTree(source());
+  const auto child = Take(*Node("fourth", BeforeCommit([&] {
+                                  Forget(again->info.id);
+                                  RemoveLeases();
+                                  Prune();
+                                })),
+                          source());
+  if (child.ok()) {
+    Prune();
+    ExpectClean();
+    ExpectRestores(child->info.id, expected);
+  } else {
+    EXPECT_TRUE(child.status().Is(StatusCode::kConflict)) << child.status().ToString();
+    EXPECT_EQ(Describe(Check({.read_data = true})), "");
+  }
+}
+
+TEST_F(Invariant8, TwoPrunesAtOnceLoseNothing) {
+  WriteSource("a", RandomBytes(2 * kMiB, 1));
+  WriteSource("b", RandomBytes(2 * kMiB, 2));
+  const std::string old = Snapshot();
+  std::filesystem::remove(source("a"));
+  const std::string kept = Snapshot();
+  const auto expected = ScanTree(source());
+  Forget(old);
+  bool done = false;
+  Result<PruneSummary> inner = Status::Internal("not run");
+  const auto outer = Node("outer", [&](StoreOp op, const std::string& key) {
+    if (done || op != StoreOp::kPut || !key.starts_with("leases/prune-")) return;
+    done = true;
+    inner = TryPrune(Hasty());
+  });
+  const auto summary = PruneRepository(*outer, Hasty(), nullptr);
+  ASSERT_TRUE(done);
+  // At least one of the two saw the other and stood back.
+  const bool both = summary.ok() && summary->finished && inner.ok() && inner->finished;
+  EXPECT_FALSE(both);
+  ExpectRestores(kept, expected);
+  EXPECT_TRUE(Prune().finished);
+  Prune();
+  ExpectClean();
+  ExpectRestores(kept, expected);
+}
+
+TEST_F(Invariant8, RebuildingTheIndexPublishesNothingThatASweepTakes) {
+  MakeGarbage();
+  const std::vector<std::string> condemned = KeysBelow("data/");
+  for (const std::string& key : KeysBelow("index/")) Remove(key);
+  PutForeignLease();
+  EXPECT_FALSE(Prune(Hasty()).finished);
+  const auto node = Node("rebuilder");
+  ASSERT_TRUE(node->RebuildIndex(nullptr).ok());
+  EXPECT_TRUE(KeysBelow("index/").empty());
+  RemoveLeases();
+  Prune();
+  // The other way round: the sweep waits for the rebuild.
+  WriteSource("file", RandomBytes(kMiB, 7));
+  const auto taken = Take(*Node("writer"), source());
+  ASSERT_TRUE(taken.ok());
+  Forget(taken->info.id);
+  for (const std::string& key : KeysBelow("index/")) Remove(key);
+  PruneSummary during;
+  bool done = false;
+  const auto other = Node("rebuilder-2", [&](StoreOp op, const std::string& key) {
+    if (done || op != StoreOp::kPut || !key.starts_with("index/")) return;
+    done = true;
+    during = Prune(Hasty());
+  });
+  ASSERT_TRUE(other->RebuildIndex(nullptr).ok());
+  EXPECT_TRUE(done);
+  EXPECT_EQ(during.packs_deleted, 0u);
+  Prune();
+  ExpectClean();
+}
+
+TEST_F(Invariant8, AReaderGoesOnAcrossAPrune) {
+  for (int i = 0; i < 40; ++i) {
+    WriteSource("f" + std::to_string(i), RandomBytes(100'000, static_cast<uint64_t>(i)));
+  }
+  const std::string old = Snapshot();
+  for (int i = 0; i < 20; ++i) std::filesystem::remove(source("f" + std::to_string(i)));
+  const std::string kept = Snapshot();
+  const auto expected = ScanTree(source());
+  Forget(old);
+  std::atomic<bool> done = false;
+  const auto reader = Node("reader", [&](StoreOp op, const std::string& key) {
+    if (op != StoreOp::kGetRange || !key.starts_with("data/") || done.exchange(true)) return;
+    EXPECT_GE(Prune().packs_rewritten, 1u);
+  });
+  ASSERT_TRUE(reader->Index().ok());  // what it knows is from before the prune
+  const auto restored = RestoreSnapshot(*reader, AllOf(kept), nullptr);
+  ASSERT_TRUE(restored.ok()) << restored.status().ToString();
+  EXPECT_TRUE(done);
+  EXPECT_EQ(restored->failed, 0u);
+  EXPECT_EQ(ScanTree(Restored(source())), expected);
+}
+
+TEST_F(Invariant8, AnotherNodeNoticesPacksThatAPruneTookAndReadsOnlySegmentsItLacks) {
+  WriteSource("file", RandomBytes(3 * kMiB, 1));
+  for (int i = 0; i < 8; ++i) {
+    WriteSource("more", RandomBytes(20'000, 100 + static_cast<uint64_t>(i)));
+    ASSERT_TRUE(Take(*Node("writer"), source()).ok());
+  }
+  auto counting = std::make_shared<CountingStore>(store_, std::vector<std::string>{"index/"});
+  const auto other = NodeOf(counting, "other");
+  ASSERT_TRUE(other->SyncIndex(nullptr).ok());
+  EXPECT_EQ(counting->Counts(StoreOp::kGet, "index/").requests, KeysBelow("index/").size());
+  // Only what is new is read.
+  WriteSource("more", RandomBytes(20'000, 200));
+  ASSERT_TRUE(Take(*Node("writer"), source()).ok());
+  counting->Reset();
+  ASSERT_TRUE(other->SyncIndex(nullptr).ok());
+  EXPECT_EQ(counting->Counts(StoreOp::kGet, "index/").requests, 1u);
+  EXPECT_EQ(counting->Counts(StoreOp::kList).requests, 1u);
+  // All packs with "file" go.
+  for (const std::string& key : KeysBelow("snapshots/")) Remove(key);
+  std::filesystem::remove(source("file"));
+  ASSERT_TRUE(Take(*Node("writer"), source()).ok());
+  const size_t segments_before = KeysBelow("index/").size();
+  Prune();
+  counting->Reset();
+  WriteSource("file", RandomBytes(3 * kMiB, 1));
+  const auto expected = ScanTree(source());
+  const auto taken = Take(*other, source());
+  ASSERT_TRUE(taken.ok()) << taken.status().ToString();
+  EXPECT_GT(taken->info.chunks_new, 0u);
+  EXPECT_LT(counting->Counts(StoreOp::kGet, "index/").requests, segments_before);
+  ExpectRestores(taken->info.id, expected);
+  EXPECT_EQ(Describe(Check({.read_data = true})), "");
+}
+
+TEST_F(Invariant8, ASegmentOfAWriterLongGoneMisleadsNobody) {
+  // It lists packs that were taken before it came to be.
+  WriteSource("file", RandomBytes(3 * kMiB, 1));
+  const auto taken = Take(*Node("writer"), source());
+  ASSERT_TRUE(taken.ok());
+  const auto segments = Objects();
+  Forget(taken->info.id);
+  Prune();
+  for (const auto& [key, bytes] : segments) {
+    if (key.starts_with("index/")) Put(key, bytes);
+  }
+  const auto expected = ScanTree(source());
+  const auto again = Take(*Node("victim"), source());
+  ASSERT_TRUE(again.ok()) << again.status().ToString();
+  EXPECT_GT(again->info.chunks_new, 0u);
+  ExpectRestores(again->info.id, expected);
+  Prune();
+  ExpectClean();
+}
+
+TEST_F(Invariant8, ASnapshotCostsAFewSmallRequestsForItsLease) {
+  WriteSource("file", RandomBytes(kMiB, 1));
+  auto counting = std::make_shared<CountingStore>(store_, std::vector<std::string>{"leases/"});
+  const auto node = NodeOf(counting, "writer");
+  ASSERT_TRUE(Take(*node, source()).ok());
+  counting->Reset();
+  ASSERT_TRUE(Take(*node, source()).ok());
+  EXPECT_EQ(counting->Counts(StoreOp::kPut, "leases/").requests, 1u);
+  EXPECT_EQ(counting->Counts(StoreOp::kList, "leases/").requests, 1u);
+  EXPECT_EQ(counting->Counts(StoreOp::kDelete, "leases/").requests, 1u);
+  EXPECT_EQ(counting->Counts(StoreOp::kGet, "leases/").requests, 0u);
+}
+
+TEST_F(Invariant8, ALongWriterRenewsItsLease) {
+  auto store = std::make_shared<HookStore>(store_);
+  LeaseOptions options{.life = std::chrono::seconds(1), .margin = std::chrono::seconds(0)};
+  const auto lease = WriterLease::Take(store.get(), Sealer::Plain(), options);
+  ASSERT_TRUE(lease.ok());
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  EXPECT_GE(KeysBelow("leases/writer-").size(), 2u);
+  EXPECT_FALSE((*lease)->Expired());
+  const Result<LeaseFolder> folder = ListLeases(*store_);
+  ASSERT_TRUE(folder.ok());
+  ASSERT_EQ(folder->writers.size(), 1u);
+  EXPECT_EQ(folder->writers.begin()->first, (*lease)->writer());
+  EXPECT_GT(folder->writers.begin()->second.ends_ns, WallNanos());
+}
+
+TEST_F(Invariant8, NamesThatAreNoLeaseAreNobodysConcern) {
+  for (const char* key : {"leases/x", "leases/writer-12-0-1800", "leases/prune-abc",
+                          "leases/writer-0123456789abcdef0123456789abcdef-x-1800",
+                          "leases/writer-0123456789abcdef0123456789abcdef-000000-"}) {
+    Put(key, AsBytes("x"));
+  }
+  const Result<LeaseFolder> folder = ListLeases(*store_);
+  ASSERT_TRUE(folder.ok());
+  EXPECT_TRUE(folder->writers.empty());
+  EXPECT_TRUE(folder->marks.empty());
+}
+
+TEST_F(Invariant8, ADamagedMarkStopsWritersAndPrunesAlike) {
+  const Bytes mark =
+      EncodeMark(Sealer::Plain(), std::vector<CondemnedPack>{{PackKind::kData, PackId()}});
+  EXPECT_EQ(DecodeMark(Sealer::Plain(), Sha256::Of(mark), mark)->size(), 1u);
+  Put(MarkKey(PackId()).text(), mark);  // of another name than its bytes
+  WriteSource("file", "x");
+  EXPECT_TRUE(Take(*Node("writer"), source()).status().Is(StatusCode::kCorruption));
+  EXPECT_TRUE(TryPrune().status().Is(StatusCode::kCorruption));
+}
+
+}  // namespace
+}  // namespace snapstore
