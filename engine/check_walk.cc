@@ -6,35 +6,30 @@
 #include "engine/entry_list.h"
 
 namespace snapstore {
-namespace {
-
-constexpr uint8_t kEntryTree = 0x10;
-constexpr uint8_t kRunTree = 0x20;
-
-}  // namespace
-
 ReferenceWalk::ReferenceWalk(ChunkFetcher* fetcher, CheckScratch* scratch, ProblemLog* problems,
-                             PackKindFn kind_of_pack, ProgressReporter* progress)
+                             FindChunksFn find_chunks, PackKindFn kind_of_pack,
+                             ProgressReporter* progress)
     : fetcher_(fetcher),
       scratch_(scratch),
       problems_(problems),
+      find_chunks_(std::move(find_chunks)),
       kind_of_pack_(std::move(kind_of_pack)),
       progress_(progress) {}
 
-Status ReferenceWalk::Visit(const Digest& id, const format::Manifest& manifest) {
+Result<bool> ReferenceWalk::Visit(const Digest& id, const format::Manifest& manifest) {
   snapshot_ = id.ToHex();
   path_ = kLostNames;
   Result<std::vector<PackId>> packs = ReadPackTable(manifest, fetcher_);
   if (!packs.ok()) {
     if (!IsDamage(packs.status())) return packs.status();
     BlamePackTable(manifest, packs.status());
-    return {};
+    return false;
   }
   packs_ = std::make_unique<PackTable>(std::move(*packs));
   nodes_ = std::make_unique<NodeSource>(fetcher_, packs_.get());
-  const Tree entries{kEntryTree,
+  const Tree entries{kEntryTreeHeight,
                      [this](ByteSpan leaf, uint64_t span) { return VisitEntryLeaf(leaf, span); }};
-  return VisitTree(manifest.tree(), entries).status();
+  return VisitTree(manifest.tree(), entries);
 }
 
 Result<bool> ReferenceWalk::VisitTree(const format::StreamRoot& root, const Tree& tree) {
@@ -92,7 +87,7 @@ Result<bool> ReferenceWalk::VisitEntryLeaf(ByteSpan leaf, uint64_t span) {
     BlameSnapshot(status.message());
     return false;
   }
-  const Tree runs{kRunTree,
+  const Tree runs{kRunTreeHeight,
                   [this](ByteSpan bytes, uint64_t length) { return VisitRunLeaf(bytes, length); }};
   bool whole = true;
   for (const format::Entry& entry : entries) {
@@ -127,7 +122,7 @@ Result<bool> ReferenceWalk::VisitRunLeaf(ByteSpan leaf, uint64_t span) {
   std::erase_if(runs_, [](const Run& run) { return run.hole; });
   ids_.clear();
   for (const Run& run : runs_) ids_.push_back(run.chunk.id);
-  SNAP_RETURN_IF_ERROR(scratch_->chunks().FindMany(ids_, &found_));
+  SNAP_RETURN_IF_ERROR(find_chunks_(ids_, &found_));
   bool whole = true;
   for (size_t i = 0; i < runs_.size(); ++i) {
     const ChunkRef& ref = runs_[i].chunk;

@@ -23,6 +23,11 @@
 
 namespace snapstore {
 
+// Under which heights CheckScratch has nodes found whole: one more for each level above the
+// content.
+inline constexpr uint8_t kEntryTreeHeight = 0x10;
+inline constexpr uint8_t kRunTreeHeight = 0x20;
+
 // Stands for the entries of a snapshot whose names are lost as well ("snapshot-id:/").
 inline constexpr std::string_view kLostNames = "/";
 
@@ -30,13 +35,16 @@ class ReferenceWalk {
  public:
   // Under which kind the store has a pack, if it has it.
   using PackKindFn = std::function<std::optional<PackKind>(const PackId&)>;
+  // Where chunks can be read; as ChunkIndex::FindMany.
+  using FindChunksFn =
+      std::function<Status(std::span<const ChunkId>, std::vector<std::optional<ChunkLocation>>*)>;
 
   // All must outlive the walk.
   ReferenceWalk(ChunkFetcher* fetcher, CheckScratch* scratch, ProblemLog* problems,
-                PackKindFn kind_of_pack, ProgressReporter* progress);
+                FindChunksFn find_chunks, PackKindFn kind_of_pack, ProgressReporter* progress);
 
-  // Fails only when something could not be told, or as Cancelled.
-  Status Visit(const Digest& id, const format::Manifest& manifest);
+  // Whether everything can be read. Fails only when something could not be told, or as Cancelled.
+  Result<bool> Visit(const Digest& id, const format::Manifest& manifest);
 
  private:
   // Gets one leaf; true when all below it is whole.
@@ -64,6 +72,7 @@ class ReferenceWalk {
   ChunkFetcher* const fetcher_;
   CheckScratch* const scratch_;
   ProblemLog* const problems_;
+  const FindChunksFn find_chunks_;
   const PackKindFn kind_of_pack_;
   ProgressReporter* const progress_;
 

@@ -157,7 +157,7 @@ Status ContentWriter::AddHole(uint64_t length) {
 Status ContentWriter::EmitHole(uint64_t length) {
   SNAP_RETURN_IF_ERROR(FlushChunks());
   offset_ += length;
-  return runs_->AddHole(length);
+  return refused_.ok() ? runs_->AddHole(length) : Status();
 }
 
 Status ContentWriter::EmitChunk(ByteSpan chunk) {
@@ -171,7 +171,17 @@ Status ContentWriter::EmitChunk(ByteSpan chunk) {
 
 Status ContentWriter::FlushChunks() {
   if (known_.empty()) return {};
-  SNAP_RETURN_IF_ERROR(packs_->PutMany(PackKind::kData, unknown_, &refs_));
+  SNAP_RETURN_IF_ERROR(packs_->PutMany(PackKind::kData, unknown_, &refs_, &collided_));
+  if (!collided_.empty() && refused_.ok()) {
+    refused_ = Status::Conflict("other bytes are stored under the id of its chunk " +
+                                unknown_[collided_.front()].id.ToHex() +
+                                ": the two cannot be in one repository");
+  }
+  if (!refused_.ok()) {
+    known_.clear();
+    unknown_.clear();
+    return {};
+  }
   size_t next = 0;
   for (const std::optional<ChunkRef>& known : known_) {
     SNAP_RETURN_IF_ERROR(
@@ -183,7 +193,8 @@ Status ContentWriter::FlushChunks() {
 }
 
 Result<std::optional<ChunkRef>> ContentWriter::ParentChunkAt(uint64_t offset, const ChunkId& id) {
-  if (parent_ == nullptr) return std::optional<ChunkRef>();
+  // What is to be compared has to go through the look-up.
+  if (parent_ == nullptr || packs_->compares()) return std::optional<ChunkRef>();
   while (parent_run_ == nullptr || parent_run_->offset + parent_run_->length <= offset) {
     SNAP_ASSIGN_OR_RETURN(parent_run_, parent_->Next());
     if (parent_run_ == nullptr) {
@@ -203,6 +214,10 @@ Status ContentWriter::AddUnchanged(uint64_t length) {
   SNAP_RETURN_IF_ERROR(FlushCarry());
   if (parent_ == nullptr) return Status::Internal("no parent content to take over");
   const uint64_t end = offset_ + length;
+  if (!refused_.ok()) {
+    offset_ = end;
+    return {};
+  }
   SNAP_RETURN_IF_ERROR(parent_leaves_->Seek(offset_));
   while (offset_ < end) {
     NodeTreeReader::Leaf leaf;

@@ -47,6 +47,9 @@ class ContentWriter {
   Result<std::unique_ptr<RunListWriter>> Finish();
 
   uint64_t size() const { return offset_ + carry_.size(); }
+  // Not OK once a chunk was found that cannot be stored, since other bytes have its id: then the
+  // content as a whole cannot.
+  const Status& refused() const { return refused_; }
 
  private:
   bool aligned() const { return chunker_->params().kind == ChunkerKind::kAligned; }
@@ -74,6 +77,8 @@ class ContentWriter {
   std::vector<std::optional<ChunkRef>> known_;
   std::vector<NewChunk> unknown_;
   std::vector<PendingRef> refs_;
+  std::vector<size_t> collided_;
+  Status refused_;
   Bytes carry_;          // bytes of the chunk that is still open
   uint64_t offset_ = 0;  // of the first byte of carry_
 };

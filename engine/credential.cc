@@ -87,28 +87,28 @@ Result<Credential> MakeKeyFile(const std::string& path) {
   return credential;
 }
 
-Result<std::optional<Credential>> CredentialFromEnvironment() {
-  constexpr const char* kKeyFile = "SNAPSTORE_KEY_FILE";
-  constexpr const char* kPasswordFile = "SNAPSTORE_PASSWORD_FILE";
-  constexpr const char* kPassword = "SNAPSTORE_PASSWORD";
-  const char* const key_file = std::getenv(kKeyFile);
-  const char* const password_file = std::getenv(kPasswordFile);
+Result<std::optional<Credential>> CredentialFromEnvironment(std::string_view suffix) {
+  const std::string key_file_name = fmt::format("SNAPSTORE_KEY_FILE{}", suffix);
+  const std::string password_file_name = fmt::format("SNAPSTORE_PASSWORD_FILE{}", suffix);
+  const std::string password_name = fmt::format("SNAPSTORE_PASSWORD{}", suffix);
+  const char* const key_file = std::getenv(key_file_name.c_str());
+  const char* const password_file = std::getenv(password_file_name.c_str());
   std::optional<Credential> password;
-  if (char* const text = std::getenv(kPassword); text != nullptr) {
+  if (char* const text = std::getenv(password_name.c_str()); text != nullptr) {
     password.emplace(Credential::Kind::kPassword, Secret(text));
     ::explicit_bzero(text, std::strlen(text));
-    ::unsetenv(kPassword);
+    ::unsetenv(password_name.c_str());
   }
   if ((key_file != nullptr) + (password_file != nullptr) + password.has_value() > 1) {
-    return Status::InvalidArgument(
-        fmt::format("more than one of {}, {} and {} is set", kKeyFile, kPasswordFile, kPassword));
+    return Status::InvalidArgument(fmt::format("more than one of {}, {} and {} is set",
+                                               key_file_name, password_file_name, password_name));
   }
   if (key_file != nullptr) {
     SNAP_ASSIGN_OR_RETURN(password, ReadKeyFile(key_file));
   } else if (password_file != nullptr) {
     SNAP_ASSIGN_OR_RETURN(password, ReadPasswordFile(password_file));
   } else if (password.has_value()) {
-    SNAP_RETURN_IF_ERROR(CheckIn(*password, kPassword));
+    SNAP_RETURN_IF_ERROR(CheckIn(*password, password_name));
   }
   return password;
 }

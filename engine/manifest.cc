@@ -88,6 +88,9 @@ SnapshotInfo InfoFromManifest(const Digest& id, const format::Manifest& manifest
   info.chunks_total = statistics.chunks_total();
   info.chunks_new = statistics.chunks_new();
   info.seconds = static_cast<double>(statistics.duration_ms()) / 1000;
+  info.original_repository = HexEncode(AsBytes(manifest.original_repository()));
+  info.original_id = HexEncode(AsBytes(manifest.original()));
+  info.repaired_from = HexEncode(AsBytes(manifest.repaired_from()));
   return info;
 }
 

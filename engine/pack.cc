@@ -223,6 +223,12 @@ void AppendFooterBody(std::span<const PackChunk> chunks, Bytes* out) {
   }
 }
 
+uint64_t ChunkTableHash(std::span<const PackChunk> chunks) {
+  Bytes body;
+  AppendFooterBody(chunks, &body);
+  return XXH3_64bits(body.data(), body.size());
+}
+
 Result<std::vector<PackChunk>> ParseFooterBody(ByteReader* reader) {
   constexpr size_t kFrameRecordBytes = 10;
   constexpr size_t kChunkRecordBytes = 20;

@@ -72,6 +72,9 @@ struct PackFooter {
 void AppendFooterBody(std::span<const PackChunk> chunks, Bytes* out);
 Result<std::vector<PackChunk>> ParseFooterBody(ByteReader* reader);
 
+// Tells chunk tables apart without keeping them.
+uint64_t ChunkTableHash(std::span<const PackChunk> chunks);
+
 // Reads trailer and footer of a stored pack: one ranged read for all but very large ones.
 // `size` is the object's; `bytes_read` (may be null) is raised by what was fetched.
 Result<PackFooter> ReadPackFooter(ObjectStore& store, const Sealer& sealer, PackKind kind,

@@ -1,5 +1,7 @@
 #include "engine/pack_writer.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "base/status_macros.h"
 
@@ -60,22 +62,20 @@ Result<PendingRef> PackWriter::Put(PackKind kind, const ChunkId& id, ByteSpan co
   return std::move(put_one_.front());
 }
 
-Status PackWriter::PutMany(PackKind kind, std::span<const NewChunk> chunks,
-                           std::vector<PendingRef>* refs) {
-  refs->assign(chunks.size(), PendingRef());
+Status PackWriter::Find(PackKind kind, std::span<const ChunkId> ids,
+                        std::vector<std::optional<PendingRef>>* refs) {
+  refs->assign(ids.size(), std::nullopt);
   unknown_.clear();
   unknown_ids_.clear();
   {
     std::lock_guard lock(mutex_);
     SNAP_RETURN_IF_ERROR(error_);
-    for (size_t i = 0; i < chunks.size(); ++i) {
-      const ChunkId& id = chunks[i].id;
-      SNAP_CHECK(id.length == chunks[i].content.size() && id.length > 0);
-      if (const auto it = session_.find(id); it != session_.end()) {
-        (*refs)[i] = PendingRef(id, it->second.slot, it->second.chunk_in_frame);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (const auto it = session_.find(ids[i]); it != session_.end()) {
+        (*refs)[i].emplace(ids[i], it->second.slot, it->second.chunk_in_frame);
       } else {
         unknown_.push_back(i);
-        unknown_ids_.push_back(id);
+        unknown_ids_.push_back(ids[i]);
       }
     }
   }
@@ -83,15 +83,11 @@ Status PackWriter::PutMany(PackKind kind, std::span<const NewChunk> chunks,
   SNAP_RETURN_IF_ERROR(index_->FindMany(unknown_ids_, &found_)
                            .WithContext("chunk index, which 'snapstore repair index' makes anew"));
   for (size_t i = 0; i < unknown_.size(); ++i) {
-    PendingRef& ref = (*refs)[unknown_[i]];
     SNAP_ASSIGN_OR_RETURN(const bool usable, IsUsable(kind, found_[i]));
-    if (usable) {
-      const ChunkLocation& at = *found_[i];
-      ref = PendingRef(ChunkRef{unknown_ids_[i], table_->OrdinalOf(at.pack), at.frame_offset,
-                                at.frame_length, at.chunk_in_frame});
-    } else {
-      SNAP_ASSIGN_OR_RETURN(ref, Add(kind, chunks[unknown_[i]]));
-    }
+    if (!usable) continue;
+    const ChunkLocation& at = *found_[i];
+    (*refs)[unknown_[i]].emplace(ChunkRef{unknown_ids_[i], table_->OrdinalOf(at.pack),
+                                          at.frame_offset, at.frame_length, at.chunk_in_frame});
   }
   return {};
 }
@@ -102,15 +98,84 @@ Result<bool> PackWriter::IsUsable(PackKind kind, const std::optional<ChunkLocati
   return options_.guard->MayReferTo(kind, found->pack);
 }
 
-Result<PendingRef> PackWriter::Add(PackKind kind, const NewChunk& chunk) {
+Status PackWriter::PutMany(PackKind kind, std::span<const NewChunk> chunks,
+                           std::vector<PendingRef>* refs, std::vector<size_t>* collided) {
+  put_ids_.clear();
+  for (const NewChunk& chunk : chunks) {
+    SNAP_CHECK(chunk.id.length == chunk.content.size() && chunk.id.length > 0);
+    put_ids_.push_back(chunk.id);
+  }
+  SNAP_RETURN_IF_ERROR(Find(kind, put_ids_, &put_found_));
+  std::vector<size_t> others;
+  if (compares()) SNAP_RETURN_IF_ERROR(CompareFound(kind, chunks, &others));
+  refs->clear();
+  refs->reserve(chunks.size());
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    if (put_found_[i].has_value()) {
+      refs->push_back(std::move(*put_found_[i]));
+      continue;
+    }
+    bool other = false;
+    SNAP_ASSIGN_OR_RETURN(PendingRef ref, Add(kind, chunks[i], &other));
+    if (other) others.push_back(i);
+    refs->push_back(std::move(ref));
+  }
+  if (collided != nullptr) {
+    *collided = std::move(others);
+  } else if (!others.empty()) {
+    return Status::Conflict("other bytes are stored under the id of chunk " +
+                            chunks[others.front()].id.ToHex());
+  }
+  return {};
+}
+
+Status PackWriter::CompareFound(PackKind kind, std::span<const NewChunk> chunks,
+                                std::vector<size_t>* collided) {
+  std::vector<StoredChunk> stored;
+  std::vector<size_t> ordinals;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    if (!put_found_[i].has_value()) continue;
+    {
+      std::lock_guard lock(mutex_);
+      if (const auto it = session_.find(chunks[i].id); it != session_.end()) {
+        if (it->second.sha256 != Sha256::Of(chunks[i].content)) collided->push_back(i);
+        continue;
+      }
+    }
+    const ChunkRef ref = put_found_[i]->Resolve();
+    SNAP_ASSIGN_OR_RETURN(const PackId pack, table_->PackAt(ref.pack));
+    stored.push_back({ref.id, pack, ref.frame_offset, ref.frame_length, ref.chunk_in_frame});
+    ordinals.push_back(i);
+  }
+  if (stored.empty()) return {};
+  return options_.compare->ReadMany(
+      kind, stored,
+      [&](std::span<const FetchedChunk> fetched) {
+        for (const FetchedChunk& each : fetched) {
+          const size_t i = ordinals[each.ordinal];
+          if (!std::ranges::equal(each.bytes, chunks[i].content)) collided->push_back(i);
+        }
+        return Status();
+      },
+      [&](size_t ordinal, const Status& status) {
+        if (!status.Is(StatusCode::kCorruption)) return status;
+        put_found_[ordinals[ordinal]].reset();
+        return Status();
+      });
+}
+
+Result<PendingRef> PackWriter::Add(PackKind kind, const NewChunk& chunk, bool* collided) {
   OpenFrame& frame = frame_of(kind);
   if (frame.slot == nullptr) StartFrame(&frame);
   const auto ordinal = static_cast<uint16_t>(frame.plain.chunks.size());
+  const Digest sha256 = compares() ? Sha256::Of(chunk.content) : Digest();
   {
     std::lock_guard lock(mutex_);
-    const auto [it, is_new] = session_.try_emplace(chunk.id, Known{frame.slot, ordinal});
-    // The same chunk, a moment ago.
-    if (!is_new) return PendingRef(chunk.id, it->second.slot, it->second.chunk_in_frame);
+    const auto [it, is_new] = session_.try_emplace(chunk.id, Known{frame.slot, ordinal, sha256});
+    if (!is_new) {  // the same chunk, a moment ago
+      *collided = it->second.sha256 != sha256;
+      return PendingRef(chunk.id, it->second.slot, it->second.chunk_in_frame);
+    }
     if (kind == PackKind::kData) {
       ++stats_.chunks_new;
       stats_.bytes_new += chunk.content.size();

@@ -25,6 +25,7 @@
 
 #include "base/bounded_queue.h"
 #include "base/clock.h"
+#include "engine/chunk_fetcher.h"
 #include "engine/dedup_guard.h"
 #include "engine/format.h"
 #include "engine/frame.h"
@@ -78,6 +79,8 @@ struct PackWriterOptions {
   unsigned uploads = 1;          // packs on their way to the store at once
   // Asked before a chunk that the index knows is referred to; null: always allowed.
   DedupGuard* guard = nullptr;
+  // Not null: what is taken for known by its id is compared with what this fetches, byte by byte.
+  ChunkFetcher* compare = nullptr;
 };
 
 struct PackWriterStats {
@@ -96,10 +99,19 @@ class PackWriter {
   PackWriter(const PackWriter&) = delete;
   PackWriter& operator=(const PackWriter&) = delete;
 
+  // Where chunks are that the repository or this session has; empty for others. `kind`: of the
+  // packs they most likely are in.
+  Status Find(PackKind kind, std::span<const ChunkId> ids,
+              std::vector<std::optional<PendingRef>>* refs);
+
   // REQUIRES: `id` is the id of `content`.
   Result<PendingRef> Put(PackKind kind, const ChunkId& id, ByteSpan content);
-  // Many at once, with one look-up for all. Replaces `refs` by one for each of `chunks`.
-  Status PutMany(PackKind kind, std::span<const NewChunk> chunks, std::vector<PendingRef>* refs);
+  // Many at once, with one look-up for all. Replaces `refs` by one for each of `chunks`. When
+  // chunks are compared, `collided` is replaced by those that are not what is stored under their
+  // id, which get no reference; if it is null they are a Conflict.
+  Status PutMany(PackKind kind, std::span<const NewChunk> chunks, std::vector<PendingRef>* refs,
+                 std::vector<size_t>* collided = nullptr);
+  bool compares() const { return options_.compare != nullptr; }
 
   // Blocks until `ref` is resolved; closes the frame it waits for.
   Status Wait(const PendingRef& ref);
@@ -128,6 +140,7 @@ class PackWriter {
   struct Known {
     std::shared_ptr<FrameSlot> slot;
     uint16_t chunk_in_frame = 0;
+    Digest sha256;  // only when chunks are compared
   };
   struct UploadJob {
     SealedPack pack;
@@ -139,8 +152,11 @@ class PackWriter {
 
   // Whether what the index found may be referred to.
   Result<bool> IsUsable(PackKind kind, const std::optional<ChunkLocation>& found);
-  // The index does not have it.
-  Result<PendingRef> Add(PackKind kind, const NewChunk& chunk);
+  // The index does not have it. True in `collided`: this session has another under its id.
+  Result<PendingRef> Add(PackKind kind, const NewChunk& chunk, bool* collided);
+  // Compares put_found_ with `chunks`; what cannot be read counts as not found.
+  Status CompareFound(PackKind kind, std::span<const NewChunk> chunks,
+                      std::vector<size_t>* collided);
   void StartFrame(OpenFrame* frame);
   Status CloseFrame(PackKind kind);
   void CompressLoop();
@@ -163,6 +179,8 @@ class PackWriter {
   // Of the calling thread only; some are here so that no call allocates.
   OpenFrame frames_[2];
   std::vector<PendingRef> put_one_;
+  std::vector<ChunkId> put_ids_;
+  std::vector<std::optional<PendingRef>> put_found_;
   std::vector<size_t> unknown_;
   std::vector<ChunkId> unknown_ids_;
   std::vector<std::optional<ChunkLocation>> found_;

@@ -15,7 +15,6 @@
 #include "engine/repository_impl.h"
 #include "engine/reread.h"
 #include "engine/segment.h"
-#include "engine/segment_publisher.h"
 
 namespace snapstore {
 namespace {
@@ -305,7 +304,7 @@ Status RepositoryImpl::ImportSegments(std::span<const Digest> segments, ChunkSin
   for (const Digest& id : segments) {
     SNAP_RETURN_IF_ERROR(progress.Poll());
     progress.AddItems(1);
-    SNAP_RETURN_IF_ERROR(ImportSegment(id, /*known_packs_only=*/false, sink));
+    SNAP_RETURN_IF_ERROR(ImportSegment(id, sink));
   }
   return {};
 }
@@ -321,85 +320,19 @@ Status RepositoryImpl::CommitLoad(ChunkLoad* load, Observer* observer) {
   });
 }
 
-Status RepositoryImpl::ImportSegment(const Digest& segment, bool known_packs_only,
-                                     ChunkSink* sink) {
+Status RepositoryImpl::ImportSegment(const Digest& segment, ChunkSink* sink) {
   const std::string name = "index segment " + segment.ToHex();
   const Result<Bytes> bytes = GetNamed(*store_, SegmentKey(segment), kSegmentBytesMax);
   if (!bytes.ok()) return bytes.status().WithContext(name);
   std::vector<PackId> published;
   const Status parsed =
       ParseSegment(sealer_, segment, *bytes, [&](const SegmentPack& pack) -> Status {
-        if (known_packs_only) {
-          SNAP_ASSIGN_OR_RETURN(const bool known, sink->HasPack(pack.id));
-          if (!known) return {};
-        }
         published.push_back(pack.id);
         return sink->AddPack(pack.id, pack.chunks, /*published=*/true);
       });
   SNAP_RETURN_IF_ERROR(parsed.WithContext(name));
   SNAP_RETURN_IF_ERROR(sink->MarkPublished(published));
   return sink->AddSegment(segment);
-}
-
-Status RepositoryImpl::LoadFooters(ChunkLoad* load, const CondemnedSet& condemned, uint64_t* read,
-                                   Observer* observer) {
-  ProgressReporter progress(observer, "read pack footers");
-  std::map<PackId, std::pair<PackKind, uint64_t>> packs;
-  for (const PackKind kind : {PackKind::kData, PackKind::kMeta}) {
-    const std::string_view prefix = kind == PackKind::kData ? kDataPrefix : kMetaPrefix;
-    SNAP_RETURN_IF_ERROR(store_->List(prefix, [&, kind](const ObjectInfo& object) {
-      const Result<Digest> id = DigestOfKey(object.key);
-      if (id.ok() && !condemned.contains(*id)) packs[*id] = {kind, object.size};
-      return Status();
-    }));
-  }
-  progress.SetItemsTotal(packs.size());
-  for (const auto& [id, place] : packs) {
-    SNAP_RETURN_IF_ERROR(progress.Poll());
-    progress.AddItems(1);
-    const Result<PackFooter> footer =
-        ReadPackFooter(*store_, sealer_, place.first, id, place.second, nullptr);
-    if (footer.ok()) {
-      SNAP_RETURN_IF_ERROR(load->AddPack(id, footer->chunks, /*published=*/false));
-      ++*read;
-    } else if (footer.status().Is(StatusCode::kCorruption)) {
-      if (observer != nullptr) {
-        observer->OnWarning({PackKey(place.first, id).text(), footer.status()});
-      }
-    } else {
-      return footer.status().WithContext(PackKey(place.first, id).text());
-    }
-  }
-  return {};
-}
-
-Result<uint64_t> RepositoryImpl::RebuildIndex(Observer* observer) {
-  std::lock_guard lock(index_mutex_);
-  // It publishes segments, which others rely on: packs that a prune is about to take are left out,
-  // and none that is left in is taken before this has ended.
-  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<WriterLease> lease, TakeLease());
-  SNAP_RETURN_IF_ERROR(OpenIndexLocked());
-  SNAP_RETURN_IF_ERROR(ResetIndexLocked());
-  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ChunkLoad> load, index_->StartLoad());
-  uint64_t packs = 0;
-  SNAP_RETURN_IF_ERROR(LoadFooters(load.get(), lease->condemned(), &packs, observer));
-  SNAP_ASSIGN_OR_RETURN(const auto segments, Segments());
-  for (const auto& [segment, object] : segments) {
-    const Status imported = ImportSegment(segment, /*known_packs_only=*/true, load.get());
-    if (imported.Is(StatusCode::kCorruption)) {
-      if (observer != nullptr) observer->OnWarning({SegmentKey(segment).text(), imported});
-    } else if (!imported.ok() && !imported.Is(StatusCode::kNotFound)) {
-      return imported;
-    }
-  }
-  SNAP_RETURN_IF_ERROR(CommitLoad(load.get(), observer));
-  SegmentPublisher publisher(store_.get(), &sealer_, index_.get());
-  DedupGuard guard(store_.get(), lease->condemned());
-  SNAP_RETURN_IF_ERROR(PublishLeftovers(*store_, sealer_, *index_, &guard, &publisher));
-  SNAP_RETURN_IF_ERROR(lease->Ensure());
-  SNAP_RETURN_IF_ERROR(publisher.Finish());
-  synced_ = true;
-  return packs;
 }
 
 }  // namespace snapstore

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,7 +70,7 @@ class RepositoryImpl final : public Repository {
   Result<std::string> ResolveSnapshot(std::string_view reference) override;
   Result<SnapshotInfo> GetSnapshot(const std::string& id) override;
   Result<std::vector<std::string>> SnapshotIds() override;
-  Result<uint64_t> RebuildIndex(Observer* observer) override;
+  Result<RebuiltIndex> RebuildIndex(Observer* observer) override;
 
   ObjectStore& store() { return *store_; }
   const RepositoryConfig& config() const { return config_; }
@@ -91,6 +92,9 @@ class RepositoryImpl final : public Repository {
   // Takes in segments that other writers have published since.
   Status SyncIndex(Observer* observer);
 
+  // As RebuildIndex, as if the packs `left_out` did not exist.
+  Result<RebuiltIndex> RebuildIndexWithout(const std::set<PackId>& left_out, Observer* observer);
+
   // This repository's folder below the cache directory; made when missing.
   Result<std::string> CacheFolder() const;
 
@@ -110,12 +114,12 @@ class RepositoryImpl final : public Repository {
   Status SyncOnceLocked(Observer* observer);
   // Takes out of the index what the store has no more.
   Status DropVanishedLocked(std::span<const Digest> segments);
-  Status LoadFooters(ChunkLoad* load, const CondemnedSet& condemned, uint64_t* packs,
-                     Observer* observer);
-  Status ImportSegment(const Digest& segment, bool known_packs_only, ChunkSink* sink);
+  Status ImportSegment(const Digest& segment, ChunkSink* sink);
   Status ImportSegments(std::span<const Digest> segments, ChunkSink* sink, Observer* observer);
   static Status CommitLoad(ChunkLoad* load, Observer* observer);
   Status ResetIndexLocked();
+  Status RemoveSegments(std::span<const Digest> segments, Observer* observer,
+                        RebuiltIndex* rebuilt);
   // All index segments.
   Result<std::map<Digest, ObjectInfo>> Segments();
 

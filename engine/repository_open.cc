@@ -84,6 +84,11 @@ Status RepositoryImpl::InitStore(ObjectStore& store, const RepositoryOptions& op
     return Status::InvalidArgument(store.Describe() + " is not empty and is no repository");
   }
   RepositoryConfig config = RepositoryConfig::Generate();
+  if (init.like != nullptr) {
+    const RepositoryConfig& model = Of(*init.like).config();
+    config.hash_secret = model.hash_secret;
+    config.chunker_seed = model.chunker_seed;
+  }
   Sealer sealer;
   std::optional<StoredKey> key;
   if (init.encrypt) {

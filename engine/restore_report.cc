@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/status_macros.h"
+#include "snapstore/repair.h"
 
 namespace snapstore {
 
@@ -20,6 +21,11 @@ void RestoreReport::BeginEntry(const Entry& entry) {
   ++entries_;
   progress_.AddItems(1);
   progress_.SetCurrent(entry.path);
+  const auto lost = entry.xattrs.find(kLostRangesXattr);
+  if (lost == entry.xattrs.end() || observer_ == nullptr) return;
+  std::lock_guard lock(mutex_);
+  warnings_.push_back(
+      {entry.path, Status::Corruption("zeros stand in place of lost bytes, at " + lost->second)});
 }
 
 void RestoreReport::FailEntry(const Entry& entry, const Status& status) {

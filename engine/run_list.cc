@@ -52,6 +52,12 @@ Status RunListWriter::AddStoredLeaf(const NodeRef& leaf) {
   return Drain(kPendingChunksMax);
 }
 
+Status RunListWriter::EndLeafHere() {
+  if (pending_.empty()) return EndLeaf();
+  pending_.emplace_back(LeafEnd{});
+  return {};
+}
+
 Status RunListWriter::Poll() { return Drain(kPendingChunksMax); }
 
 Status RunListWriter::Drain(size_t pending_max) {
@@ -76,6 +82,7 @@ Status RunListWriter::Encode(const Item& item) {
     leaf_begin_ += leaf->span;
     return tree_.AddStoredLeaf(*leaf);
   }
+  if (std::holds_alternative<LeafEnd>(item)) return EndLeaf();
   return EncodeChunk(std::get<PendingRef>(item).Resolve());
 }
 
@@ -101,7 +108,8 @@ Status RunListWriter::EncodeHole(uint64_t length) {
     const uint64_t step = ends_within ? parent_end_ - position() : length;
     leaf_.AddHole(step);
     length -= step;
-    if (ends_within && leaf_.items() >= kSharedEndItemsMin) SNAP_RETURN_IF_ERROR(EndLeaf());
+    const bool shared_end = ends_within && leaf_.items() >= kSharedEndItemsMin;
+    if (shared_end && !keep_leaves_) SNAP_RETURN_IF_ERROR(EndLeaf());
   }
   return {};
 }
@@ -109,6 +117,7 @@ Status RunListWriter::EncodeHole(uint64_t length) {
 Status RunListWriter::EncodeChunk(const ChunkRef& chunk) {
   if (leaf_.empty()) SNAP_RETURN_IF_ERROR(StartLeaf());
   leaf_.AddChunk(chunk);
+  if (keep_leaves_) return leaf_.Full() ? EndLeaf() : Status();
   const bool shared_end = position() == parent_end_ && leaf_.items() >= kSharedEndItemsMin;
   const bool own_end = position() >= parent_end_ && leaf_.EndsHere();
   return shared_end || own_end || leaf_.Full() ? EndLeaf() : Status();

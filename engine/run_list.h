@@ -28,8 +28,13 @@ class RunListWriter {
                 const NodeSource* parent_nodes = nullptr,
                 const format::StreamRoot* parent = nullptr);
 
+  // From here on leaves end where EndLeafHere says, as those of the list that this one is copied
+  // from, and not by content. REQUIRES: nothing was added yet.
+  void KeepLeaves() { keep_leaves_ = true; }
+
   Status AddHole(uint64_t length);
   Status AddChunk(PendingRef chunk);
+  Status EndLeafHere();
   // Takes over a leaf of the parent's list that begins where this one has come to.
   Status AddStoredLeaf(const NodeRef& leaf);
 
@@ -48,7 +53,8 @@ class RunListWriter {
   struct Hole {
     uint64_t length = 0;
   };
-  using Item = std::variant<Hole, PendingRef, NodeRef>;
+  struct LeafEnd {};
+  using Item = std::variant<Hole, PendingRef, NodeRef, LeafEnd>;
 
   Status Drain(size_t pending_max);
   Status Encode(const Item& item);
@@ -71,6 +77,7 @@ class RunListWriter {
   RunLeafBuilder leaf_;
   uint64_t leaf_begin_ = 0;
   NodeTreeWriter tree_;
+  bool keep_leaves_ = false;
   uint64_t size_ = 0;
   uint64_t chunks_ = 0;
 };

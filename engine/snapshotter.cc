@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <thread>
 
 #include "base/check.h"
@@ -87,29 +88,22 @@ Status Snapshotter::Prepare() {
     tag->set_value(value);
   }
   // Before anything is looked at that a prune could take.
-  SNAP_ASSIGN_OR_RETURN(lease_, repository_->TakeLease());
+  SNAP_ASSIGN_OR_RETURN(session_, WriteSession::Begin(repository_));
   SNAP_RETURN_IF_ERROR(SelectParent());
   if (request_->have_changed_ranges && !parent_.has_value()) {
     return Status::InvalidArgument("changed blocks need a parent snapshot, and there is none");
   }
-  SNAP_RETURN_IF_ERROR(repository_->SyncIndex(observer_));
-  SNAP_ASSIGN_OR_RETURN(ChunkIndex * index, repository_->Index());
-  table_ = std::make_unique<PackTable>(parent_.has_value() ? parent_->packs->Copy()
-                                                           : std::vector<PackId>());
   SNAP_ASSIGN_OR_RETURN(cut_rules_, CutRules::Create(repository_->config().chunker_seed));
-  publisher_ =
-      std::make_unique<SegmentPublisher>(&repository_->store(), &repository_->sealer(), index);
-  guard_ = std::make_unique<DedupGuard>(&repository_->store(), lease_->condemned());
-  SNAP_RETURN_IF_ERROR(PublishLeftovers(repository_->store(), repository_->sealer(), *index,
-                                        guard_.get(), publisher_.get()));
-  const PackWriterOptions options{.threads = repository_->memory().threads,
-                                  .compression_level = request_->compression_level,
-                                  .pack_bytes = repository_->memory().pack,
-                                  .uploads = repository_->memory().uploads,
-                                  .guard = guard_.get()};
-  packs_ = std::make_unique<PackWriter>(&repository_->store(), &repository_->sealer(), index,
-                                        publisher_.get(), table_.get(), options);
-  entries_ = std::make_unique<EntryListWriter>(packs_.get(), &repository_->config().hash_secret);
+  const PackWriterOptions options{
+      .threads = repository_->memory().threads,
+      .compression_level = request_->compression_level,
+      .pack_bytes = repository_->memory().pack,
+      .uploads = repository_->memory().uploads,
+      .compare = request_->paranoid ? &repository_->fetcher() : nullptr};
+  SNAP_RETURN_IF_ERROR(session_->Start(
+      parent_.has_value() ? parent_->packs->Copy() : std::vector<PackId>(), options, observer_));
+  packs_ = &session_->packs();
+  entries_ = std::make_unique<EntryListWriter>(packs_, &repository_->config().hash_secret);
   progress_ = std::make_unique<ProgressReporter>(observer_, "snapshot");
   return {};
 }
@@ -121,8 +115,11 @@ Status Snapshotter::SelectParent() {
     SNAP_ASSIGN_OR_RETURN(const std::vector<SnapshotInfo> infos,
                           repository_->ListSnapshots(observer_, nullptr));
     const std::vector<std::string> paths(manifest_.paths().begin(), manifest_.paths().end());
+    // A repaired snapshot stands in for the damaged one: what that lost has to be stored again.
+    std::set<std::string> damaged;
+    for (const SnapshotInfo& info : infos) damaged.insert(info.repaired_from);
     const auto found = std::find_if(infos.rbegin(), infos.rend(), [&](const SnapshotInfo& info) {
-      return info.host == manifest_.host() && info.paths == paths;
+      return info.host == manifest_.host() && info.paths == paths && !damaged.contains(info.id);
     });
     if (found == infos.rend()) return {};
     id = found->id;
@@ -235,7 +232,7 @@ void Snapshotter::StartEntry(const format::Entry& entry) {
 void Snapshotter::StartContent(CutRule cut, const std::optional<format::Content>& parent) {
   cut_ = cut;
   content_ = std::make_unique<ContentWriter>(
-      &cut_rules_->For(cut), &repository_->config().hash_secret, packs_.get(),
+      &cut_rules_->For(cut), &repository_->config().hash_secret, packs_,
       parent_.has_value() ? parent_->nodes.get() : nullptr, parent);
 }
 
@@ -264,6 +261,10 @@ Status Snapshotter::EndEntry(format::Entry entry, const Status& status) {
     Warn("/" + entry.path(), Status::Conflict("changed while it was read"));
   }
   SNAP_ASSIGN_OR_RETURN(std::unique_ptr<RunListWriter> runs, content->Finish());
+  if (!content->refused().ok()) {
+    Warn("/" + entry.path(), content->refused());
+    return {};
+  }
   SNAP_CHECK(runs->size() == entry.size());
   entry.mutable_content()->set_chunker(static_cast<uint32_t>(cut_rules_->For(cut_).params().kind));
   return AddEntry(std::move(entry), std::move(runs));
@@ -275,46 +276,6 @@ void Snapshotter::Warn(const std::string& item, const Status& status) {
   if (observer_ != nullptr) observer_->OnWarning({item, status});
 }
 
-Status Snapshotter::StorePackTable() {
-  // Leaves are stored in packs that come after this copy; leaves name them directly.
-  const std::vector<PackId> packs = table_->Copy();
-  const size_t full_leaves = packs.size() / kPackTableLeafEntries;
-  const int inherited = parent_.has_value() ? parent_->manifest.pack_table_size() : 0;
-  std::vector<PendingRef> added;
-  for (size_t leaf = 0; leaf < full_leaves; ++leaf) {
-    if (leaf < static_cast<size_t>(inherited)) {
-      *manifest_.add_pack_table() = parent_->manifest.pack_table(static_cast<int>(leaf));
-      continue;
-    }
-    Bytes bytes;
-    ByteWriter writer(&bytes);
-    for (size_t i = 0; i < kPackTableLeafEntries; ++i) {
-      writer.Raw(packs[leaf * kPackTableLeafEntries + i].bytes);
-    }
-    const ChunkId id = ComputeChunkId(repository_->config().hash_secret, bytes);
-    SNAP_ASSIGN_OR_RETURN(PendingRef ref, packs_->Put(PackKind::kMeta, id, bytes));
-    added.push_back(std::move(ref));
-  }
-  if (!added.empty()) SNAP_RETURN_IF_ERROR(packs_->Flush());
-  for (const PendingRef& pending : added) {
-    const ChunkRef ref = pending.Resolve();
-    SNAP_ASSIGN_OR_RETURN(const PackId pack, table_->PackAt(ref.pack));
-    format::PackTableLeaf* const leaf = manifest_.add_pack_table();
-    leaf->set_hash(ref.id.hash.data(), ref.id.hash.size());
-    leaf->set_length(ref.id.length);
-    leaf->set_pack(pack.bytes.data(), pack.bytes.size());
-    leaf->set_frame_offset(ref.frame_offset);
-    leaf->set_frame_length(ref.frame_length);
-    leaf->set_chunk_in_frame(ref.chunk_in_frame);
-  }
-  std::string tail;
-  for (size_t i = full_leaves * kPackTableLeafEntries; i < packs.size(); ++i) {
-    tail.append(reinterpret_cast<const char*>(packs[i].bytes.data()), packs[i].bytes.size());
-  }
-  manifest_.set_pack_table_tail(tail);
-  return {};
-}
-
 void Snapshotter::FillStatistics(format::Statistics* statistics, uint64_t manifest_bytes) const {
   const PackWriterStats written = packs_->stats();
   statistics->set_entries(entry_count_);
@@ -322,7 +283,7 @@ void Snapshotter::FillStatistics(format::Statistics* statistics, uint64_t manife
   statistics->set_bytes_total(bytes_total_);
   statistics->set_bytes_read(bytes_read_);
   statistics->set_bytes_new(written.bytes_new);
-  statistics->set_bytes_stored(written.bytes_stored + publisher_->bytes_stored() + manifest_bytes);
+  statistics->set_bytes_stored(session_->bytes_stored() + manifest_bytes);
   statistics->set_chunks_total(chunks_total_);
   statistics->set_chunks_new(written.chunks_new);
   statistics->set_duration_ms(static_cast<uint64_t>(stopwatch_.Seconds() * 1000));
@@ -331,53 +292,17 @@ void Snapshotter::FillStatistics(format::Statistics* statistics, uint64_t manife
 Status Snapshotter::Commit() {
   progress_ = std::make_unique<ProgressReporter>(observer_, "commit");
   SNAP_RETURN_IF_ERROR(entries_->Finish(manifest_.mutable_tree()));
-  SNAP_RETURN_IF_ERROR(packs_->Flush());
-  SNAP_RETURN_IF_ERROR(StorePackTable());
-  SNAP_RETURN_IF_ERROR(publisher_->Finish());
+  SNAP_RETURN_IF_ERROR(
+      session_->Finish(parent_.has_value() ? &parent_->manifest : nullptr, &manifest_));
   SNAP_RETURN_IF_ERROR(progress_->Poll());
 
   // The manifest's own size is part of what it says; a second encoding settles it.
   FillStatistics(manifest_.mutable_statistics(), 0);
   const uint64_t manifest_bytes = EncodeManifest(repository_->sealer(), manifest_).size();
   FillStatistics(manifest_.mutable_statistics(), manifest_bytes);
-  const Bytes bytes = EncodeManifest(repository_->sealer(), manifest_);
-  const Digest id = Sha256::Of(bytes);
-  const ByteSpan parts[] = {bytes};
-  SNAP_RETURN_IF_ERROR(lease_->Ensure());
-  // From here on the snapshot exists.
-  const auto put = repository_->store().PutIfAbsent(ManifestKey(id), parts);
-  if (!put.ok()) return put.status().WithContext("store manifest " + id.ToHex());
-  SNAP_RETURN_IF_ERROR(ConfirmCommit(id));
+  SNAP_ASSIGN_OR_RETURN(const Digest id,
+                        session_->Commit(manifest_, parent_.has_value() ? &parent_->id : nullptr));
   summary_.info = InfoFromManifest(id, manifest_);
-  return {};
-}
-
-Status Snapshotter::ConfirmCommit(const Digest& id) {
-  std::string doubt;
-  if (lease_->Expired()) doubt = "it took so long that its writer lease expired";
-  if (doubt.empty() && parent_.has_value() && !lease_->seen().marks.empty()) {
-    // This prune does not wait for this writer. What was taken over from the parent is safe as long
-    // as the parent was there until now, and so was seen by it.
-    bool there = false;
-    const ObjectKey parent = ManifestKey(parent_->id);
-    SNAP_RETURN_IF_ERROR(repository_->store().List(parent.text(), [&](const ObjectInfo&) {
-      there = true;
-      return Status();
-    }));
-    if (!there) doubt = "its parent snapshot was forgotten meanwhile";
-  }
-  if (doubt.empty()) return {};
-  // The marks of now count, and what they do not name must be there.
-  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<WriterLease> fresh, repository_->TakeLease());
-  DedupGuard present(&repository_->store(), fresh->condemned());
-  for (const PackId& pack : table_->Copy()) {
-    SNAP_ASSIGN_OR_RETURN(const bool there, present.MayReferTo(PackKind::kData, pack));
-    if (there) continue;
-    const Status removed = repository_->store().Delete(ManifestKey(id));
-    return Status::Conflict("snapshot " + id.ToHex() + " is not to be relied on" +
-                            (removed.ok() ? " and was removed" : "") + ": " + doubt +
-                            ", and a prune took packs that it may need; run it again");
-  }
   return {};
 }
 

@@ -10,13 +10,11 @@
 
 #include "base/clock.h"
 #include "engine/content_writer.h"
-#include "engine/dedup_guard.h"
 #include "engine/entry_list.h"
-#include "engine/lease.h"
 #include "engine/progress.h"
 #include "engine/repository_impl.h"
-#include "engine/segment_publisher.h"
 #include "engine/source_tree.h"
+#include "engine/write_session.h"
 #include "snapstore/snapshot.h"
 
 namespace snapstore {
@@ -40,25 +38,19 @@ class Snapshotter {
   Status AddEntry(format::Entry entry, std::unique_ptr<RunListWriter> content);
   void Warn(const std::string& item, const Status& status);
   Status Commit();
-  // After the manifest was put: Conflict if a prune may have taken something that it needs.
-  Status ConfirmCommit(const Digest& id);
-  Status StorePackTable();
   void FillStatistics(format::Statistics* statistics, uint64_t manifest_bytes) const;
 
   RepositoryImpl* const repository_;
   const SnapshotRequest* const request_;
   Observer* const observer_;
   const Stopwatch stopwatch_;
-  std::unique_ptr<WriterLease> lease_;  // outlives whatever writes
-  std::unique_ptr<DedupGuard> guard_;
 
   SourceNode sources_;
   format::Manifest manifest_;
   std::optional<OpenedSnapshot> parent_;
-  std::unique_ptr<PackTable> table_;
   std::unique_ptr<CutRules> cut_rules_;
-  std::unique_ptr<SegmentPublisher> publisher_;
-  std::unique_ptr<PackWriter> packs_;
+  std::unique_ptr<WriteSession> session_;
+  PackWriter* packs_ = nullptr;  // the session's
   std::unique_ptr<EntryListWriter> entries_;
   std::unique_ptr<ProgressReporter> progress_;
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "snapstore/secret.h"
 #include "snapstore/status.h"
@@ -39,7 +40,8 @@ Result<Credential> MakeKeyFile(const std::string& path);
 // From SNAPSTORE_KEY_FILE (a path), SNAPSTORE_PASSWORD_FILE (a path) or SNAPSTORE_PASSWORD; nothing
 // when none is set. InvalidArgument when several are. A password is taken out of the process's
 // environment, so that neither children nor /proc show it; call this once, before any thread runs.
-Result<std::optional<Credential>> CredentialFromEnvironment();
+// `suffix` ends the names of the variables: "2" for those of a second repository.
+Result<std::optional<Credential>> CredentialFromEnvironment(std::string_view suffix = {});
 
 }  // namespace snapstore
 

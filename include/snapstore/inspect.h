@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,9 +52,24 @@ struct RepositoryStats {
 
 Result<RepositoryStats> GatherStats(Repository& repository, Observer* observer);
 
+// Which packs are read whole. Several restrictions together all hold.
+struct CheckSample {
+  double percent = 100;  // of the packs, chosen at random
+  uint64_t bytes = 0;    // not 0: random packs until these are reached
+  // Not 0: part `part` (from 1) of `parts`. Which part a pack is in follows from its name, so that
+  // checks of all parts, one a day, have read everything.
+  uint32_t part = 0;
+  uint32_t parts = 0;
+  std::optional<uint64_t> seed = std::nullopt;  // of the choice; else a random one
+};
+
 struct CheckOptions {
-  bool read_data = false;       // read every byte of every object, not only structure
-  double sample_percent = 100;  // with read_data: this share of the packs, chosen at random
+  bool read_data = false;   // read every byte of every object, not only structure
+  CheckSample sample = {};  // with read_data
+  // Not 0: no pack is read whole after so many seconds. The structure is checked all the same.
+  double seconds_max = 0;
+  // Full ids: only these snapshots and the packs they need. Empty: everything.
+  std::vector<std::string> snapshots = {};
 };
 
 struct CheckProblem {
@@ -64,13 +80,21 @@ struct CheckProblem {
 
 struct CheckReport {
   uint64_t snapshots = 0;
-  uint64_t packs = 0;
+  uint64_t packs = 0;  // that were looked at
   uint64_t chunks = 0;
-  uint64_t bytes_read = 0;
+  uint64_t bytes_read = 0;    // from the store
+  uint64_t packs_chosen = 0;  // to be read whole
+  uint64_t packs_read = 0;    // of these, until time was up
+  uint64_t bytes_packs = 0;   // of all packs that were looked at
+  uint64_t seed = 0;          // that chose them
+  // Damaged objects that cost the snapshots checked nothing; counted when only some are checked,
+  // and problems otherwise.
+  uint64_t harmless = 0;
   std::vector<CheckProblem> problems;  // empty: clean
 };
 
-// An error means the check itself could not be done; damage found is in the report.
+// An error means the check itself could not be done; damage found is in the report. NotFound: one
+// of the snapshots asked for does not exist.
 Result<CheckReport> CheckRepository(Repository& repository, const CheckOptions& options,
                                     Observer* observer);
 

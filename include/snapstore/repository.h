@@ -58,10 +58,14 @@ struct RepositoryOptions {
   std::function<Result<Credential>()> ask_credential = nullptr;
 };
 
+class Repository;
+
 // What Init makes.
 struct InitOptions {
   bool encrypt = false;        // with the credential of the repository's options
   std::string key_label = {};  // of its first key
+  // Not null: its secret and its cuts, so that copies between the two need not read what is there.
+  Repository* like = nullptr;
 };
 
 // What `list` shows of a snapshot.
@@ -83,6 +87,20 @@ struct SnapshotInfo {
   uint64_t chunks_total = 0;
   uint64_t chunks_new = 0;
   double seconds = 0;
+
+  // Of a copy: repository and snapshot it is a copy of, however often it was copied on.
+  std::string original_repository;
+  std::string original_id;
+  // Of a repaired snapshot: the damaged one.
+  std::string repaired_from;
+};
+
+struct RebuiltIndex {
+  uint64_t packs_read = 0;
+  uint64_t packs_damaged = 0;      // left out: their footers cannot be read
+  uint64_t packs_published = 0;    // that no good segment listed
+  uint64_t segments_replaced = 0;  // that were damaged or said what is not so
+  uint64_t segments_wrong = 0;     // the same, but this user may not remove them
 };
 
 class Repository {
@@ -120,9 +138,10 @@ class Repository {
   // Ids of all snapshots, in no order of time: one listing, no snapshot is read.
   virtual Result<std::vector<std::string>> SnapshotIds() = 0;
 
-  // Drops the local chunk index and fills it anew from the footers of all packs, then publishes
-  // index segments for packs that no segment lists. Returns the number of packs read.
-  virtual Result<uint64_t> RebuildIndex(Observer* observer) = 0;
+  // Drops the local chunk index and fills it anew from the footers of all packs. Publishes index
+  // segments for packs that no segment lists, and replaces segments that are damaged, or that list
+  // packs that are gone or are not as listed. Packs with damaged footers are warned about.
+  virtual Result<RebuiltIndex> RebuildIndex(Observer* observer) = 0;
 };
 
 }  // namespace snapstore

@@ -43,7 +43,8 @@ struct RestoreSummary {
 
 // Entries that cannot be restored are warned about and counted in `failed`; the rest goes on. What
 // was written of such a file is removed, unless it was rewritten in place. Without root, owners
-// that cannot be set are passed over silently, together with setuid and setgid bits.
+// that cannot be set are passed over silently, together with setuid and setgid bits. A file that a
+// repair kept with zeros in place of lost bytes is restored so, with a warning (Corruption).
 // Errors: NotFound (no such snapshot or path), PermissionDenied, NoSpace or Io (target not
 // writable), Corruption.
 Result<RestoreSummary> RestoreSnapshot(Repository& repository, const RestoreRequest& request,

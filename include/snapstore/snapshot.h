@@ -78,6 +78,10 @@ struct SnapshotRequest {
   bool have_changed_ranges = false;
   std::vector<ByteRange> changed_ranges;
 
+  // Compare, byte by byte, what is taken for stored already because of its id. A file of which a
+  // chunk turns out to be another one with the same id is left out as unreadable. Files that look
+  // unchanged are still not read; `reread` does that.
+  bool paranoid = false;
   bool reread = false;                // also files that look like what the parent holds
   bool one_file_system = false;       // do not descend into other mounts
   std::vector<std::string> excludes;  // fnmatch patterns against the absolute path

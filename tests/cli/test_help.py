@@ -8,8 +8,8 @@ import unittest
 
 import harness
 
-COMMANDS = ["init", "snapshot", "list", "show", "ls", "diff", "restore", "dump", "mount", "check", "forget",
-            "prune", "stats", "repair", "key", "bench", "version"]
+COMMANDS = ["init", "snapshot", "list", "show", "ls", "diff", "restore", "dump", "mount", "check",
+            "copy", "forget", "prune", "stats", "repair", "key", "doctor", "bench", "version"]
 
 
 class Help(harness.CliTest):

@@ -109,13 +109,15 @@ class Json(harness.CliTest):
                            "seconds": float, "stages": list})
         self.assert_shape(self.ok("--json", "check").message("summary"),
                           {"message_type": str, "snapshots": int, "packs": int, "chunks": int,
-                           "bytes_read": int, "problems": int})
+                           "bytes_read": int, "problems": int, "packs_chosen": int, "packs_read": int,
+                           "bytes_packs": int})
         self.assert_shape(self.ok("--json", "stats").message("stats"),
                           {"message_type": str, "repository_id": str, "snapshots": int, "packs": int,
                            "index_segments": int, "chunks": int, "bytes_logical": int,
                            "bytes_stored": int, "bytes_packs": int})
         self.assert_shape(self.ok("--json", "repair", "index").message("summary"),
-                          {"message_type": str, "packs_read": int})
+                          {"message_type": str, "packs_read": int, "packs_damaged": int,
+                           "packs_published": int, "segments_replaced": int, "segments_wrong": int})
         self.assert_shape(self.ok("--json", "version").message("version"),
                           {"message_type": str, "version": str})
 

@@ -331,12 +331,12 @@ TEST_F(CheckTest, SampleReadsAShareOfThePacks) {
   }
   ASSERT_GE(KeysBelow("data/").size(), 10u);
   const uint64_t all = CheckAll().bytes_read;
-  const uint64_t half = Check({.read_data = true, .sample_percent = 50}).bytes_read;
+  const uint64_t half = Check({.read_data = true, .sample = {.percent = 50}}).bytes_read;
   EXPECT_LT(half, all * 4 / 5);
   EXPECT_GT(half, all / 5);
   for (const double percent : {-1.0, 101.0, std::nan("")}) {
     EXPECT_TRUE(
-        CheckRepository(repository(), {.read_data = true, .sample_percent = percent}, nullptr)
+        CheckRepository(repository(), {.read_data = true, .sample = {.percent = percent}}, nullptr)
             .status()
             .Is(StatusCode::kInvalidArgument));
   }

@@ -234,9 +234,9 @@ TEST_F(EncryptedTest, LeftoversOfAKilledSnapshotAreTakenUp) {
   const auto summary = TakeSnapshot(repository(), request, nullptr);
   ASSERT_TRUE(summary.ok()) << summary.status().ToString();
   EXPECT_EQ(summary->info.chunks_new, 0u);
-  const auto packs = repository().RebuildIndex(nullptr);
-  ASSERT_TRUE(packs.ok()) << packs.status().ToString();
-  EXPECT_EQ(*packs, KeysBelow("data/").size() + KeysBelow("meta/").size());
+  const auto rebuilt = repository().RebuildIndex(nullptr);
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status().ToString();
+  EXPECT_EQ(rebuilt->packs_read, KeysBelow("data/").size() + KeysBelow("meta/").size());
   RestoreAll(summary->info.id);
 }
 

@@ -160,9 +160,9 @@ TEST_F(Invariant3, TheIndexIsRebuiltFromPackFootersAlone) {
   auto counting = std::make_unique<CountingStore>(store_, std::vector<std::string>{"data/"});
   CountingStore* const counts = counting.get();
   repository_ = OpenRepository(std::move(counting), "fresh-cache");
-  const Result<uint64_t> packs = repository().RebuildIndex(nullptr);
-  ASSERT_TRUE(packs.ok()) << packs.status().ToString();
-  EXPECT_GE(*packs, 3u);
+  const Result<RebuiltIndex> rebuilt = repository().RebuildIndex(nullptr);
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status().ToString();
+  EXPECT_GE(rebuilt->packs_read, 3u);
   const StoreCounts reads = counts->Counts(StoreOp::kGetRange, "data/");
   EXPECT_GT(reads.requests, 0u);
   EXPECT_LT(reads.bytes, 2'000'000u) << "more than footers of 24 MB of packs";

@@ -18,9 +18,30 @@ class InitCommand : public Command {
         ->needs(encrypt);
     app->add_option("--label", init_.key_label, "With --encrypt: a name for the first key")
         ->needs(encrypt);
+    auto* like = app->add_option("--like", like_.location,
+                                 "Share ids and cuts with this repository, so that 'copy' between "
+                                 "the two reads only what is missing");
+    app->add_option("--like-o", like_.store_settings,
+                    "KEY=VALUE for the store of that repository, as -o; may be repeated")
+        ->allow_extra_args(false)
+        ->needs(like);
+    auto* key_file = app->add_option("--like-key-file", like_.key_file,
+                                     "Its key file, if it is encrypted; else SNAPSTORE_KEY_FILE2")
+                         ->needs(like);
+    app->add_option("--like-password-file", like_.password_file,
+                    "File with its password; else SNAPSTORE_PASSWORD_FILE2 or SNAPSTORE_PASSWORD2")
+        ->needs(like)
+        ->excludes(key_file);
   }
 
   Result<Finding> Run(Session& session) override {
+    std::unique_ptr<Repository> model;
+    if (!like_.location.empty()) {
+      SNAP_ASSIGN_OR_RETURN(const RepositoryOptions options,
+                            session.SecondOptions(like_, "--like"));
+      SNAP_ASSIGN_OR_RETURN(model, session.OpenWith(options));
+      init_.like = model.get();
+    }
     SNAP_RETURN_IF_ERROR(session.InitRepository(init_, first_key_));
     SNAP_ASSIGN_OR_RETURN(auto repository, session.OpenRepository());
     if (session.json()) {
@@ -40,20 +61,25 @@ class InitCommand : public Command {
 
  private:
   InitOptions init_;
+  SecondRepository like_;
   NewKeySource first_key_;
 };
 
 }  // namespace
 
-const CommandInfo kInitCommand = {"init",
-                                  "Make a new, empty repository. The place may be missing or an "
-                                  "empty directory; anything else, an "
-                                  "existing repository included, is left untouched and refused. "
-                                  "With --encrypt everything in it can only be read with a "
-                                  "password or key file; if all are lost, so is the repository.",
-                                  "  snapstore init -r /backup/repo\n"
-                                  "  snapstore init -r s3://bucket/repo --encrypt\n"
-                                  "  snapstore init -r /mnt/repo --encrypt --new-key-file repo.key",
-                                  MakeCommand<InitCommand>};
+const CommandInfo kInitCommand = {
+    "init",
+    "Make a new, empty repository. The place may be missing or an "
+    "empty directory; anything else, an "
+    "existing repository included, is left untouched and refused. "
+    "With --encrypt everything in it can only be read with a "
+    "password or key file; if all are lost, so is the repository. "
+    "With --like it can be copied to and from another repository at "
+    "the least cost; the two then share one secret.",
+    "  snapstore init -r /backup/repo\n"
+    "  snapstore init -r s3://bucket/repo --encrypt\n"
+    "  snapstore init -r /mnt/repo --encrypt --new-key-file repo.key\n"
+    "  snapstore init -r s3://vault/repo --like /backup/repo",
+    MakeCommand<InitCommand>};
 
 }  // namespace snapstore::cli

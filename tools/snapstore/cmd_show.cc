@@ -28,6 +28,11 @@ class ShowCommand : public Command {
     Table table({Table::Align::kLeft, Table::Align::kLeft});
     table.Row({"id", info.id});
     table.Row({"parent", info.parent_id.empty() ? "none" : info.parent_id});
+    if (!info.original_id.empty()) {
+      table.Row({"copy of",
+                 fmt::format("{} of repository {}", info.original_id, info.original_repository)});
+    }
+    if (!info.repaired_from.empty()) table.Row({"repaired from", info.repaired_from});
     table.Row({"time", FormatTime(info.time_ns, /*decimals=*/0)});
     table.Row({"host", EscapeForTerminal(info.host)});
     table.Row({"user", EscapeForTerminal(info.user)});

@@ -56,6 +56,9 @@ class SnapshotCommand : public Command {
         ->allow_extra_args(false);
     app->add_flag("--reread", request_.reread,
                   "Read every file, also those that look like what the parent snapshot holds");
+    app->add_flag("--paranoid", request_.paranoid,
+                  "Compare with the stored bytes whatever is taken for known by its id; with "
+                  "--reread also files that look unchanged");
     app->add_flag("--one-file-system", request_.one_file_system, "Do not enter other file systems");
     app->add_option("--compression-level", level_,
                     "zstd level, 1 to 19; 'auto' goes by whether CPU or store is the slower")

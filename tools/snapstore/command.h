@@ -40,6 +40,7 @@ extern const CommandInfo kRestoreCommand;
 extern const CommandInfo kDumpCommand;
 extern const CommandInfo kMountCommand;
 extern const CommandInfo kCheckCommand;
+extern const CommandInfo kCopyCommand;
 extern const CommandInfo kForgetCommand;
 extern const CommandInfo kPruneCommand;
 extern const CommandInfo kStatsCommand;

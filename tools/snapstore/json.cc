@@ -103,6 +103,11 @@ Json SnapshotJson(const SnapshotInfo& info) {
   SetBytesList(&out, "paths", info.paths);
   out["tags"] = TagsJson(info);
   SetCounters(&out, info);
+  if (!info.original_id.empty()) {
+    out["original_repository"] = info.original_repository;
+    out["original_id"] = info.original_id;
+  }
+  if (!info.repaired_from.empty()) out["repaired_from"] = info.repaired_from;
   return out;
 }
 

@@ -25,10 +25,10 @@ namespace snapstore::cli {
 namespace {
 
 constexpr const CommandInfo* kCommands[] = {
-    &kInitCommand,   &kSnapshotCommand, &kListCommand,    &kShowCommand,   &kLsCommand,
-    &kDiffCommand,   &kRestoreCommand,  &kDumpCommand,    &kMountCommand,  &kCheckCommand,
-    &kForgetCommand, &kPruneCommand,    &kStatsCommand,   &kRepairCommand, &kKeyCommand,
-    &kDoctorCommand, &kBenchCommand,    &kVersionCommand,
+    &kInitCommand, &kSnapshotCommand, &kListCommand,  &kShowCommand,    &kLsCommand,
+    &kDiffCommand, &kRestoreCommand,  &kDumpCommand,  &kMountCommand,   &kCheckCommand,
+    &kCopyCommand, &kForgetCommand,   &kPruneCommand, &kStatsCommand,   &kRepairCommand,
+    &kKeyCommand,  &kDoctorCommand,   &kBenchCommand, &kVersionCommand,
 };
 constexpr size_t kHelpColumns = 80;
 

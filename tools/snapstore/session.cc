@@ -4,6 +4,9 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <map>
+
 #include "base/status_macros.h"
 #include "snapstore/store_settings.h"
 #include "tools/snapstore/interrupt.h"
@@ -14,6 +17,20 @@ namespace snapstore::cli {
 namespace {
 
 constexpr uint64_t kMemoryLimitMin = 64ull << 20;
+
+Result<std::map<std::string, std::string>> ParseSettings(const std::string& option,
+                                                         const std::vector<std::string>& settings) {
+  std::map<std::string, std::string> out;
+  for (const std::string& setting : settings) {
+    const size_t equals = setting.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      return Status::InvalidArgument(option + " " + setting + ": write KEY=VALUE");
+    }
+    out[setting.substr(0, equals)] = setting.substr(equals + 1);
+  }
+  SNAP_RETURN_IF_ERROR(CheckStoreSettings(out).WithContext(option));
+  return out;
+}
 
 }  // namespace
 
@@ -91,21 +108,13 @@ Result<RepositoryOptions> Session::EngineOptions() const {
   out.io = options_.io == "uring"     ? IoChoice::kUring
            : options_.io == "threads" ? IoChoice::kThreads
                                       : IoChoice::kAuto;
-  for (const std::string& setting : options_.store_settings) {
-    const size_t equals = setting.find('=');
-    if (equals == 0 || equals == std::string::npos) {
-      return Status::InvalidArgument("-o " + setting + ": write KEY=VALUE");
-    }
-    out.store_settings[setting.substr(0, equals)] = setting.substr(equals + 1);
-  }
-  if (const Status status = CheckStoreSettings(out.store_settings); !status.ok()) {
-    return status.WithContext("-o");
-  }
+  SNAP_ASSIGN_OR_RETURN(out.store_settings, ParseSettings("-o", options_.store_settings));
   out.cancelled = Interrupted;
   return out;
 }
 
 Status Session::InitRepository(const InitOptions& init, const NewKeySource& first_key) {
+  stage_ = Stage::kUsage;
   SNAP_ASSIGN_OR_RETURN(RepositoryOptions options, MakeRepositoryOptions());
   if (credential_.has_value() && !init.encrypt) {
     return Status::InvalidArgument(
@@ -127,6 +136,41 @@ Result<std::unique_ptr<Repository>> Session::OpenRepository(
     const std::function<void(RepositoryOptions*)>& adjust) {
   SNAP_ASSIGN_OR_RETURN(RepositoryOptions options, MakeRepositoryOptions());
   if (adjust != nullptr) adjust(&options);
+  return OpenWith(options);
+}
+
+Result<RepositoryOptions> Session::SecondOptions(const SecondRepository& second,
+                                                 const std::string& prefix) {
+  SNAP_ASSIGN_OR_RETURN(RepositoryOptions options, EngineOptions());
+  options.location = second.location;
+  options.cache_dir = options_.cache_dir;
+  options.memory_limit = std::max(kMemoryLimitMin, options.memory_limit / 4 * 3);
+  SNAP_ASSIGN_OR_RETURN(options.store_settings,
+                        ParseSettings(prefix + "-o", second.store_settings));
+  Result<std::optional<Credential>> found = CredentialFromEnvironment("2");
+  if (!second.key_file.empty()) {
+    SNAP_ASSIGN_OR_RETURN(options.credential, ReadKeyFile(second.key_file));
+  } else if (!second.password_file.empty()) {
+    SNAP_ASSIGN_OR_RETURN(options.credential, ReadPasswordFile(second.password_file));
+  } else {
+    SNAP_ASSIGN_OR_RETURN(options.credential, std::move(found));
+  }
+  options.ask_credential = [location = second.location, prefix]() -> Result<Credential> {
+    SNAP_ASSIGN_OR_RETURN(std::optional<Credential> typed,
+                          AskPassword("password of " + location, PasswordUse::kOpen));
+    if (typed.has_value()) return std::move(*typed);
+    return Status::WrongKey(location +
+                            " is encrypted: give its password in SNAPSTORE_PASSWORD2 or with " +
+                            prefix + "-password-file, or its key with " + prefix + "-key-file");
+  };
+  return options;
+}
+
+void Session::TakeQuarter(RepositoryOptions* options) {
+  options->memory_limit = std::max(kMemoryLimitMin, options->memory_limit / 4);
+}
+
+Result<std::unique_ptr<Repository>> Session::OpenWith(const RepositoryOptions& options) {
   stage_ = Stage::kOpen;
   auto repository = Repository::Open(options);
   if (!repository.ok()) return repository;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "snapstore/reader.h"
 #include "snapstore/repository.h"
@@ -44,6 +45,14 @@ struct NewKeySource {
   Status Check() const;
 };
 
+// The other repository of a command that works with two.
+struct SecondRepository {
+  std::string location;
+  std::vector<std::string> store_settings;  // "KEY=VALUE"
+  std::string password_file;
+  std::string key_file;
+};
+
 class Session {
  public:
   Session(const GlobalOptions& options, Printer* out, ConsoleObserver* observer)
@@ -74,6 +83,15 @@ class Session {
       const std::function<void(RepositoryOptions*)>& adjust = nullptr);
   // A new password or key. WrongKey when there is neither a source nor a terminal.
   Result<Credential> NewCredential(const NewKeySource& source);
+
+  // Options of another repository, checked, with all memory but the fourth part. To be called
+  // before a repository is opened. `prefix` is that of its options on the command line, as "--to".
+  Result<RepositoryOptions> SecondOptions(const SecondRepository& second,
+                                          const std::string& prefix);
+  // Opens a repository with options that are complete. The stage is kRun when it succeeds.
+  Result<std::unique_ptr<Repository>> OpenWith(const RepositoryOptions& options);
+  // For OpenRepository, in a command that opens two: the fourth part that SecondOptions leaves.
+  static void TakeQuarter(RepositoryOptions* options);
 
   // With --verbose, to a reader: how busy each part of the pipeline was.
   Status PrintStages(const std::vector<PipelineStage>& stages);

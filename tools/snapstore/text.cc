@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/status_macros.h"
 
 namespace snapstore::cli {
 namespace {
@@ -115,6 +116,33 @@ std::string FormatMode(EntryType type, uint32_t mode) {
   if ((mode & 02000) != 0) out[6] = out[6] == 'x' ? 's' : 'S';
   if ((mode & 01000) != 0) out[9] = out[9] == 'x' ? 't' : 'T';
   return out;
+}
+
+Result<CheckSample> ParseSample(std::string_view text) {
+  CheckSample sample;
+  if (const size_t slash = text.find('/'); slash != std::string_view::npos) {
+    const Result<uint64_t> part = ParseInteger(text.substr(0, slash));
+    const Result<uint64_t> parts = ParseInteger(text.substr(slash + 1));
+    if (!part.ok() || !parts.ok() || *part == 0 || *part > *parts || *parts > UINT32_MAX) {
+      return Status::InvalidArgument(
+          fmt::format("'{}' is not a part: write 3/7 for the third of seven", text));
+    }
+    sample.part = static_cast<uint32_t>(*part);
+    sample.parts = static_cast<uint32_t>(*parts);
+    return sample;
+  }
+  if (text.ends_with('%')) {
+    SNAP_ASSIGN_OR_RETURN(sample.percent, ParsePercent(text));
+    return sample;
+  }
+  const Result<uint64_t> bytes = ParseSize(text);
+  // A number alone could be meant either way.
+  if (!bytes.ok() || *bytes == 0 || (text.back() >= '0' && text.back() <= '9')) {
+    return Status::InvalidArgument(
+        fmt::format("'{}' is no sample: write a share (5%), bytes (2G) or a part (3/7)", text));
+  }
+  sample.bytes = *bytes;
+  return sample;
 }
 
 Result<uint64_t> ParseInteger(std::string_view text) {

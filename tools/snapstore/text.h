@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "snapstore/inspect.h"
 #include "snapstore/pipeline_stage.h"
 #include "snapstore/reader.h"
 #include "snapstore/status.h"
@@ -37,6 +38,8 @@ std::string FormatMode(EntryType type, uint32_t mode);
 Result<uint64_t> ParseSize(std::string_view text);
 // "10%" or "10": more than 0, at most 100.
 Result<double> ParsePercent(std::string_view text);
+// What check --sample takes: "5%", "2G" (a number of bytes with its unit), "3/7".
+Result<CheckSample> ParseSample(std::string_view text);
 // Decimal, or hexadecimal after 0x; nothing else.
 Result<uint64_t> ParseInteger(std::string_view text);
 
