@@ -14,7 +14,7 @@ constexpr size_t kParsedEntryBytes = sizeof(format::Entry) + 128;
 // Readers kept for the next calls; each holds the nodes that lead to one leaf.
 constexpr size_t kIdleReadersMax = 4;
 
-Status Nothing(std::string_view path) {
+Status NoEntryAt(std::string_view path) {
   return Status::NotFound("nothing at '" + std::string(path) + "' in the snapshot");
 }
 
@@ -140,7 +140,7 @@ Result<uint64_t> EntryTree::Find(std::string_view path) const {
     SNAP_ASSIGN_OR_RETURN(const format::Entry entry, At(position));
     if (entry.path() == path) return position;
   }
-  return Nothing(path);
+  return NoEntryAt(path);
 }
 
 Result<std::string> EntryTree::PrefixOf(std::optional<uint64_t> directory, Leaf* leaf) const {
@@ -158,7 +158,7 @@ Result<uint64_t> EntryTree::FindIn(std::optional<uint64_t> directory, std::strin
   Leaf leaf;
   SNAP_ASSIGN_OR_RETURN(std::string path, PrefixOf(directory, &leaf));
   path += name;
-  if (name.empty() || name.find('/') != std::string_view::npos) return Nothing(path);
+  if (name.empty() || name.find('/') != std::string_view::npos) return NoEntryAt(path);
   const auto before = [&](const format::Entry& entry) {
     return ComparePaths(entry.path(), path) < 0;
   };
@@ -169,7 +169,7 @@ Result<uint64_t> EntryTree::FindIn(std::optional<uint64_t> directory, std::strin
     SNAP_RETURN_IF_ERROR(Load(position, &leaf));
     if (leaf.at(position).path() == path) return position;
   }
-  return Nothing(path);
+  return NoEntryAt(path);
 }
 
 Status EntryTree::ForEachChild(std::optional<uint64_t> directory, std::optional<uint64_t> after,

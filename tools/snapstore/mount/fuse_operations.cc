@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <vector>
 
@@ -118,17 +119,17 @@ void OnOpen(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) {
   }
   Result<FilePtr> file = TreeOf(request).Open(inode);
   if (!file.ok()) return ReplyError(request, inode, file.status());
-  info->fh = reinterpret_cast<uint64_t>(new FilePtr(std::move(*file)));
+  info->fh = std::bit_cast<uint64_t>(new FilePtr(std::move(*file)));
   info->keep_cache = 1;
   info->noflush = 1;
   // An open that was interrupted is not followed by a release.
-  if (fuse_reply_open(request, info) == -ENOENT) delete reinterpret_cast<FilePtr*>(info->fh);
+  if (fuse_reply_open(request, info) == -ENOENT) delete std::bit_cast<FilePtr*>(info->fh);
 }
 
-MountedFile& FileOf(const fuse_file_info* info) { return **reinterpret_cast<FilePtr*>(info->fh); }
+MountedFile& FileOf(const fuse_file_info* info) { return **std::bit_cast<FilePtr*>(info->fh); }
 
 void OnRelease(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-  delete reinterpret_cast<FilePtr*>(info->fh);
+  delete std::bit_cast<FilePtr*>(info->fh);
   fuse_reply_err(request, 0);
 }
 

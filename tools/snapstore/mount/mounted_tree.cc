@@ -141,6 +141,7 @@ Status MountedTree::Start(Observer* observer) {
   SNAP_ASSIGN_OR_RETURN(std::vector<SnapshotInfo> infos,
                         repository_->ListSnapshots(observer, &damaged));
   std::vector<std::string> ids;
+  ids.reserve(infos.size());
   for (const SnapshotInfo& info : infos) ids.push_back(info.id);
   names_.Update(ids, std::move(infos));
   refreshed_at_ = std::chrono::steady_clock::now();
