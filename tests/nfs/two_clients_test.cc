@@ -38,6 +38,8 @@ namespace {
 namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
+constexpr int64_t kSecond = 1'000'000'000;  // in ns
+
 std::string FromEnvironment(const char* name) {
   const char* const value = std::getenv(name);
   SNAP_CHECK(value != nullptr);
@@ -59,10 +61,10 @@ bool ClientSees(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0;
 }
 
-int64_t ModifiedNs(const std::string& path) {
-  struct stat info {};
-  EXPECT_EQ(::stat(path.c_str(), &info), 0) << path;
-  return info.st_mtim.tv_sec * int64_t{1'000'000'000} + info.st_mtim.tv_nsec;
+int64_t ModifiedNs(ObjectStore& store, const std::string& key) {
+  const Result<ObjectInfo> info = store.Stat(ObjectKey(key));
+  EXPECT_TRUE(info.ok()) << info.status().ToString();
+  return info.ok() ? info->modified_ns : 0;
 }
 
 // Sorted.
@@ -362,23 +364,33 @@ TEST_F(TwoClients, AStoreThatTheOtherRemovedIsAnErrorNotAnEmptyStore) {
 TEST_F(TwoClients, TimesAreTheServers) {
   ExpectCreated(*a_, "leases/x", AsBytes("x"));
   ExpectCreated(*a_, "empty", {});
-  for (const std::string& key : {std::string("/leases/x"), std::string("/empty")}) {
-    const int64_t expected = ModifiedNs(FromEnvironment("NFS_EXPORT") + name_ + key);
-    EXPECT_EQ(ModifiedNs(path_a() + key), expected);
-    EXPECT_EQ(ModifiedNs(path_b() + key), expected);
+  for (const char* key : {"leases/x", "empty"}) {
+    struct stat server {};
+    ASSERT_EQ(::stat((FromEnvironment("NFS_EXPORT") + name_ + "/" + key).c_str(), &server), 0);
+    const int64_t expected = server.st_mtim.tv_sec * kSecond + server.st_mtim.tv_nsec;
+    EXPECT_EQ(ModifiedNs(*a_, key), expected);
+    EXPECT_EQ(ModifiedNs(*b_, key), expected);
+    for (ObjectStore* store : {a_.get(), b_.get()}) {
+      EXPECT_TRUE(store
+                      ->List(key,
+                             [&](const ObjectInfo& info) {
+                               EXPECT_EQ(info.modified_ns, expected);
+                               return Status::Ok();
+                             })
+                      .ok());
+    }
   }
 }
 
 // In a lab whose client's clock is ahead (--skew): leases live by the server's clock alone.
 TEST(SkewedClock, TimesOfObjectsAreTheServersNotTheClients) {
-  constexpr int64_t kSecond = 1'000'000'000;
   const int64_t skew = std::stoll(FromEnvironment("NFS_SKEW_SECONDS")) * kSecond;
   const std::string path = FromEnvironment("NFS_A") + "/skewed";
   const Result<std::unique_ptr<ObjectStore>> store = OpenDirectoryStore(path, {.create = true});
   ASSERT_TRUE(store.ok()) << store.status().ToString();
   for (const auto& [key, content] : {std::pair("leases/x", "x"), {"empty", ""}}) {
     ASSERT_TRUE(Put(store->get(), key, AsBytes(content)).ok());
-    const int64_t behind = WallNanos() - ModifiedNs(path + "/" + key);
+    const int64_t behind = WallNanos() - ModifiedNs(**store, key);
     EXPECT_GT(behind, skew - 60 * kSecond) << key;
     EXPECT_LT(behind, skew + 60 * kSecond) << key;
   }
