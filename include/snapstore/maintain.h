@@ -28,7 +28,7 @@ struct ForgetPolicy {
   uint64_t yearly = 0;
   // All that are not older than the group's newest one by more than this; 0: no such rule.
   int64_t within_ns = 0;
-  std::map<std::string, std::string> tags;  // all that have one of them
+  std::map<std::string, std::string> tags = {};  // all that have one of them
 
   bool empty() const {
     return last + hourly + daily + weekly + monthly + yearly == 0 && within_ns == 0 && tags.empty();
