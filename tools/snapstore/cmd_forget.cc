@@ -29,7 +29,7 @@ class ForgetCommand : public Command {
   void AddOptions(CLI::App* app) override {
     app->add_option("ID", ids_, "Forget exactly these snapshots");
     const auto count = [&](const char* name, uint64_t* value, const char* what) {
-      app->add_option(name, *value, what)->type_name("N");
+      app->add_option(name, *value, what)->check(CLI::NonNegativeNumber)->type_name("N");
     };
     count("--keep-last", &policy_.last, "Keep the newest N");
     count("--keep-hourly", &policy_.hourly, "Keep the newest of each of the last N hours");
