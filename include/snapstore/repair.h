@@ -21,7 +21,7 @@
 namespace snapstore {
 
 struct RepairRequest {
-  std::vector<std::string> snapshots;  // full ids; empty: all
+  std::vector<std::string> snapshots = {};  // full ids; empty: all
   bool read_data = false;  // read every byte of every pack first, not only its list of chunks
   // Files and volumes that lost a part are kept, with zeros in its place, and marked by the
   // extended attribute kLostRangesXattr. Otherwise they are left out.

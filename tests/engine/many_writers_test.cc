@@ -164,7 +164,7 @@ TEST_F(Invariant8, AWriterNeedsNoPermissionToDelete) {
   EXPECT_EQ(KeysBelow("leases/").size(), 1u);
   // Its lease is waited out, and then removed by who may.
   WriteSource("file", RandomBytes(kMiB, 2));
-  Take(*Node("writer"), source()).status();
+  ASSERT_TRUE(Take(*Node("writer"), source()).ok());
   Forget(taken->info.id);
   Prune(Thorough(), /*impatient=*/true);
   Prune(Thorough(), /*impatient=*/true);

@@ -49,7 +49,8 @@ class RepairTest : public EngineFixture, public testing::WithParamInterface<bool
   std::string PackOf(const std::string& content) {
     const ChunkId id = ComputeChunkId(repository().config().hash_secret, AsBytes(content));
     for (const std::string& key : KeysBelow("data/")) {
-      for (const PackChunk& chunk : ParsePack(repository().sealer(), Objects().at(key))->chunks) {
+      const Result<PackFooter> footer = ParsePack(repository().sealer(), Objects().at(key));
+      for (const PackChunk& chunk : footer->chunks) {
         if (chunk.id == id) return key;
       }
     }
@@ -352,7 +353,8 @@ TEST_P(RepairTest, OtherNamesOfALostFileAreLostWithIt) {
   ASSERT_NE(lost, "");
   Bytes pack = Objects().at(lost);
   // Only the chunk of `a`, wherever else the pack is whole.
-  for (const PackChunk& chunk : ParsePack(repository().sealer(), pack)->chunks) {
+  const Result<PackFooter> footer = ParsePack(repository().sealer(), pack);
+  for (const PackChunk& chunk : footer->chunks) {
     pack[chunk.frame_offset + kFrameHeaderBytes + 5] ^= 1;
   }
   Replace(lost, pack);
