@@ -88,7 +88,7 @@ class S3(harness.CliTest):
                 ("s3.storage-class=GLACIER", "restored", "GLACIER_IR"),
                 ("s3.storage-class=DEEP_ARCHIVE", "restored"), ("s3.storage-class=ia", "STANDARD_IA"),
                 ("s3.encryption=SSE-C", "SSE-C", "init --encrypt"), ("s3.kms-key-id=k", "aws:kms"),
-                ("s3.requester-pays=yes", "true or false"), ("s3.multipart-above=1", "5242880"),
+                ("s3.requester-pays=yes", "true or false"), ("s3.multipart-above=1", "4096"),
                 ("s3.prices=free", "prices")):
             with self.subTest(setting):
                 self.one_line_error(2, "list", "-o", setting, env=env, contains=words)

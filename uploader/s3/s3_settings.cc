@@ -16,9 +16,10 @@ namespace {
 constexpr std::string_view kPrefix = "s3.";
 constexpr uint64_t kConnectionsMax = 1024;
 constexpr uint64_t kRetrySecondsMax = 7 * 24 * 3600;
-constexpr uint64_t kRateMin =
-    1024;  // bytes a second: below it every transfer would count as stalled
-constexpr uint64_t kMultipartMin = 5 << 20;
+// Bytes a second: below it every transfer would count as stalled.
+constexpr uint64_t kRateMin = 1024;
+// The last part of an upload, and so the only one, may have any size.
+constexpr uint64_t kMultipartMin = 4096;
 constexpr uint64_t kMultipartMax = uint64_t{5} << 30;  // S3 takes no more in one PUT
 
 Result<uint64_t> ParseNumber(const std::string& text) {
