@@ -91,8 +91,12 @@ Result<std::optional<Credential>> CredentialFromEnvironment(std::string_view suf
   const std::string key_file_name = fmt::format("SNAPSTORE_KEY_FILE{}", suffix);
   const std::string password_file_name = fmt::format("SNAPSTORE_PASSWORD_FILE{}", suffix);
   const std::string password_name = fmt::format("SNAPSTORE_PASSWORD{}", suffix);
-  const char* const key_file = std::getenv(key_file_name.c_str());
-  const char* const password_file = std::getenv(password_file_name.c_str());
+  const auto path_in = [](const std::string& name) -> const char* {
+    const char* const path = std::getenv(name.c_str());
+    return path == nullptr || *path == '\0' ? nullptr : path;
+  };
+  const char* const key_file = path_in(key_file_name);
+  const char* const password_file = path_in(password_file_name);
   std::optional<Credential> password;
   if (char* const text = std::getenv(password_name.c_str()); text != nullptr) {
     password.emplace(Credential::Kind::kPassword, Secret(text));

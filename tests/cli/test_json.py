@@ -26,13 +26,13 @@ class Json(harness.CliTest):
     def test_init(self):
         self.repo = os.path.join(self.dir, "second")
         done = self.ok("init", "--json")
-        self.assert_shape(done.lines[0], {"message_type": str, "id": str, "repository": str})
+        self.assert_shape(done.lines[0], {"message_type": str, "id": str, "repository": str, "encrypted": bool})
         self.assertEqual(len(done.lines[0]["id"]), 32)
 
     def test_snapshot_summary(self):
         first = self.snapshot("--tag", "a=b", self.src)
         shape = {"message_type": str, "snapshot_id": str, **COUNTERS, "time": str, "host": str,
-                 "paths": list, "tags": dict, "stages": list}
+                 "paths": list, "tags": dict, "stages": list, "store": type(None)}
         self.assert_shape(first, {**shape, "parent_id": type(None)})
         self.assert_shape(self.snapshot(), {**shape, "parent_id": str})
         self.assertRegex(first["snapshot_id"], r"\A[0-9a-f]{64}\Z")
@@ -106,14 +106,14 @@ class Json(harness.CliTest):
         self.assert_shape(self.ok("--json", "restore", "latest", "--target", self.target()).message("summary"),
                           {"message_type": str, "snapshot_id": str, "entries": int, "failed": int,
                            "bytes_total": int, "bytes_written": int, "bytes_fetched": int,
-                           "seconds": float, "stages": list})
+                           "seconds": float, "stages": list, "store": type(None)})
         self.assert_shape(self.ok("--json", "check").message("summary"),
                           {"message_type": str, "snapshots": int, "packs": int, "chunks": int,
                            "bytes_read": int, "problems": int, "packs_chosen": int, "packs_read": int,
-                           "bytes_packs": int})
+                           "bytes_packs": int, "store": type(None)})
         self.assert_shape(self.ok("--json", "stats").message("stats"),
                           {"message_type": str, "repository_id": str, "snapshots": int, "packs": int,
-                           "index_segments": int, "chunks": int, "bytes_logical": int,
+                           "encrypted": bool, "index_segments": int, "chunks": int, "bytes_logical": int,
                            "bytes_stored": int, "bytes_packs": int})
         self.assert_shape(self.ok("--json", "repair", "index").message("summary"),
                           {"message_type": str, "packs_read": int, "packs_damaged": int,

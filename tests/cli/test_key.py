@@ -119,8 +119,10 @@ class Opening(KeyTest):
         self.snapshot(self.src, "--tag", "project=apollo", "--host", "crown-jewels")
         self.ok("key", "add", "--new-key-file", self.target("second.key"), "--label", "under-the-mat")
         needles = [b"content of a file", b"holiday", b"nobody shall", b"apollo", b"crown-jewels",
-                   b"under-the-mat", os.fsencode(self.src), os.uname().nodename.encode(),
-                   self.read(self.key_file), self.read(self.key_file).hex().encode()]
+                   b"under-the-mat", os.fsencode(self.src), self.read(self.key_file),
+                   self.read(self.key_file).hex().encode()]
+        if len(os.uname().nodename) > 4:  # a shorter name turns up by chance
+            needles.append(os.uname().nodename.encode())
         objects = self.objects()
         self.assertGreaterEqual(len(objects), 6)
         for name, content in objects.items():
