@@ -140,7 +140,7 @@ TEST_F(EncryptedTest, StoredObjectsShowNothingOfWhatTheyHold) {
 }
 
 TEST_F(EncryptedTest, NoNonceIsUsedTwice) {
-  // Many packs: each snapshot has one of each kind at least.
+  // Many packs: each snapshot has one at least.
   for (int i = 0; i < 30; ++i) {
     WriteSource("file", RandomBytes(200'000, 100 + static_cast<uint64_t>(i)));
     Snapshot();
@@ -174,8 +174,8 @@ TEST_F(EncryptedTest, NoNonceIsUsedTwice) {
     salts.emplace(AsText(all.subspan(16, 16)));
   }
   EXPECT_EQ(nonces.size(), count);
-  EXPECT_GE(salts.size(), 60u);
-  EXPECT_GE(count, 180u);
+  EXPECT_GE(salts.size(), 30u);
+  EXPECT_GE(count, 120u);
 }
 
 TEST_F(EncryptedTest, FrameServedFromAnotherPackIsNotBelieved) {
@@ -252,6 +252,7 @@ TEST_F(EncryptedTest, InitThatWasKilledBeforeItsConfigurationIsRepeated) {
 }
 
 TEST_F(EncryptedTest, DamagedKeysAreFoundAndTheOthersStillOpen) {
+  (void)repository();  // opened as long as its key is whole
   const std::string only = KeysBelow("keys/").at(0);
   const Bytes whole = Objects().at(only);
   SplitMix64 random(3);
