@@ -42,6 +42,8 @@ struct LeaseOptions {
   std::chrono::seconds life{1800};
   // Must be left when a manifest is sent: more than one request can take.
   std::chrono::seconds margin{600};
+  // By so much the dates that one store gives may be off: some cut them to seconds.
+  std::chrono::seconds store_slack{5};
   // Time in ns that never jumps; only differences count. Tests have their own.
   std::function<int64_t()> clock = BootNanos;
 };

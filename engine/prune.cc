@@ -14,9 +14,6 @@
 namespace snapstore {
 namespace {
 
-// Dates of one server may be cut to seconds.
-constexpr int64_t kStoreTimeSlack = 5 * kNanosPerSecond;
-
 constexpr double kRewritePart = 0.6;
 
 // How much of a pack the needed chunks take up: of each frame the part that they fill.
@@ -130,9 +127,10 @@ Status Pruner::ReadCatalog() {
   SNAP_RETURN_IF_ERROR(catalog_->ListPacks());
   // A writer at work may still come to need what was stored since the first of them began.
   int64_t held_from = INT64_MAX;
+  const int64_t slack = repository_.lease_options().store_slack.count() * kNanosPerSecond;
   for (const auto& [writer, seen] : first_seen_.writers) {
-    const bool is_void = !options_.dry_run && seen.ends_ns + kStoreTimeSlack < StoreNow();
-    if (!is_void) held_from = std::min(held_from, seen.began_ns - kStoreTimeSlack);
+    const bool is_void = !options_.dry_run && seen.ends_ns + slack < StoreNow();
+    if (!is_void) held_from = std::min(held_from, seen.began_ns - slack);
   }
   SNAP_ASSIGN_OR_RETURN(const std::string folder, repository_.CacheFolder());
   SNAP_ASSIGN_OR_RETURN(std::unique_ptr<ScratchFile> file, ScratchFile::Create(folder));
