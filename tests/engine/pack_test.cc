@@ -103,7 +103,7 @@ TEST(Pack, DamageOutsideTheFramesIsNoticedWithoutTheName) {
   const uint64_t frames_end = pack.chunks.back().frame_offset + pack.chunks.back().frame_length;
   for (size_t i = 0; i < pack.bytes.size(); ++i) {
     // A frame's own checksum covers it; and four bytes of the header may be any.
-    if (i >= kPackHeaderBytes - 4 && i < frames_end) continue;
+    if (i + 4 >= PackHeaderBytes(Sealer::Plain()) && i < frames_end) continue;
     Bytes damaged = pack.bytes;
     damaged[i] ^= 0x10;
     EXPECT_TRUE(SaysDamaged(ParsePack(Sealer::Plain(), damaged).status())) << "byte " << i;
