@@ -210,11 +210,18 @@ Status StoreRoot::MakeFolder(const std::string& name) {
 
 Status StoreRoot::EnsureFolder(std::string_view name) {
   const std::string_view folder = FolderOfKey(name);
-  for (size_t end = 0; end < folder.size(); ++end) {
-    end = std::min(folder.find('/', end), folder.size());
-    SNAP_RETURN_IF_ERROR(MakeFolder(std::string(folder.substr(0, end))));
-  }
-  return Status::Ok();
+  const auto make_all = [&]() -> Status {
+    for (size_t end = 0; end < folder.size(); ++end) {
+      end = std::min(folder.find('/', end), folder.size());
+      SNAP_RETURN_IF_ERROR(MakeFolder(std::string(folder.substr(0, end))));
+    }
+    return Status::Ok();
+  };
+  Status made = make_all();
+  if (made.error_number() != ENOENT) return made;
+  // One that was made before is gone, or an NFS client has lost sight of it.
+  ForgetFolders();
+  return make_all();
 }
 
 void StoreRoot::ForgetFolders() {
