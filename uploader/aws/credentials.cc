@@ -1,5 +1,7 @@
 #include "uploader/aws/credentials.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <array>
 
@@ -67,7 +69,11 @@ Found FromWebIdentity(const AwsEnvironment& environment, const std::string& toke
 bool IsContainerAgent(const Url& url) {
   constexpr std::array<std::string_view, 5> kHosts = {"localhost", "[::1]", "169.254.170.2",
                                                       "169.254.170.23", "[fd00:ec2::23]"};
-  return url.scheme == "https" || url.host.starts_with("127.") ||
+  // Of an address only: anybody can have a name that begins like one.
+  in_addr address{};
+  const bool loopback =
+      ::inet_pton(AF_INET, url.host.c_str(), &address) == 1 && url.host.starts_with("127.");
+  return url.scheme == "https" || loopback ||
          std::find(kHosts.begin(), kHosts.end(), url.host) != kHosts.end();
 }
 

@@ -65,8 +65,9 @@ class HttpClient::Transfer {
     Set(CURLOPT_NOSIGNAL, 1L);
     Set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
     Set(CURLOPT_TCP_KEEPALIVE, 1L);
-    Set(CURLOPT_BUFFERSIZE, kBufferBytes);
-    Set(CURLOPT_UPLOAD_BUFFERSIZE, kBufferBytes);
+    // libcurl refuses to change them while a look-up of a name that was given up is still going on.
+    (void)curl_easy_setopt(easy_, CURLOPT_BUFFERSIZE, kBufferBytes);
+    (void)curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, kBufferBytes);
     Set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options.connect_timeout.count()));
     Set(CURLOPT_LOW_SPEED_LIMIT, 1L);
     Set(CURLOPT_LOW_SPEED_TIME,
