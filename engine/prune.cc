@@ -223,12 +223,13 @@ Pruner::Copier Pruner::MakeCopier(const WriterLease& lease) {
       std::make_unique<SegmentPublisher>(&store_, &repository_.sealer(), &live_->places());
   copier.table = std::make_unique<PackTable>();
   const MemoryPlan& memory = repository_.memory();
-  copier.packs = std::make_unique<PackWriter>(&store_, &repository_.sealer(), &live_->places(),
-                                              copier.publisher.get(), copier.table.get(),
-                                              PackWriterOptions{.threads = memory.threads,
-                                                                .pack_bytes = memory.pack,
-                                                                .uploads = memory.uploads,
-                                                                .guard = copier.guard.get()});
+  copier.packs = std::make_unique<PackWriter>(
+      &store_, &repository_.sealer(), &live_->places(), copier.publisher.get(), copier.table.get(),
+      // The thread that reads decodes and verifies as well.
+      PackWriterOptions{.threads = std::max(1u, memory.threads - 1),
+                        .pack_bytes = memory.pack,
+                        .uploads = memory.uploads,
+                        .guard = copier.guard.get()});
   return copier;
 }
 
