@@ -124,7 +124,7 @@ class Copy(harness.CliTest):
         for _ in range(6):
             process = self.start("copy", "--to", self.second, "--compression-level", "19",
                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(self.random.uniform(0.2, 1.0))
+            time.sleep(self.random.uniform(0.05, 0.2))
             process.send_signal(signal.SIGKILL)
             killed += process.wait() == -signal.SIGKILL
         self.ok("-r", self.second, "check", "--read-data")
