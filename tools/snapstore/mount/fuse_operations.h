@@ -3,7 +3,7 @@
 #define SNAPSTORE_TOOLS_SNAPSTORE_MOUNT_FUSE_OPERATIONS_H_
 
 #define FUSE_USE_VERSION 312
-#include <fuse_lowlevel.h>
+#include <fuse3/fuse_lowlevel.h>
 
 #include <chrono>
 #include <functional>
