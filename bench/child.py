@@ -1,4 +1,4 @@
-"""Runs a program and tells how long it took and how much memory it held."""
+"""Runs a program and tells how long it took, what of the CPU, and how much memory it held."""
 
 import json
 import os
@@ -13,8 +13,9 @@ import json, os, resource, subprocess, sys, time
 begin = time.monotonic()
 code = subprocess.call(sys.argv[2:])
 seconds = time.monotonic() - begin
-peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-os.write(int(sys.argv[1]), json.dumps([code, seconds, peak_kib]).encode())
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+os.write(int(sys.argv[1]), json.dumps(
+    [code, seconds, used.ru_maxrss, used.ru_utime + used.ru_stime]).encode())
 """
 
 
@@ -22,6 +23,7 @@ class Run(NamedTuple):
     """One run. The peak is that of the largest process among those the program started."""
     seconds: float
     peak_mib: float
+    cpu_seconds: float
 
 
 def run(args, env, cwd=None):
@@ -43,7 +45,8 @@ def run(args, env, cwd=None):
             process.communicate()  # until the last of them has closed its end
             raise
         answer = answers.read()
-    code, seconds, peak_kib = json.loads(answer) if answer else (process.returncode, 0, 0)
+    code, seconds, peak_kib, cpu_seconds = (
+        json.loads(answer) if answer else (process.returncode, 0, 0, 0))
     if code != 0:
         raise subprocess.CalledProcessError(code, args, stderr=errors)
-    return Run(seconds, peak_kib / 1024)
+    return Run(seconds, peak_kib / 1024, cpu_seconds)

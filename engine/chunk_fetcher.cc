@@ -8,19 +8,45 @@
 namespace snapstore {
 namespace {
 
-// Neighbouring frames are fetched in one read up to this size; a gap up to kGapMax is read over.
-constexpr uint64_t kReadBytesMax = 4 << 20;
+// A gap between frames up to this size is read over.
 constexpr uint64_t kGapMax = 64 << 10;
+
+// Two readers, one of entries and one of contents, leave room for what they have in use.
+size_t FramesAhead(const FetchLimits& limits) {
+  if (limits.reads <= 1) return 0;
+  const size_t room = limits.cache_bytes / kFramePlainTarget / 3;
+  return std::clamp<size_t>(room, 2, std::max(2u, limits.reads));
+}
+
+bool PossibleLength(const StoredChunk& chunk) {
+  return chunk.frame_length > kFrameHeaderBytes && chunk.frame_length <= kFrameStoredMax;
+}
+
+FrameKey KeyOf(const StoredChunk& chunk) { return {chunk.pack, chunk.frame_offset}; }
+
+uint64_t EndOf(const StoredChunk& chunk) {
+  return uint64_t{chunk.frame_offset} + chunk.frame_length;
+}
+
+// Whether one read is to bring the frame of `next` too, after others from `begin` to `end` of the
+// same pack.
+bool ExtendsRead(uint64_t begin, uint64_t end, const StoredChunk& next) {
+  return next.frame_offset <= end + kGapMax && EndOf(next) - begin <= ChunkFetcher::kReadBytesMax;
+}
 
 }  // namespace
 
 ChunkFetcher::ChunkFetcher(ObjectStore* store, const Sealer* sealer, const HashSecret& secret,
-                           LocateFn locate, size_t cache_bytes, std::function<bool()> cancelled)
+                           LocateFn locate, const FetchLimits& limits,
+                           std::function<bool()> cancelled)
     : store_(store),
       sealer_(sealer),
       secret_(secret),
       locate_(std::move(locate)),
-      frames_(cache_bytes, std::move(cancelled)) {}
+      frames_ahead_(FramesAhead(limits)),
+      decoding_(std::max(1u, limits.decoders)),
+      frames_(limits.cache_bytes, std::move(cancelled)),
+      background_(limits.reads) {}
 
 ChunkFetcher::~ChunkFetcher() = default;
 
@@ -44,7 +70,7 @@ Status ChunkFetcher::VisitSingly(PackKind kind, const StoredChunk& chunk, size_t
                                  const VisitFn& visit, const FailedFn& failed) {
   StoredChunk place = chunk;
   ByteSpan bytes;
-  Result<FramePtr> frame = Frame(kind, place.pack, place.frame_offset, place.frame_length);
+  Result<FramePtr> frame = Frame(kind, place);
   Status status = frame.ok() ? Verify(**frame, place, &bytes) : frame.status();
   if (status.Is(StatusCode::kNotFound) || status.Is(StatusCode::kCorruption)) {
     frame = Relocate(kind, &place, status);
@@ -75,41 +101,49 @@ Status ChunkFetcher::ReadMany(PackKind kind, std::span<const StoredChunk> chunks
            std::tie(y.pack, y.frame_offset, y.chunk_in_frame, b);
   });
   const auto chunk_at = [&](size_t i) -> const StoredChunk& { return chunks[order[i]]; };
-  Bytes stored;
-  DecodedFrame scratch;
+  const auto buffer = buffers_.Borrow();
   for (size_t begin = 0; begin < order.size();) {
     const StoredChunk& first = chunk_at(begin);
-    uint64_t end_offset = uint64_t{first.frame_offset} + first.frame_length;
-    size_t end = begin + 1;
-    for (; end < order.size(); ++end) {
-      const StoredChunk& next = chunk_at(end);
-      const uint64_t next_end = uint64_t{next.frame_offset} + next.frame_length;
-      if (next.pack != first.pack || next.frame_offset > end_offset + kGapMax ||
-          next_end - first.frame_offset > kReadBytesMax) {
-        break;
-      }
-      end_offset = std::max(end_offset, next_end);
+    const OneRead read = CutRead(chunks, order, begin);
+    // It only ever grows: what is made longer is filled with zeros first.
+    if (buffer->size() < read.bytes) buffer->resize(read.bytes);
+    MutableByteSpan stored = MutableByteSpan(*buffer).first(read.bytes);
+    {
+      const BusyClock::Scope fetching(&fetching_);
+      const Status status = Fetch(kind, first.pack, first.frame_offset, stored);
+      if (!status.ok()) stored = {};  // each frame is then tried alone
     }
-    stored.resize(end_offset - first.frame_offset);
-    const Status status = Fetch(kind, first.pack, first.frame_offset, stored);
-    if (!status.ok()) stored.clear();  // each frame is then tried alone
-    for (size_t at = begin; at < end;) {
+    const Turns::Scope turn(&decoding_, &queueing_);
+    const auto scratch = scratch_.Borrow();
+    for (size_t at = begin; at < read.end;) {
       size_t frame_end = at + 1;
-      while (frame_end < end && chunk_at(frame_end).frame_offset == chunk_at(at).frame_offset) {
+      while (frame_end < read.end &&
+             chunk_at(frame_end).frame_offset == chunk_at(at).frame_offset) {
         ++frame_end;
       }
       ByteSpan frame;
       const uint64_t in_read = chunk_at(at).frame_offset - first.frame_offset;
-      if (!stored.empty()) {
-        frame = ByteSpan(stored).subspan(in_read, chunk_at(at).frame_length);
-      }
+      if (!stored.empty()) frame = stored.subspan(in_read, chunk_at(at).frame_length);
       SNAP_RETURN_IF_ERROR(VisitFrame(kind, chunks, std::span(order).subspan(at, frame_end - at),
-                                      frame, &scratch, visit, failed));
+                                      frame, &*scratch, visit, failed));
       at = frame_end;
     }
-    begin = end;
+    begin = read.end;
   }
   return {};
+}
+
+ChunkFetcher::OneRead ChunkFetcher::CutRead(std::span<const StoredChunk> chunks,
+                                            std::span<const size_t> order, size_t begin) {
+  const StoredChunk& first = chunks[order[begin]];
+  uint64_t end_offset = EndOf(first);
+  size_t end = begin + 1;
+  for (; end < order.size(); ++end) {
+    const StoredChunk& next = chunks[order[end]];
+    if (next.pack != first.pack || !ExtendsRead(first.frame_offset, end_offset, next)) break;
+    end_offset = std::max(end_offset, EndOf(next));
+  }
+  return {end, end_offset - first.frame_offset};
 }
 
 Status ChunkFetcher::VisitFrame(PackKind kind, std::span<const StoredChunk> chunks,
@@ -141,26 +175,26 @@ Status ChunkFetcher::VisitFrame(PackKind kind, std::span<const StoredChunk> chun
   return {};
 }
 
-Result<FramePtr> ChunkFetcher::Frame(PackKind kind, const PackId& pack, uint32_t offset,
-                                     uint32_t length) {
-  return frames_.Get({pack, offset}, [&] { return LoadFrame(kind, pack, offset, length); });
+Result<FramePtr> ChunkFetcher::Frame(PackKind kind, const StoredChunk& chunk) {
+  return frames_.Get(KeyOf(chunk), [&] { return LoadFrame(kind, chunk); });
 }
 
-Result<FramePtr> ChunkFetcher::LoadFrame(PackKind kind, const PackId& pack, uint32_t offset,
-                                         uint32_t length) {
-  if (length <= kFrameHeaderBytes || length > kFrameStoredMax) {
+Result<FramePtr> ChunkFetcher::LoadFrame(PackKind kind, const StoredChunk& chunk) {
+  if (!PossibleLength(chunk)) {
     return Status::Corruption("reference to a frame of impossible length");
   }
-  Bytes stored(length);
-  Status read = Fetch(kind, pack, offset, stored);
+  const auto buffer = buffers_.Borrow();
+  if (buffer->size() < chunk.frame_length) buffer->resize(chunk.frame_length);
+  const MutableByteSpan stored = MutableByteSpan(*buffer).first(chunk.frame_length);
+  Status read = Fetch(kind, chunk.pack, chunk.frame_offset, stored);
   if (read.Is(StatusCode::kNotFound)) {
     // Equal bytes are one chunk, so metadata may lie in a data pack and the other way round.
     kind = kind == PackKind::kData ? PackKind::kMeta : PackKind::kData;
-    read = Fetch(kind, pack, offset, stored);
+    read = Fetch(kind, chunk.pack, chunk.frame_offset, stored);
   }
   SNAP_RETURN_IF_ERROR(read);
   auto frame = std::make_shared<DecodedFrame>();
-  SNAP_RETURN_IF_ERROR(Decode({kind, offset}, stored, frame.get()));
+  SNAP_RETURN_IF_ERROR(Decode({kind, chunk.frame_offset}, stored, frame.get()));
   return FramePtr(std::move(frame));
 }
 
@@ -178,7 +212,7 @@ Status ChunkFetcher::ReadKept(PackKind kind, std::span<const StoredChunk> chunks
     }
     fetched.clear();
     missed.clear();
-    const Result<FramePtr> frame = Frame(kind, first.pack, first.frame_offset, first.frame_length);
+    const Result<FramePtr> frame = Frame(kind, first);
     for (size_t i = begin; i < end; ++i) {
       ByteSpan bytes;
       if (frame.ok() && Verify(**frame, chunks[i], &bytes).ok()) {
@@ -201,80 +235,79 @@ Status ChunkFetcher::ReadKept(PackKind kind, std::span<const StoredChunk> chunks
 }
 
 Status ChunkFetcher::Prefetch(PackKind kind, std::span<const StoredChunk> chunks) {
+  return ClaimFrames(
+      chunks, [&](const std::vector<StoredChunk>& frames) { return LoadClaimed(kind, frames); });
+}
+
+void ChunkFetcher::ReadAhead(PackKind kind, std::span<const StoredChunk> chunks) {
+  (void)ClaimFrames(chunks, [&](std::vector<StoredChunk> frames) {
+    background_.Push([this, kind, claimed = std::move(frames)](bool run) {
+      if (run) {
+        (void)LoadClaimed(kind, claimed);
+        return;
+      }
+      for (const StoredChunk& frame : claimed) {
+        frames_.Finish(KeyOf(frame), Status::Cancelled("not read ahead"));
+      }
+    });
+    return Status();
+  });
+}
+
+Status ChunkFetcher::ClaimFrames(std::span<const StoredChunk> chunks, const LoadFn& load) {
   std::vector<StoredChunk> frames;  // one chunk of each
-  const auto place = [](const StoredChunk& chunk) {
-    return std::tie(chunk.pack, chunk.frame_offset);
-  };
   for (const StoredChunk& chunk : chunks) {
-    if (chunk.frame_length <= kFrameHeaderBytes || chunk.frame_length > kFrameStoredMax) continue;
-    if (frames.empty() || place(frames.back()) != place(chunk)) frames.push_back(chunk);
+    if (!PossibleLength(chunk)) continue;
+    if (frames.empty() || KeyOf(frames.back()) != KeyOf(chunk)) frames.push_back(chunk);
   }
-  std::sort(frames.begin(), frames.end(),
-            [&](const StoredChunk& a, const StoredChunk& b) { return place(a) < place(b); });
-  frames.erase(
-      std::unique(frames.begin(), frames.end(),
-                  [&](const StoredChunk& a, const StoredChunk& b) { return place(a) == place(b); }),
-      frames.end());
+  const auto before = [](const StoredChunk& a, const StoredChunk& b) {
+    return KeyOf(a) < KeyOf(b);
+  };
+  const auto same = [](const StoredChunk& a, const StoredChunk& b) { return KeyOf(a) == KeyOf(b); };
+  std::sort(frames.begin(), frames.end(), before);
+  frames.erase(std::unique(frames.begin(), frames.end(), same), frames.end());
   std::vector<StoredChunk> claimed;
   for (const StoredChunk& frame : frames) {
-    if (!claimed.empty()) {
-      const StoredChunk& last = claimed.back();
-      const uint64_t end = uint64_t{last.frame_offset} + last.frame_length;
-      if (frame.pack != last.pack || frame.frame_offset < end ||
-          frame.frame_offset > end + kGapMax ||
-          uint64_t{frame.frame_offset} + frame.frame_length - claimed.front().frame_offset >
-              kReadBytesMax) {
-        SNAP_RETURN_IF_ERROR(LoadClaimed(kind, std::exchange(claimed, {})));
-      }
-    }
-    if (frames_.Claim({frame.pack, frame.frame_offset})) claimed.push_back(frame);
+    // Frames that overlap are damage; each is then loaded by itself.
+    const bool extends = !claimed.empty() && frame.pack == claimed.back().pack &&
+                         frame.frame_offset >= EndOf(claimed.back()) &&
+                         ExtendsRead(claimed.front().frame_offset, EndOf(claimed.back()), frame);
+    if (!claimed.empty() && !extends) SNAP_RETURN_IF_ERROR(load(std::exchange(claimed, {})));
+    if (frames_.Claim(KeyOf(frame))) claimed.push_back(frame);
   }
-  return claimed.empty() ? Status() : LoadClaimed(kind, claimed);
+  return claimed.empty() ? Status() : load(std::move(claimed));
 }
 
 Status ChunkFetcher::LoadClaimed(PackKind kind, std::span<const StoredChunk> frames) {
   const uint64_t begin = frames.front().frame_offset;
-  Bytes stored(frames.back().frame_offset + frames.back().frame_length - begin);
-  Status status = Fetch(kind, frames.front().pack, frames.front().frame_offset, stored);
+  const uint64_t length = EndOf(frames.back()) - begin;
+  const auto buffer = buffers_.Borrow();
+  if (buffer->size() < length) buffer->resize(length);
+  const MutableByteSpan stored = MutableByteSpan(*buffer).first(length);
+  const Status status = Fetch(kind, frames.front().pack, frames.front().frame_offset, stored);
   for (const StoredChunk& frame : frames) {
-    const FrameKey key(frame.pack, frame.frame_offset);
-    if (!status.ok()) {
-      // Whoever waits for it tries by itself: this read was larger than what it needs.
-      frames_.Finish(key, Status::Cancelled("not read ahead"));
-      continue;
-    }
     auto decoded = std::make_shared<DecodedFrame>();
-    const Status whole = Decode(
-        {kind, frame.frame_offset},
-        ByteSpan(stored).subspan(frame.frame_offset - begin, frame.frame_length), decoded.get());
-    frames_.Finish(key, whole.ok() ? Result<FramePtr>(FramePtr(std::move(decoded)))
-                                   : Result<FramePtr>(Status::Cancelled("not read ahead")));
+    const bool loaded =
+        status.ok() &&
+        Decode({kind, frame.frame_offset},
+               stored.subspan(frame.frame_offset - begin, frame.frame_length), decoded.get())
+            .ok();
+    // Whoever waits for it tries by itself: this read was larger than what it needs.
+    frames_.Finish(KeyOf(frame), loaded ? Result<FramePtr>(FramePtr(std::move(decoded)))
+                                        : Result<FramePtr>(Status::Cancelled("not read ahead")));
   }
   return status.Is(StatusCode::kCancelled) ? status : Status();
 }
 
 Status ChunkFetcher::Fetch(PackKind kind, const PackId& pack, uint32_t offset,
                            MutableByteSpan out) {
-  const BusyClock::Scope busy(&fetching_);
   SNAP_RETURN_IF_ERROR(store_->GetRange(PackKey(kind, pack), offset, out));
   bytes_fetched_ += out.size();
   return {};
 }
 
 Status ChunkFetcher::Decode(const FramePlace& place, ByteSpan stored, DecodedFrame* out) {
-  std::unique_ptr<FrameDecoder> decoder;
-  {
-    std::lock_guard lock(mutex_);
-    if (!decoders_.empty()) {
-      decoder = std::move(decoders_.back());
-      decoders_.pop_back();
-    }
-  }
-  if (decoder == nullptr) decoder = std::make_unique<FrameDecoder>(sealer_);
-  Status status = decoder->Decode(place, stored, out);
-  std::lock_guard lock(mutex_);
-  decoders_.push_back(std::move(decoder));
-  return status;
+  return decoders_.Borrow(sealer_)->Decode(place, stored, out);
 }
 
 Status ChunkFetcher::Verify(const DecodedFrame& frame, const StoredChunk& chunk,
@@ -309,9 +342,7 @@ Result<FramePtr> ChunkFetcher::Relocate(PackKind kind, StoredChunk* chunk, const
   if (!found.has_value() || *found == tried) {
     // There is no other place. A bit that flipped on its way is right the second time.
     Result<FramePtr> frame =
-        cause.Is(StatusCode::kCorruption)
-            ? Frame(kind, chunk->pack, chunk->frame_offset, chunk->frame_length)
-            : Result<FramePtr>(cause);
+        cause.Is(StatusCode::kCorruption) ? Frame(kind, *chunk) : Result<FramePtr>(cause);
     if (!frame.ok()) return frame.status().WithContext("chunk " + chunk->id.ToHex());
     return frame;
   }
@@ -319,7 +350,7 @@ Result<FramePtr> ChunkFetcher::Relocate(PackKind kind, StoredChunk* chunk, const
   chunk->frame_offset = found->frame_offset;
   chunk->frame_length = found->frame_length;
   chunk->chunk_in_frame = found->chunk_in_frame;
-  return Frame(kind, found->pack, found->frame_offset, found->frame_length);
+  return Frame(kind, *chunk);
 }
 
 }  // namespace snapstore

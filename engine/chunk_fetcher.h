@@ -3,6 +3,9 @@
 // A hint may be stale (its pack was repacked). Then, and only then, the chunk index is asked
 // through `locate`. No byte leaves before its frame's checksum and its chunk id matched.
 //
+// Data is read through ReadMany, by as many threads as the store takes reads at once; only some of
+// them decode at a time. Metadata is read chunk by chunk, of frames that ReadAhead has brought.
+//
 // Thread safety: all calls may run concurrently.
 #ifndef SNAPSTORE_ENGINE_CHUNK_FETCHER_H_
 #define SNAPSTORE_ENGINE_CHUNK_FETCHER_H_
@@ -15,12 +18,15 @@
 #include <optional>
 #include <set>
 #include <span>
-#include <utility>
+#include <vector>
 
+#include "engine/background_fetches.h"
 #include "engine/busy_clock.h"
 #include "engine/format.h"
 #include "engine/frame.h"
 #include "engine/frame_cache.h"
+#include "engine/spares.h"
+#include "engine/turns.h"
 #include "uploader/object_store.h"
 
 namespace snapstore {
@@ -46,13 +52,21 @@ using FailedFn = std::function<Status(size_t ordinal, const Status&)>;
 // Finds a chunk by its id alone; empty when no pack has it.
 using LocateFn = std::function<Result<std::optional<ChunkLocation>>(const ChunkId&)>;
 
+struct FetchLimits {
+  size_t cache_bytes = 0;  // of decoded frames kept for later calls
+  unsigned reads = 1;      // from the store at once
+  unsigned decoders = 1;   // threads in ReadMany that decode and visit at once
+};
+
 class ChunkFetcher {
  public:
-  // `store` and `sealer` must outlive the fetcher. `cache_bytes` bounds decoded frames kept for
-  // later calls; `cancelled` (may be null) is polled while another thread loads a frame that this
-  // one needs.
+  // Neighbouring frames are fetched in one read up to this size.
+  static constexpr uint64_t kReadBytesMax = 4 << 20;
+
+  // `store` and `sealer` must outlive the fetcher. `cancelled` (may be null) is polled while
+  // another thread loads a frame that this one needs.
   ChunkFetcher(ObjectStore* store, const Sealer* sealer, const HashSecret& secret, LocateFn locate,
-               size_t cache_bytes, std::function<bool()> cancelled = nullptr);
+               const FetchLimits& limits, std::function<bool()> cancelled = nullptr);
   ~ChunkFetcher();
 
   // Called, possibly from several threads at once, when a pack is gone where `locate` says a chunk
@@ -77,13 +91,36 @@ class ChunkFetcher {
   // that are here or on their way are left out, and those that cannot be read: whoever reads their
   // chunks learns why. Only Cancelled is an error.
   Status Prefetch(PackKind kind, std::span<const StoredChunk> chunks);
+  // The same by threads of its own, several reads at once; does not wait for them.
+  void ReadAhead(PackKind kind, std::span<const StoredChunk> chunks);
+  // How many frames one reader should have on their way or ready at most; 0: the store is so near
+  // that it is not worth it.
+  size_t frames_ahead() const { return frames_ahead_; }
 
   uint64_t bytes_fetched() const { return bytes_fetched_; }
-  // Seconds that threads waited for the store, all together.
+  // Seconds that threads in ReadMany waited for the store, and for their turn to decode, all
+  // together.
   double fetching() const { return fetching_.Seconds(); }
+  double queueing() const { return queueing_.Seconds(); }
 
  private:
-  Result<FramePtr> Frame(PackKind kind, const PackId& pack, uint32_t offset, uint32_t length);
+  // Orders of chunks in ReadMany that one read of `bytes` from the first one's frame on fetches.
+  struct OneRead {
+    size_t end = 0;
+    uint64_t bytes = 0;
+  };
+  static OneRead CutRead(std::span<const StoredChunk> chunks, std::span<const size_t> order,
+                         size_t begin);
+
+  Result<FramePtr> Frame(PackKind kind, const StoredChunk& chunk);
+  // Without the cache.
+  Result<FramePtr> LoadFrame(PackKind kind, const StoredChunk& chunk);
+  // Claims the frames of these chunks that are neither here nor on their way, and gives them to
+  // `load`: neighbours that one read is to bring, in order.
+  using LoadFn = std::function<Status(std::vector<StoredChunk> frames)>;
+  Status ClaimFrames(std::span<const StoredChunk> chunks, const LoadFn& load);
+  // Loads what was claimed.
+  Status LoadClaimed(PackKind kind, std::span<const StoredChunk> frames);
   Status Fetch(PackKind kind, const PackId& pack, uint32_t offset, MutableByteSpan out);
   Status Decode(const FramePlace& place, ByteSpan stored, DecodedFrame* out);
   Status Verify(const DecodedFrame& frame, const StoredChunk& chunk, ByteSpan* out) const;
@@ -97,23 +134,25 @@ class ChunkFetcher {
                     const VisitFn& visit, const FailedFn& failed);
   Status VisitSingly(PackKind kind, const StoredChunk& chunk, size_t ordinal, const VisitFn& visit,
                      const FailedFn& failed);
-  // Without the cache.
-  Result<FramePtr> LoadFrame(PackKind kind, const PackId& pack, uint32_t offset, uint32_t length);
-  // Loads frames that this thread has claimed: neighbours, in order.
-  Status LoadClaimed(PackKind kind, std::span<const StoredChunk> frames);
 
   ObjectStore* const store_;
   const Sealer* const sealer_;
   const HashSecret secret_;
   const LocateFn locate_;
   std::function<Status()> refresh_;
-  FrameCache frames_;
+  const size_t frames_ahead_;
   BusyClock fetching_;
+  BusyClock queueing_;
   std::atomic<uint64_t> bytes_fetched_ = 0;
-
-  std::mutex mutex_;                                     // guards what follows
-  std::vector<std::unique_ptr<FrameDecoder>> decoders_;  // idle ones
-  std::set<PackId> refreshed_for_;
+  Turns decoding_;
+  // Memory to use again: fresh pages are slow.
+  Spares<FrameDecoder> decoders_;
+  Spares<Bytes> buffers_;
+  Spares<DecodedFrame> scratch_;
+  FrameCache frames_;
+  std::mutex mutex_;
+  std::set<PackId> refreshed_for_;  // guarded by mutex_
+  BackgroundFetches background_;    // last: its threads use the others
 };
 
 }  // namespace snapstore

@@ -160,7 +160,25 @@ Status EntryListWriter::Finish(format::StreamRoot* root) {
 }
 
 EntryListReader::EntryListReader(const NodeSource* source, const format::StreamRoot& root)
-    : tree_(source, root) {}
+    : source_(source), tree_(source, root) {}
+
+void EntryListReader::FetchContentLists() const {
+  std::vector<NodeRef> nodes;
+  size_t frames = 0;
+  for (const format::Entry& entry : entries_) {
+    const format::StreamRoot& root = entry.content().runs();
+    if (root.depth() == 0) continue;
+    const Result<std::vector<NodeRef>> children = ParseNode(AsBytes(root.nodes()), root.span());
+    if (!children.ok()) continue;  // found out when it is read
+    // A long list reads ahead by itself.
+    for (const NodeRef& child : std::span(*children).first(std::min<size_t>(2, children->size()))) {
+      if (nodes.empty() || !child.chunk.SameFrame(nodes.back().chunk)) ++frames;
+      if (frames > source_->fetcher()->frames_ahead()) return source_->ReadAhead(nodes);
+      nodes.push_back(child);
+    }
+  }
+  source_->ReadAhead(nodes);
+}
 
 Result<const format::Entry*> EntryListReader::Next() {
   while (next_ == entries_.size()) {
@@ -169,6 +187,7 @@ Result<const format::Entry*> EntryListReader::Next() {
     if (!more) return static_cast<const format::Entry*>(nullptr);
     SNAP_RETURN_IF_ERROR(ParseEntryLeaf(leaf.bytes, leaf.span, &entries_));
     next_ = 0;
+    if (contents_ahead_ && source_->fetcher()->frames_ahead() > 0) FetchContentLists();
   }
   const format::Entry& entry = entries_[next_++];
   if (!last_path_.empty() && ComparePaths(last_path_, entry.path()) >= 0) {

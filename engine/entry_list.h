@@ -67,11 +67,17 @@ class EntryListReader {
   // `source` must outlive the reader.
   EntryListReader(const NodeSource* source, const format::StreamRoot& root);
 
+  // The contents of the entries are going to be read too: their lists are fetched ahead.
+  void ReadContentsAhead() { contents_ahead_ = true; }
   // Null at the end. The pointer is valid until the next call.
   Result<const format::Entry*> Next();
   NodeTreeReader& tree() { return tree_; }
 
  private:
+  void FetchContentLists() const;
+
+  const NodeSource* const source_;
+  bool contents_ahead_ = false;
   NodeTreeReader tree_;
   std::vector<format::Entry> entries_;
   size_t next_ = 0;

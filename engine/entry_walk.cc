@@ -34,9 +34,10 @@ std::string NormalizePath(std::string_view path) {
 }
 
 Status WalkEntries(const OpenedSnapshot& snapshot, std::string_view path,
-                   const std::function<Status(const format::Entry&)>& visit) {
+                   const std::function<Status(const format::Entry&)>& visit, Contents contents) {
   SNAP_ASSIGN_OR_RETURN(const uint64_t start, FindStart(snapshot, path));
   EntryListReader reader(snapshot.nodes.get(), snapshot.manifest.tree());
+  if (contents == Contents::kRead) reader.ReadContentsAhead();
   SNAP_RETURN_IF_ERROR(reader.tree().Seek(start));
   bool found = false;
   while (true) {

@@ -20,10 +20,14 @@ namespace snapstore {
 // component ".".
 std::string NormalizePath(std::string_view path);
 
+// What becomes of the contents of visited entries: `kRead` has their lists fetched ahead.
+enum class Contents { kPassedOver, kRead };
+
 // Visits `path` (normalized; empty: everything) and all below it, in the order of the list.
 // NotFound when nothing is there.
 Status WalkEntries(const OpenedSnapshot& snapshot, std::string_view path,
-                   const std::function<Status(const format::Entry&)>& visit);
+                   const std::function<Status(const format::Entry&)>& visit,
+                   Contents contents = Contents::kPassedOver);
 
 // The entry at `path` itself. NotFound when there is none.
 Result<format::Entry> FindEntry(const OpenedSnapshot& snapshot, std::string_view path);

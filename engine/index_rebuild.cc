@@ -19,8 +19,7 @@
 namespace snapstore {
 namespace {
 
-// Footers on their way at once where the store is a server far away.
-constexpr unsigned kFootersFar = 16;
+// Footers on their way at once where the store is near.
 constexpr unsigned kFootersNear = 2;
 
 struct RebuildPack {
@@ -84,9 +83,8 @@ Status ReadFooters(ObjectStore& store, const Sealer& sealer, const std::set<Pack
     pack.table_hash = ChunkTableHash(footer->chunks);
     return load->AddPack(pack.id, footer->chunks, /*published=*/false);
   };
-  const bool far = store.PutsAtOnce() > 1;
-  SNAP_RETURN_IF_ERROR(RunParallel(far ? kFootersFar : kFootersNear, packs->size(), read_one,
-                                   [&] { return progress.Poll(); }));
+  SNAP_RETURN_IF_ERROR(RunParallel(std::max(store.GetsAtOnce(), kFootersNear), packs->size(),
+                                   read_one, [&] { return progress.Poll(); }));
   rebuilt->packs_damaged = warnings.size();
   for (const Warning& warning : warnings) {
     if (observer != nullptr) observer->OnWarning(warning);

@@ -110,9 +110,14 @@ Result<StoredChunk> PackTableChunk(const format::PackTableLeaf& leaf) {
 }
 
 Result<std::vector<PackId>> ReadPackTable(const format::Manifest& manifest, ChunkFetcher* fetcher) {
-  std::vector<PackId> packs;
+  std::vector<StoredChunk> leaves;
   for (const format::PackTableLeaf& leaf : manifest.pack_table()) {
     SNAP_ASSIGN_OR_RETURN(const StoredChunk chunk, PackTableChunk(leaf));
+    leaves.push_back(chunk);
+  }
+  if (fetcher->frames_ahead() > 0) fetcher->ReadAhead(PackKind::kMeta, leaves);
+  std::vector<PackId> packs;
+  for (const StoredChunk& chunk : leaves) {
     Bytes bytes;
     SNAP_RETURN_IF_ERROR(fetcher->Read(PackKind::kMeta, chunk, &bytes));
     SNAP_RETURN_IF_ERROR(AppendPackIds(bytes, &packs));

@@ -17,6 +17,8 @@ constexpr size_t kNodeChildrenMax = 1024;
 constexpr uint64_t kNodeCutModulus = 128;
 // Children whose place may be open at once; bounds memory.
 constexpr size_t kPendingLeavesMax = 64;
+// An inner node leads to a hundred leaves, so few are needed ahead.
+constexpr size_t kInnerFramesAhead = 2;
 
 bool CutsNode(const ChunkId& id) {
   return LoadLe<uint64_t>(id.hash.data() + 8) % kNodeCutModulus == 0;
@@ -166,6 +168,16 @@ Status NodeSource::ReadNode(const ChunkRef& ref, Bytes* out) const {
   return fetcher_->Read(PackKind::kMeta, chunk, out);
 }
 
+void NodeSource::ReadAhead(std::span<const NodeRef> nodes) const {
+  std::vector<StoredChunk> chunks;
+  chunks.reserve(nodes.size());
+  for (const NodeRef& node : nodes) {
+    // What is wrong with a reference is for its reader to find out.
+    if (const Result<StoredChunk> chunk = Resolve(node.chunk); chunk.ok()) chunks.push_back(*chunk);
+  }
+  fetcher_->ReadAhead(PackKind::kMeta, chunks);
+}
+
 NodeTreeReader::NodeTreeReader(const NodeSource* source, const format::StreamRoot& root)
     : source_(source), depth_(root.depth()), span_(root.span()) {
   const ByteSpan nodes = AsBytes(root.nodes());
@@ -176,6 +188,7 @@ Status NodeTreeReader::Open() {
   if (depth_ > kNodeDepthMax) return Status::Corruption("metadata tree is too deep");
   stack_.clear();
   inline_done_ = false;
+  leaves_read_ = 0;
   opened_ = true;
   if (depth_ == 0) return {};
   Frame top;
@@ -195,8 +208,9 @@ Status NodeTreeReader::Seek(uint64_t at) {
     stack_.pop_back();
   }
   Frame& top = stack_.back();
-  top.next = 0;
+  top.next = top.ahead = top.ahead_from = 0;
   top.begin = top.first;
+  leaves_read_ = 0;
   return Descend(at);
 }
 
@@ -213,6 +227,7 @@ Status NodeTreeReader::Descend(uint64_t at) {
     below.begin = below.first = top.begin;
     below.end = top.begin + top.children[top.next].span;
     Bytes node;
+    ReadAhead(&top, top.next, kInnerFramesAhead);
     SNAP_RETURN_IF_ERROR(source_->ReadNode(top.children[top.next].chunk, &node));
     SNAP_ASSIGN_OR_RETURN(below.children, ParseNode(node, top.children[top.next].span));
     top.begin += top.children[top.next].span;
@@ -253,8 +268,33 @@ Status NodeTreeReader::ReadBytes(Leaf* leaf) const {
   return leaf->stored ? source_->ReadNode(leaf->ref.chunk, &leaf->bytes) : Status();
 }
 
+void NodeTreeReader::ReadAhead(Frame* frame, size_t at, size_t frames_max) const {
+  const size_t frames_ahead = source_->fetcher()->frames_ahead();
+  // Who reads one leaf may not want another; who goes on wants more and more.
+  if (frames_ahead == 0 || leaves_read_ == 0 || at < frame->ahead_from) return;
+  // Twice that many: what was asked for before may not be used up.
+  const size_t frames_wanted =
+      std::min({frames_max, leaves_read_, std::max<size_t>(1, frames_ahead / 2)});
+  const std::vector<NodeRef>& children = frame->children;
+  const size_t begin = std::max(frame->ahead, at + 1);
+  size_t end = begin;
+  size_t frames = 0;
+  for (; end < children.size(); ++end) {
+    const bool new_frame = end == begin || !children[end].chunk.SameFrame(children[end - 1].chunk);
+    if (new_frame && ++frames > frames_wanted) break;
+  }
+  frame->ahead_from = begin;
+  frame->ahead = end;
+  source_->ReadAhead(std::span(children).subspan(begin, end - begin));
+}
+
 Result<bool> NodeTreeReader::Next(Leaf* leaf) {
   SNAP_ASSIGN_OR_RETURN(const bool more, NextRef(leaf));
+  if (more && leaf->stored) {
+    Frame& bottom = stack_.back();
+    ReadAhead(&bottom, bottom.next - 1, SIZE_MAX);
+    ++leaves_read_;
+  }
   if (more) SNAP_RETURN_IF_ERROR(ReadBytes(leaf));
   return more;
 }

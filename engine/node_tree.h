@@ -13,6 +13,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -86,6 +87,8 @@ class NodeSource {
 
   Result<StoredChunk> Resolve(const ChunkRef& ref) const;
   Status ReadNode(const ChunkRef& ref, Bytes* out) const;
+  // Begins to fetch nodes that will be read.
+  void ReadAhead(std::span<const NodeRef> nodes) const;
   ChunkFetcher* fetcher() const { return fetcher_; }
 
  private:
@@ -93,7 +96,8 @@ class NodeSource {
   const PackTable* const table_;
 };
 
-// Walks the leaves of one tree from front to back, or from a given position.
+// Walks the leaves of one tree from front to back, or from a given position. From the second leaf
+// on, those to come are fetched ahead where the store is far away.
 class NodeTreeReader {
  public:
   // `source` must outlive the reader. The root is copied.
@@ -125,10 +129,15 @@ class NodeTreeReader {
     uint64_t begin = 0;  // position of children[next]
     uint64_t first = 0;  // position of children[0]
     uint64_t end = 0;    // position after the last child
+    // Children before `ahead` were asked for; more are when the reader comes to `ahead_from`.
+    size_t ahead = 0;
+    size_t ahead_from = 0;
   };
 
   Status Open();
   Status Descend(uint64_t at);
+  // To be called when children[at] of a frame is about to be read.
+  void ReadAhead(Frame* frame, size_t at, size_t frames_max) const;
 
   const NodeSource* const source_;
   uint32_t depth_ = 0;
@@ -136,6 +145,7 @@ class NodeTreeReader {
   uint64_t span_ = 0;
   bool opened_ = false;
   bool inline_done_ = false;
+  size_t leaves_read_ = 0;    // since the last Seek
   std::vector<Frame> stack_;  // [0]: the root's children
 };
 

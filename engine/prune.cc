@@ -151,9 +151,9 @@ Status Pruner::FindLive() {
   SNAP_ASSIGN_OR_RETURN(live_, LiveChunks::Create(&repository_));
   SNAP_RETURN_IF_ERROR(live_->AddPlaces(catalog_.get(), observer_));
   const LocateFn locate = [this](const ChunkId& id) { return live_->places().Find(id); };
-  fetcher_ = std::make_unique<ChunkFetcher>(spool_.get(), &repository_.sealer(),
-                                            repository_.config().hash_secret, locate,
-                                            repository_.memory().frame_cache);
+  fetcher_ = std::make_unique<ChunkFetcher>(
+      spool_.get(), &repository_.sealer(), repository_.config().hash_secret, locate,
+      FetchLimits{.cache_bytes = repository_.memory().frame_cache});
   ProgressReporter progress(observer_, "follow snapshots");
   LiveWalk walk(
       fetcher_.get(), &live_->walked(),

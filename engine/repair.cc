@@ -75,7 +75,7 @@ Result<RepairSummary> RepositoryRepair::Run() {
   fetcher_ = std::make_unique<ChunkFetcher>(
       &repository_.store(), &repository_.sealer(), repository_.config().hash_secret,
       [this](const ChunkId& id) { return check_.scratch().chunks().Find(id); },
-      repository_.memory().frame_cache);
+      FetchLimits{.cache_bytes = repository_.memory().frame_cache});
   SNAP_RETURN_IF_ERROR(FindEarlierRepairs());
   const bool damage = !report.problems.empty() || !damaged_packs_.empty();
   if (damage && !request_.dry_run) SNAP_RETURN_IF_ERROR(Salvage());

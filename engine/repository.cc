@@ -10,7 +10,9 @@
 #include "base/status_macros.h"
 #include "engine/cache_root.h"
 #include "engine/manifest.h"
+#include "engine/manifest_cache.h"
 #include "engine/pack.h"
+#include "engine/parallel.h"
 #include "engine/progress.h"
 #include "engine/repository_impl.h"
 #include "engine/reread.h"
@@ -31,9 +33,18 @@ constexpr int kSyncAttempts = 5;
 constexpr uint64_t kPackBytesMin = 4 << 20;
 constexpr size_t kDigestDigits = 64;
 
+Result<Bytes> FetchManifest(ObjectStore& store, const Digest& id) {
+  const Result<Bytes> bytes = GetNamed(store, ManifestKey(id), kManifestBytesMax);
+  if (bytes.status().Is(StatusCode::kNotFound)) {
+    return Status::NotFound("no snapshot " + id.ToHex());
+  }
+  if (!bytes.ok()) return bytes.status().WithContext("snapshot " + id.ToHex());
+  return bytes;
+}
+
 }  // namespace
 
-MemoryPlan MemoryPlan::For(uint64_t limit, unsigned threads, unsigned uploads) {
+MemoryPlan MemoryPlan::For(uint64_t limit, unsigned threads, unsigned uploads, unsigned reads) {
   limit = std::max(limit, kMemoryLimitMin);
   MemoryPlan plan;
   plan.index = std::clamp<uint64_t>(limit / 4, 8 << 20, 1 << 30);
@@ -41,6 +52,8 @@ MemoryPlan MemoryPlan::For(uint64_t limit, unsigned threads, unsigned uploads) {
   const uint64_t packs_max = limit / 4 / kPackBytesMin;
   plan.uploads = std::clamp<unsigned>(uploads, 1, packs_max - 3);
   plan.pack = std::clamp<uint64_t>(limit / 4 / (3 + plan.uploads), kPackBytesMin, 32 << 20);
+  // Who reads much writes no packs: the same quarter.
+  plan.reads = std::clamp<unsigned>(reads, 1, limit / 4 / ChunkFetcher::kReadBytesMax);
   plan.read_buffers = std::clamp<uint64_t>(limit / 8, 8 << 20, 64 << 20);
   plan.frame_cache = std::clamp<uint64_t>(limit / 16, 4 << 20, 64 << 20);
   const unsigned wanted = threads != 0 ? threads : std::thread::hardware_concurrency();
@@ -70,12 +83,8 @@ Result<std::vector<Digest>> RepositoryImpl::ManifestIds() {
 }
 
 Result<format::Manifest> RepositoryImpl::LoadManifest(const Digest& id) {
-  const Result<Bytes> bytes = GetNamed(*store_, ManifestKey(id), kManifestBytesMax);
-  if (bytes.status().Is(StatusCode::kNotFound)) {
-    return Status::NotFound("no snapshot " + id.ToHex());
-  }
-  if (!bytes.ok()) return bytes.status().WithContext("snapshot " + id.ToHex());
-  Result<format::Manifest> manifest = DecodeManifest(sealer_, id, *bytes);
+  SNAP_ASSIGN_OR_RETURN(const Bytes bytes, FetchManifest(*store_, id));
+  Result<format::Manifest> manifest = DecodeManifest(sealer_, id, bytes);
   if (!manifest.ok()) return manifest.status().WithContext("snapshot " + id.ToHex());
   return manifest;
 }
@@ -98,21 +107,42 @@ Result<std::vector<SnapshotInfo>> RepositoryImpl::ListSnapshots(Observer* observ
   progress.SetItemsTotal(ids.size());
   std::vector<SnapshotInfo> infos;
   uint64_t damaged_count = 0;
-  for (const Digest& id : ids) {
+  const auto take = [&](size_t i, Result<format::Manifest> manifest) -> Status {
     SNAP_RETURN_IF_ERROR(progress.Poll());
     progress.AddItems(1);
-    Result<format::Manifest> manifest = LoadManifest(id);
     if (manifest.ok()) {
-      infos.push_back(InfoFromManifest(id, *manifest));
+      infos.push_back(InfoFromManifest(ids[i], *manifest));
     } else if (manifest.status().Is(StatusCode::kCorruption)) {
       ++damaged_count;
       if (observer != nullptr) {
-        observer->OnWarning({ManifestKey(id).text(), manifest.status()});
+        observer->OnWarning({ManifestKey(ids[i]).text(), manifest.status()});
       }
     } else if (!manifest.status().Is(StatusCode::kNotFound)) {
       return manifest.status();
     }
-  }
+    return {};
+  };
+  // A store that is near is no slower than a cache of it.
+  const Result<std::string> folder =
+      memory_.reads > 1 ? CacheFolder() : Status::Unsupported("no cache");
+  std::optional<ManifestCache> cache;
+  if (folder.ok()) cache.emplace(*folder + "/manifests");
+  const auto load = [&](size_t i) -> Result<format::Manifest> {
+    if (!cache.has_value()) return LoadManifest(ids[i]);
+    if (const std::optional<Bytes> kept = cache->Find(ids[i]); kept.has_value()) {
+      Result<format::Manifest> manifest = DecodeManifest(sealer_, ids[i], *kept);
+      if (manifest.ok()) return manifest;
+    }
+    SNAP_ASSIGN_OR_RETURN(const Bytes bytes, FetchManifest(*store_, ids[i]));
+    Result<format::Manifest> manifest = DecodeManifest(sealer_, ids[i], bytes);
+    if (!manifest.ok()) return manifest.status().WithContext("snapshot " + ids[i].ToHex());
+    cache->Keep(ids[i], bytes);
+    return manifest;
+  };
+  SNAP_RETURN_IF_ERROR(
+      FetchInOrder<format::Manifest>({.count = ids.size(), .threads = memory_.reads}, load, take,
+                                     [&] { return progress.Poll(); }));
+  if (cache.has_value()) cache->Retain(ids);
   std::sort(infos.begin(), infos.end(), [](const SnapshotInfo& a, const SnapshotInfo& b) {
     return std::tie(a.time_ns, a.id) < std::tie(b.time_ns, b.id);
   });
@@ -257,9 +287,9 @@ Status RepositoryImpl::SyncOnceLocked(Observer* observer) {
   }
   // The newest last: of two places of a chunk the index keeps that one, and so does a prune.
   std::sort(ordered.begin(), ordered.end());
-  std::vector<Digest> missing;
+  std::vector<SegmentObject> missing;
   missing.reserve(ordered.size());
-  for (const auto& [time, id] : ordered) missing.push_back(id);
+  for (const auto& [time, id] : ordered) missing.push_back({id, segments.at(id).size});
   if (!index_->LoadPays(missing_bytes / kSegmentBytesPerChunk)) {
     SNAP_RETURN_IF_ERROR(ImportSegments(missing, index_.get(), observer));
   } else {
@@ -297,16 +327,25 @@ Status RepositoryImpl::DropVanishedLocked(std::span<const Digest> segments) {
   return index_->DropSegments(segments);
 }
 
-Status RepositoryImpl::ImportSegments(std::span<const Digest> segments, ChunkSink* sink,
+Status RepositoryImpl::ImportSegments(std::span<const SegmentObject> segments, ChunkSink* sink,
                                       Observer* observer) {
   ProgressReporter progress(observer, "index");
   progress.SetItemsTotal(segments.size());
-  for (const Digest& id : segments) {
-    SNAP_RETURN_IF_ERROR(progress.Poll());
-    progress.AddItems(1);
-    SNAP_RETURN_IF_ERROR(ImportSegment(id, sink));
-  }
-  return {};
+  const OrderedTasks tasks{.count = segments.size(),
+                           .threads = memory_.reads,
+                           .cost = [&](size_t i) { return segments[i].bytes; },
+                           .cost_max = memory_.reads * ChunkFetcher::kReadBytesMax};
+  return FetchInOrder<Bytes>(
+      tasks,
+      [&](size_t i) { return GetNamed(*store_, SegmentKey(segments[i].id), kSegmentBytesMax); },
+      [&](size_t i, const Result<Bytes>& bytes) -> Status {
+        SNAP_RETURN_IF_ERROR(progress.Poll());
+        progress.AddItems(1);
+        const Status imported =
+            bytes.ok() ? ImportSegment(segments[i].id, *bytes, sink) : bytes.status();
+        return imported.WithContext("index segment " + segments[i].id.ToHex());
+      },
+      [&] { return progress.Poll(); });
 }
 
 Status RepositoryImpl::CommitLoad(ChunkLoad* load, Observer* observer) {
@@ -320,17 +359,14 @@ Status RepositoryImpl::CommitLoad(ChunkLoad* load, Observer* observer) {
   });
 }
 
-Status RepositoryImpl::ImportSegment(const Digest& segment, ChunkSink* sink) {
-  const std::string name = "index segment " + segment.ToHex();
-  const Result<Bytes> bytes = GetNamed(*store_, SegmentKey(segment), kSegmentBytesMax);
-  if (!bytes.ok()) return bytes.status().WithContext(name);
+Status RepositoryImpl::ImportSegment(const Digest& segment, ByteSpan bytes, ChunkSink* sink) {
   std::vector<PackId> published;
   const Status parsed =
-      ParseSegment(sealer_, segment, *bytes, [&](const SegmentPack& pack) -> Status {
+      ParseSegment(sealer_, segment, bytes, [&](const SegmentPack& pack) -> Status {
         published.push_back(pack.id);
         return sink->AddPack(pack.id, pack.chunks, /*published=*/true);
       });
-  SNAP_RETURN_IF_ERROR(parsed.WithContext(name));
+  SNAP_RETURN_IF_ERROR(parsed);
   SNAP_RETURN_IF_ERROR(sink->MarkPublished(published));
   return sink->AddSegment(segment);
 }

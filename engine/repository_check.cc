@@ -227,7 +227,8 @@ Status RepositoryCheck::CheckPacks() {
   ProgressReporter progress(observer_, "check packs");
   progress.SetItemsTotal(order.size());
   progress.SetBytesTotal(bytes_total);
-  const unsigned threads = repository_.memory().threads;
+  // Where the store is far away, most of them wait for it.
+  const unsigned threads = std::max(repository_.memory().threads, repository_.memory().reads);
   std::vector<std::unique_ptr<PackScrubber>> scrubbers;
   for (unsigned i = 0; i < threads; ++i) {
     scrubbers.push_back(std::make_unique<PackScrubber>(&store_, &repository_.sealer(),
@@ -357,7 +358,7 @@ Status RepositoryCheck::CheckSnapshots() {
     return one.front();
   };
   ChunkFetcher fetcher(&store_, &repository_.sealer(), repository_.config().hash_secret, locate,
-                       repository_.memory().frame_cache);
+                       repository_.memory().fetch_limits());
   ProgressReporter progress(observer_, "check snapshots");
   ReferenceWalk walk(
       &fetcher, scratch_.get(), &problems_, find,

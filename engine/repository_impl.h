@@ -35,10 +35,16 @@ struct MemoryPlan {
   size_t frame_cache = 0;   // decoded frames
   unsigned threads = 0;     // workers, each with a frame and its compressed form
   unsigned uploads = 1;     // packs on their way to the store at once
+  unsigned reads = 1;       // reads from the store at once, while no pack is written
+
+  // Threads that decode and write: one more than there are cores to use, since writers of one file
+  // wait for each other.
+  unsigned decoders() const { return threads > 1 ? threads + 1 : 1; }
+  FetchLimits fetch_limits() const { return {frame_cache, reads, decoders()}; }
 
   // `limit` is the effective limit, `threads` what the user asked for (0: one a core), `uploads`
-  // what the store takes at once.
-  static MemoryPlan For(uint64_t limit, unsigned threads, unsigned uploads = 1);
+  // and `reads` what the store takes at once.
+  static MemoryPlan For(uint64_t limit, unsigned threads, unsigned uploads = 1, unsigned reads = 1);
 };
 
 // A manifest with what is needed to follow its references.
@@ -114,8 +120,13 @@ class RepositoryImpl final : public Repository {
   Status SyncOnceLocked(Observer* observer);
   // Takes out of the index what the store has no more.
   Status DropVanishedLocked(std::span<const Digest> segments);
-  Status ImportSegment(const Digest& segment, ChunkSink* sink);
-  Status ImportSegments(std::span<const Digest> segments, ChunkSink* sink, Observer* observer);
+  struct SegmentObject {
+    Digest id;
+    uint64_t bytes = 0;  // as the store lists it
+  };
+  Status ImportSegment(const Digest& segment, ByteSpan bytes, ChunkSink* sink);
+  Status ImportSegments(std::span<const SegmentObject> segments, ChunkSink* sink,
+                        Observer* observer);
   static Status CommitLoad(ChunkLoad* load, Observer* observer);
   Status ResetIndexLocked();
   Status RemoveSegments(std::span<const Digest> segments, Observer* observer,

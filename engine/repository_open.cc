@@ -154,17 +154,17 @@ RepositoryImpl::RepositoryImpl(std::unique_ptr<ObjectStore> store, const Reposit
       id_(HexEncode(config.id)),
       location_(store_->Describe()),
       memory_(MemoryPlan::For(EffectiveMemoryLimit(options.memory_limit), options.threads,
-                              store_->PutsAtOnce())),
+                              store_->PutsAtOnce(), store_->GetsAtOnce())),
       entry_leaves_(kEntryLeavesBytes),
       opened_key_(key) {
   const LocateFn locate = [this](const ChunkId& id) -> Result<std::optional<ChunkLocation>> {
     SNAP_ASSIGN_OR_RETURN(ChunkIndex * index, Index());
     return index->Find(id);
   };
-  const size_t cache_bytes =
-      options_.read_cache_bytes != 0 ? options_.read_cache_bytes : memory_.frame_cache;
+  FetchLimits limits = memory_.fetch_limits();
+  if (options_.read_cache_bytes != 0) limits.cache_bytes = options_.read_cache_bytes;
   fetcher_ = std::make_unique<ChunkFetcher>(store_.get(), &sealer_, config_.hash_secret, locate,
-                                            cache_bytes, options_.cancelled);
+                                            limits, options_.cancelled);
   // A prune may have moved chunks since the index was brought up to date.
   fetcher_->set_refresh([this] { return SyncIndex(nullptr); });
 }

@@ -11,6 +11,8 @@ namespace {
 // A longer hole is cleared in steps, so that progress and cancellation come through.
 constexpr uint64_t kZerosMax = 256 << 20;
 constexpr std::chrono::milliseconds kJoinPoll{20};
+// A window that stands for this much is worth starting before it is full.
+constexpr uint64_t kEarlyContentBytes = 128 << 20;
 
 }  // namespace
 
@@ -29,10 +31,11 @@ ContentRestorer::~ContentRestorer() { abandoned_ = true; }
 
 Status ContentRestorer::StartIfWorthIt() {
   if (window().Full()) return Start();
+  if (window().bytes() < early_bytes_ && window().content_bytes() < kEarlyContentBytes) return {};
   // Rather a smaller window than idle workers.
   const bool idle =
       !running_.valid() || running_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
-  return idle && window().bytes() >= early_bytes_ ? Start() : Status();
+  return idle ? Start() : Status();
 }
 
 Status ContentRestorer::Start() {
@@ -106,9 +109,9 @@ Status ContentRestorer::PlanRuns(const std::shared_ptr<RestoreOutput>& output,
   RunListReader runs(snapshot_->nodes.get(), content.content().runs());
   const bool holes_matter = output->device() || output->compares();
   const auto make_room = [&]() -> Status {
-    if (!window().Full()) return {};
-    SNAP_RETURN_IF_ERROR(Start());
-    ordinal = window().AddOutput(output);
+    const int planned = current_;
+    SNAP_RETURN_IF_ERROR(StartIfWorthIt());
+    if (current_ != planned) ordinal = window().AddOutput(output);
     return {};
   };
   uint64_t done = 0;

@@ -13,9 +13,6 @@ namespace {
 // Parts that one thread prepares at a time.
 constexpr size_t kPrepareParts = 256;
 
-// One more than there are cores to use: writers of one file wait for each other.
-unsigned WorkersFor(unsigned threads) { return threads > 1 ? threads + 1 : 1; }
-
 // Damage ends the entry; a store that cannot be reached ends the restore.
 bool EndsEntryOnly(const Status& status) {
   return status.Is(StatusCode::kCorruption) || status.Is(StatusCode::kNotFound) ||
@@ -30,8 +27,9 @@ RestoreExecutor::RestoreExecutor(RepositoryImpl* repository, const OpenedSnapsho
       snapshot_(snapshot),
       report_(report),
       go_on_(std::move(go_on)),
-      scratch_(WorkersFor(repository->memory().threads)),
-      fetching_before_(repository->fetcher().fetching()) {}
+      scratch_(std::max(repository->memory().decoders(), repository->memory().reads)),
+      fetching_before_(repository->fetcher().fetching()),
+      queueing_before_(repository->fetcher().queueing()) {}
 
 Status RestoreExecutor::Run(RestoreWindow* window) {
   const BusyClock::Scope running(&running_);
@@ -47,16 +45,16 @@ Status RestoreExecutor::Run(RestoreWindow* window) {
 }
 
 std::vector<PipelineStage> RestoreExecutor::Stages() const {
-  const auto threads = static_cast<unsigned>(scratch_.size());
-  const double fetching = repository_->fetcher().fetching() - fetching_before_;
-  const double decoding = reading_.Seconds() - writing_.Seconds() - fetching;
-  std::vector<PipelineStage> stages;
-  for (const auto& [name, busy] :
-       {std::pair("look", looking_.Seconds()), std::pair("fetch", fetching),
-        std::pair("decode", decoding), std::pair("write", writing_.Seconds())}) {
-    stages.push_back({name, threads, running_.Seconds(), busy});
-  }
-  return stages;
+  const ChunkFetcher& fetcher = repository_->fetcher();
+  const double fetching = fetcher.fetching() - fetching_before_;
+  const double queueing = fetcher.queueing() - queueing_before_;
+  const double decoding = reading_.Seconds() - writing_.Seconds() - fetching - queueing;
+  const unsigned decoders = repository_->memory().decoders();
+  const double seconds = running_.Seconds();
+  return {{"look", decoders, seconds, looking_.Seconds()},
+          {"fetch", static_cast<unsigned>(scratch_.size()), seconds, fetching},
+          {"decode", decoders, seconds, decoding},
+          {"write", decoders, seconds, writing_.Seconds()}};
 }
 
 Status RestoreExecutor::Prepare(RestoreWindow* window) {
@@ -68,7 +66,7 @@ Status RestoreExecutor::Prepare(RestoreWindow* window) {
   const size_t tasks = (parts.size() + kPrepareParts - 1) / kPrepareParts;
   std::vector<uint8_t> done(parts.size(), 0);
   const Status prepared = RunParallel(
-      static_cast<unsigned>(scratch_.size()), tasks,
+      repository_->memory().decoders(), tasks,
       [&](size_t task, unsigned thread) -> Status {
         const BusyClock::Scope looking(&looking_);
         const size_t end = std::min(parts.size(), (task + 1) * kPrepareParts);

@@ -55,9 +55,10 @@ class RestoreExecutor {
   const std::function<Status()> go_on_;
   std::vector<Scratch> scratch_;  // one a thread
   const double fetching_before_;
+  const double queueing_before_;
   BusyClock running_;  // the window as a whole
   BusyClock looking_;
-  BusyClock reading_;  // with fetching and writing
+  BusyClock reading_;  // with fetching, waiting for a turn to decode, and writing
   BusyClock writing_;
 };
 

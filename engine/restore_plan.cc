@@ -23,6 +23,7 @@ uint32_t RestoreWindow::AddOutput(std::shared_ptr<RestoreOutput> output) {
 
 void RestoreWindow::AddPart(const RestorePart& part) {
   bytes_ += sizeof(RestorePart);
+  content_bytes_ += part.bytes();
   outputs_[part.output]->AddPart();
   parts_.push_back(part);
 }
@@ -34,6 +35,7 @@ void RestoreWindow::AddLink(Entry entry) {
 
 void RestoreWindow::Clear() {
   bytes_ = 0;
+  content_bytes_ = 0;
   parts_.clear();
   outputs_.clear();
   links_.clear();

@@ -37,7 +37,8 @@ class RestoreWindow {
 
   bool Full() const { return bytes_ >= bytes_max_; }
   bool empty() const { return outputs_.empty() && links_.empty(); }
-  size_t bytes() const { return bytes_; }  // of memory, about
+  size_t bytes() const { return bytes_; }                    // of memory, about
+  uint64_t content_bytes() const { return content_bytes_; }  // that its parts stand for
 
   // The output's ordinal for AddPart.
   uint32_t AddOutput(std::shared_ptr<RestoreOutput> output);
@@ -54,6 +55,7 @@ class RestoreWindow {
  private:
   const size_t bytes_max_;
   size_t bytes_ = 0;
+  uint64_t content_bytes_ = 0;
   std::vector<RestorePart> parts_;
   std::vector<std::shared_ptr<RestoreOutput>> outputs_;
   std::vector<Entry> links_;

@@ -55,8 +55,9 @@ bool TreeRestorer::Selected(std::string_view path) const {
 
 Status TreeRestorer::Run() {
   for (const std::string& root : roots_) {
-    SNAP_RETURN_IF_ERROR(
-        WalkEntries(*snapshot_, root, [this](const format::Entry& entry) { return Visit(entry); }));
+    SNAP_RETURN_IF_ERROR(WalkEntries(
+        *snapshot_, root, [this](const format::Entry& entry) { return Visit(entry); },
+        Contents::kRead));
   }
   SNAP_RETURN_IF_ERROR(content_.Finish());
   SNAP_RETURN_IF_ERROR(FinishDirectories());

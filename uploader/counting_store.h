@@ -57,6 +57,7 @@ class CountingStore final : public ObjectStore {
   }
   StoreUsage Usage() const override { return inner_->Usage(); }
   unsigned PutsAtOnce() const override { return inner_->PutsAtOnce(); }
+  unsigned GetsAtOnce() const override { return inner_->GetsAtOnce(); }
   std::string Describe() const override { return inner_->Describe(); }
 
  private:

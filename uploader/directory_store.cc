@@ -27,6 +27,7 @@ using internal::StoreRoot;
 using internal::TemporaryFile;
 
 constexpr unsigned kRemotePutsAtOnce = 4;
+constexpr unsigned kRemoteGetsAtOnce = 8;
 // The kernel takes no more of one such request than the mount's rsize, at most 1 MiB.
 constexpr uint64_t kAskAheadBytes = 1 << 20;
 
@@ -118,6 +119,8 @@ class DirectoryStore final : public ObjectStore, public DiagnosableStore {
 
   // Far away, a put is a dozen round trips and little else.
   unsigned PutsAtOnce() const override { return root_->remote() ? kRemotePutsAtOnce : 1; }
+  // The kernel reads ahead by itself, but not from one file to the next.
+  unsigned GetsAtOnce() const override { return root_->remote() ? kRemoteGetsAtOnce : 1; }
 
   bool Diagnose(bool /*write_probe*/, const DiagnosisSink& sink) override {
     internal::DiagnoseDirectory(root_->path(), sink);

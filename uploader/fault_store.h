@@ -72,6 +72,7 @@ class FaultStore final : public ObjectStore {
   }
   StoreUsage Usage() const override { return inner_->Usage(); }
   unsigned PutsAtOnce() const override { return inner_->PutsAtOnce(); }
+  unsigned GetsAtOnce() const override { return inner_->GetsAtOnce(); }
   std::string Describe() const override { return inner_->Describe(); }
 
  private:

@@ -100,6 +100,9 @@ class ObjectStore {
   // How many large puts at once keep the store busy; one for a disk, several for a server that is
   // far away.
   virtual unsigned PutsAtOnce() const { return 1; }
+  // Likewise for reads: how many at once, of some MiB or of small objects, before more bring
+  // nothing.
+  virtual unsigned GetsAtOnce() const { return 1; }
 
   // For people: "/backup/repo", "s3://bucket/prefix".
   virtual std::string Describe() const = 0;

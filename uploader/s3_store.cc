@@ -18,6 +18,8 @@ constexpr size_t kPieceBytes = 8 << 20;
 constexpr size_t kPiecesAtOnce = 8;
 // One connection to S3 carries some 100 MB/s, four as much as two cores compress.
 constexpr unsigned kPutsAtOnce = 4;
+// Reads wait for the server most of the time: 16 of 4 MiB at 20 ms are 3 GB/s.
+constexpr unsigned kGetsAtOnce = 16;
 constexpr uint64_t kPartBytesMin = 5 << 20;  // of all parts but the last
 constexpr size_t kPrefixBytesMax = 700;      // S3's keys have 1024 at most, the store's own 255
 constexpr size_t kAnswerBytesMax = 16 << 20;
@@ -116,6 +118,8 @@ std::string S3Store::Describe() const {
 }
 
 unsigned S3Store::PutsAtOnce() const { return std::clamp(options().connections, 1u, kPutsAtOnce); }
+
+unsigned S3Store::GetsAtOnce() const { return std::clamp(options().connections, 1u, kGetsAtOnce); }
 
 S3Checksum S3Store::UsedChecksum() const {
   if (options().checksum != S3Checksum::kAuto) return options().checksum;

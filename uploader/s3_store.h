@@ -44,6 +44,7 @@ class S3Store final : public ObjectStore, public DiagnosableStore {
   bool Diagnose(bool write_probe, const DiagnosisSink& sink) override;
   StoreUsage Usage() const override { return client_.Usage(); }
   unsigned PutsAtOnce() const override;
+  unsigned GetsAtOnce() const override;
   std::string Describe() const override;
 
   S3Client& client() { return client_; }

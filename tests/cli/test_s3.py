@@ -1,6 +1,7 @@
 """A repository in a bucket of a real S3 server: the one that SNAPSTORE_TEST_S3 describes."""
 
 import os
+import time
 import uuid
 
 import compare
@@ -42,6 +43,35 @@ class S3(harness.CliTest):
         compare.assert_same_tree(self, self.src, self.restored(self.src))
         self.ok("check", "--read-data")
         self.assertEqual(len(self.ok("list", "--quiet").text.splitlines()), 2)
+
+    def requests_until(self, snapshot_id):
+        """Lines about this repository in the server's log, which comes a little later than answers,
+        once it has the last request of a snapshot."""
+        path = os.path.join(self.server["SNAPSTORE_TEST_S3_FOLDER"], "log/client.rgw.log")
+        if not os.path.exists(path):
+            self.skipTest("this server keeps no log of its requests")
+        name = self.repo.rsplit("/", 1)[1]
+        deadline = time.monotonic() + 10
+        while True:
+            with open(path, encoding="utf-8", errors="replace") as log:
+                lines = [line for line in log if "beast: " in line and name in line]
+            if any(f"snapshots/{snapshot_id}" in line for line in lines):
+                return len(lines)
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+
+    def test_a_snapshot_of_what_is_there_makes_no_request_per_chunk(self):
+        made = {}
+        for mebibytes in (8, 16):
+            self.write("file", self.random.randbytes(mebibytes << 20))
+            first = self.snapshot("--parent", "none", self.src)
+            before = self.requests_until(first["snapshot_id"])
+            summary = self.snapshot("--parent", "none", self.src)
+            self.assertEqual(summary["chunks_new"], 0)
+            self.assertGreater(summary["chunks_total"], mebibytes * 16)
+            made[mebibytes] = self.requests_until(summary["snapshot_id"]) - before
+        self.assertLessEqual(made[16], made[8])
+        self.assertLessEqual(made[8], 14)
 
     def test_rebuilds_the_index_from_the_packs(self):
         self.write("file", self.random.randbytes(3 << 20))

@@ -117,8 +117,11 @@ class Bench {
   FakeIndex index_;
   SegmentPublisher publisher_;
   PackTable table_;
-  ChunkFetcher fetcher_{store_.get(), &Sealer::Plain(), secret_,
-                        [this](const ChunkId& id) { return index_.Find(id); }, 1 << 20};
+  ChunkFetcher fetcher_{store_.get(),
+                        &Sealer::Plain(),
+                        secret_,
+                        [this](const ChunkId& id) { return index_.Find(id); },
+                        {.cache_bytes = 1 << 20}};
   NodeSource nodes_{&fetcher_, &table_};
   std::unique_ptr<PackWriter> writer_;
 };

@@ -184,7 +184,7 @@ TEST(ChunkFetcher, FlippedByteNeverComesOut) {
         [](const ChunkId&) -> Result<std::optional<ChunkLocation>> {
           return std::optional<ChunkLocation>();
         },
-        0);
+        FetchLimits());
     Bytes bytes;
     const Status status = fetcher.Read(PackKind::kData, chunk, &bytes);
     if (status.ok()) {
