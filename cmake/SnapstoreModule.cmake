@@ -10,6 +10,7 @@ function(snapstore_module)
     target_link_libraries(snapstore_${ARG_NAME} PUBLIC snapstore_${module})
   endforeach()
   target_link_libraries(snapstore_${ARG_NAME} PRIVATE ${ARG_LIBRARIES})
+  snapstore_use_precompiled(snapstore_${ARG_NAME} common)
 endfunction()
 
 # snapstore_generated_headers(headers…): has the target snapstore_generated make them, for checks
@@ -38,6 +39,7 @@ function(snapstore_test)
   add_executable(${ARG_NAME} ${ARG_SOURCES})
   target_link_libraries(${ARG_NAME} PRIVATE snapstore_compiler ${ARG_LIBRARIES} GTest::gmock
                         GTest::gtest_main)
+  snapstore_use_precompiled(${ARG_NAME} tests)
   if("unit" IN_LIST ARG_LABELS)
     add_dependencies(snapstore_unit_tests ${ARG_NAME})
   endif()

@@ -4,7 +4,8 @@ import json
 import os
 import shlex
 
-DROPPED_WITH_VALUE = {"-o", "-MF", "-MT", "-MQ"}
+# The project's only -include is that of precompiled headers, which no other compiler can read.
+DROPPED_WITH_VALUE = {"-o", "-MF", "-MT", "-MQ", "-include"}
 DROPPED = {"-c", "-MD", "-MMD"}
 
 
@@ -25,7 +26,7 @@ def load(root, build):
 
 def _flags(entry):
     words = shlex.split(entry["command"])
-    if os.path.basename(words[0]) == "ccache":
+    while os.path.basename(words[0]) in ("env", "ccache") or "=" in words[0]:
         words = words[1:]
     kept, skip = [], False
     for word in words:
