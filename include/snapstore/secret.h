@@ -23,7 +23,10 @@ class Secret {
   ~Secret() { Wipe(); }
 
   Secret(const Secret& other) : Secret(other.view()) {}
-  Secret& operator=(const Secret& other) { return *this = Secret(other.view()); }
+  Secret& operator=(const Secret& other) {
+    if (this != &other) *this = Secret(other.view());
+    return *this;
+  }
   Secret(Secret&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   Secret& operator=(Secret&& other) noexcept {

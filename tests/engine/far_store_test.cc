@@ -160,7 +160,8 @@ TEST_F(FarStoreTest, ASnapshotOfWhatIsThereMakesNoRequestPerChunk) {
   };
   const uint64_t once = requests_for(8 * kMiB);
   const uint64_t twice = requests_for(16 * kMiB);
-  EXPECT_LE(twice, once);
+  // The other snapshot's segment and packs, but nothing for 100 chunks more.
+  EXPECT_LE(twice, once + 4);
   EXPECT_LE(once, 16u);
 }
 

@@ -55,7 +55,7 @@ class TlsTest : public testing::Test {
     thread_ = std::thread([this] { server_.listen_after_bind(); });
     while (!server_.is_running()) std::this_thread::yield();
   }
-  ~TlsTest() override {
+  void TearDown() override {
     server_.stop();
     thread_.join();
   }
