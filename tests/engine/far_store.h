@@ -28,13 +28,16 @@ class FarStore final : public ObjectStore {
            std::chrono::milliseconds delay = std::chrono::milliseconds(0))
       : inner_(std::move(inner)), gets_at_once_(gets_at_once), delay_(delay) {}
 
-  // Calls of `op` on keys that begin with `prefix` wait until `count` of them are under way.
-  void Gather(StoreOp op, std::string prefix, unsigned count) {
+  // Calls of `op` on keys that begin with `prefix` wait until `count` of them are under way, or until
+  // patience ends: each call has its own.
+  void Gather(StoreOp op, std::string prefix, unsigned count,
+              std::chrono::milliseconds patience = std::chrono::seconds(10)) {
     std::lock_guard lock(mutex_);
     gathered_op_ = op;
     gathered_prefix_ = std::move(prefix);
     gathered_wanted_ = count;
     gathered_ = 0;
+    patience_ = patience;
   }
   // Whether that many came together.
   bool gathered() const {
@@ -77,8 +80,6 @@ class FarStore final : public ObjectStore {
   std::string Describe() const override { return inner_->Describe(); }
 
  private:
-  static constexpr std::chrono::seconds kPatience{10};
-
   // One call: the way there, and what it does to the counts.
   class Visit {
    public:
@@ -90,7 +91,7 @@ class FarStore final : public ObjectStore {
           key.starts_with(store->gathered_prefix_)) {
         if (++store->gathered_ >= store->gathered_wanted_) store->gathered_wanted_ = 0;
         store->changed_.notify_all();
-        store->changed_.wait_for(lock, kPatience, [&] { return store->gathered_wanted_ == 0; });
+        store->changed_.wait_for(lock, store->patience_, [&] { return store->gathered_wanted_ == 0; });
         --store->gathered_;
       }
       lock.unlock();
@@ -119,6 +120,7 @@ class FarStore final : public ObjectStore {
   std::string gathered_prefix_;
   unsigned gathered_wanted_ = 0;  // 0: nobody waits
   unsigned gathered_ = 0;
+  std::chrono::milliseconds patience_{0};
 };
 
 }  // namespace snapstore
