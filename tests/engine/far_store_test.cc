@@ -62,11 +62,11 @@ TEST_F(FarStoreTest, AMemoryLimitHoldsForReadsUnderWayToo) {
 
 TEST_F(FarStoreTest, ScatteredMetadataIsFetchedAhead) {
   // Each snapshot rewrites some leaves of the entry list, into a pack of its own.
-  WriteSmallFiles(20'000);
+  WriteSmallFiles(8'000);
   std::string id = Snapshot();
   for (int round = 0; round < 12; ++round) {
     for (int i = 0; i < 3; ++i) {
-      WriteSource("small/" + std::to_string((round * 1601 + i * 6007) % 20'000),
+      WriteSource("small/" + std::to_string((round * 1601 + i * 6007) % 8'000),
                   "content of round " + std::to_string(round));
     }
     id = Snapshot();
