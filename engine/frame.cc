@@ -90,7 +90,8 @@ struct FrameEncoder::Context {
   ~Context() { ZSTD_freeCCtx(zstd); }
 };
 
-FrameEncoder::FrameEncoder() : context_(std::make_unique<Context>()) {
+FrameEncoder::FrameEncoder(bool to_be_sealed)
+    : to_be_sealed_(to_be_sealed), context_(std::make_unique<Context>()) {
   SNAP_CHECK(context_->zstd != nullptr);
 }
 
@@ -131,7 +132,9 @@ Result<ByteSpan> FrameEncoder::Encode(PlainFrame* frame, int level) {
   StoreLe<uint32_t>(header + kStoredLengthOffset, static_cast<uint32_t>(stored));
   StoreLe<uint32_t>(header + 12, kFrameMagic);
   StoreLe<uint64_t>(header + kChecksumOffset,
-                    FrameChecksum({header, kFrameHeaderBytes}, {payload, stored}));
+                    to_be_sealed_
+                        ? 0
+                        : FrameChecksum({header, kFrameHeaderBytes}, {payload, stored}));
   return ByteSpan(out).first(kFrameHeaderBytes + stored);
 }
 

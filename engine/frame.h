@@ -37,7 +37,8 @@ struct PlainFrame {
 
 class FrameEncoder {
  public:
-  FrameEncoder();
+  // With `to_be_sealed` the checksum is left to SealFrame, which makes it of what is stored.
+  explicit FrameEncoder(bool to_be_sealed = false);
   ~FrameEncoder();
   FrameEncoder(const FrameEncoder&) = delete;
   FrameEncoder& operator=(const FrameEncoder&) = delete;
@@ -48,6 +49,7 @@ class FrameEncoder {
 
  private:
   struct Context;
+  const bool to_be_sealed_;
   std::unique_ptr<Context> context_;
 };
 

@@ -138,8 +138,8 @@ Result<PackFooter> ReadFooterOnce(ObjectStore& store, const Sealer& sealer, Pack
 PackBuilder::PackBuilder(const Sealer* sealer, PackKind kind, Bytes storage) : sealer_(sealer) {
   pack_.kind = kind;
   pack_.bytes = std::move(storage);
-  pack_.bytes.clear();
-  ByteWriter writer(&pack_.bytes);
+  Bytes header;
+  ByteWriter writer(&header);
   writer.Raw(AsBytes(kPackMagic));
   writer.U16(kFormatVersion);
   writer.U8(static_cast<uint8_t>(kind));
@@ -152,18 +152,17 @@ PackBuilder::PackBuilder(const Sealer* sealer, PackKind kind, Bytes storage) : s
     SecureRandom(salt_);
     writer.Raw(salt_);
   }
+  Write(header);
 }
 
 PackBuilder::Placed PackBuilder::Append(ByteSpan frame, std::span<const ChunkId> chunks) {
-  SNAP_CHECK(pack_.bytes.size() + frame.size() + Sealer::kPartOverhead < kPackBytesMax);
-  const Placed placed{static_cast<uint32_t>(pack_.bytes.size()),
+  SNAP_CHECK(size_ + frame.size() + Sealer::kPartOverhead < kPackBytesMax);
+  const Placed placed{static_cast<uint32_t>(size_),
                       static_cast<uint32_t>(frame.size() + sealer_->part_overhead())};
   if (sealer_->encrypted()) {
-    pack_.bytes.resize(pack_.bytes.size() + placed.length);
-    SealFrame(*sealer_, salt_, {pack_.kind, placed.offset}, frame,
-              MutableByteSpan(pack_.bytes).subspan(placed.offset));
+    SealFrame(*sealer_, salt_, {pack_.kind, placed.offset}, frame, Extend(placed.length));
   } else {
-    pack_.bytes.insert(pack_.bytes.end(), frame.begin(), frame.end());
+    Write(frame);
   }
   uint16_t ordinal = 0;
   for (const ChunkId& id : chunks) {
@@ -174,9 +173,20 @@ PackBuilder::Placed PackBuilder::Append(ByteSpan frame, std::span<const ChunkId>
   return placed;
 }
 
+MutableByteSpan PackBuilder::Extend(size_t bytes) {
+  const size_t begin = size_;
+  size_ += bytes;
+  if (pack_.bytes.size() < size_) pack_.bytes.resize(size_);
+  return MutableByteSpan(pack_.bytes).subspan(begin, bytes);
+}
+
+void PackBuilder::Write(ByteSpan bytes) {
+  std::memcpy(Extend(bytes.size()).data(), bytes.data(), bytes.size());
+}
+
 void PackBuilder::HashNew() {
-  hash_.Update(ByteSpan(pack_.bytes).subspan(hashed_));
-  hashed_ = pack_.bytes.size();
+  hash_.Update(ByteSpan(pack_.bytes).subspan(hashed_, size_ - hashed_));
+  hashed_ = size_;
 }
 
 SealedPack PackBuilder::Seal() && {
@@ -185,7 +195,7 @@ SealedPack PackBuilder::Seal() && {
   AppendFooterBody(pack_.chunks, &footer);
   Trailer trailer;
   trailer.kind = pack_.kind;
-  trailer.footer_offset = static_cast<uint32_t>(pack_.bytes.size());
+  trailer.footer_offset = static_cast<uint32_t>(size_);
   trailer.footer_length = static_cast<uint32_t>(footer.size() + sealer_->part_overhead());
   if (sealer_->encrypted()) {
     Bytes end;
@@ -196,9 +206,10 @@ SealedPack PackBuilder::Seal() && {
     footer = std::move(sealed);
   }
   trailer.footer_checksum = XXH3_64bits(footer.data(), footer.size());
-  pack_.bytes.insert(pack_.bytes.end(), footer.begin(), footer.end());
-  AppendTrailer(trailer, sealer_->flags(), &pack_.bytes);
+  AppendTrailer(trailer, sealer_->flags(), &footer);
+  Write(footer);
   HashNew();
+  pack_.bytes.resize(size_);
   pack_.id = hash_.Finish();
   return std::move(pack_);
 }

@@ -37,27 +37,31 @@ struct SealedPack {
 
 class PackBuilder {
  public:
-  // `sealer` must outlive the builder. `storage` is memory to use again; its content is dropped.
+  // `sealer` must outlive the builder. `storage` is memory to use again: what it holds is written
+  // over, which spares filling it with zeros.
   PackBuilder(const Sealer* sealer, PackKind kind, Bytes storage = {});
 
   struct Placed {
     uint32_t offset = 0;  // in the pack
     uint32_t length = 0;  // as stored
   };
-  // Appends a frame as an encoder gave it, sealed if the repository is encrypted.
+  // Appends a frame as an encoder for this repository gave it, sealed if the repository is encrypted.
   Placed Append(ByteSpan frame, std::span<const ChunkId> chunks);
-  size_t size() const { return pack_.bytes.size(); }
+  size_t size() const { return size_; }
   bool empty() const { return pack_.chunks.empty(); }
 
   // Writes footer and trailer and names the pack. The builder is spent.
   SealedPack Seal() &&;
 
  private:
+  MutableByteSpan Extend(size_t bytes);
+  void Write(ByteSpan bytes);
   void HashNew();
 
   const Sealer* const sealer_;
   Sealer::Salt salt_{};
   SealedPack pack_;
+  size_t size_ = 0;  // of what pack_.bytes may be longer than
   Sha256 hash_;
   size_t hashed_ = 0;
 };

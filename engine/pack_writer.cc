@@ -241,7 +241,7 @@ Status PackWriter::Flush() {
 }
 
 void PackWriter::CompressLoop() {
-  FrameEncoder encoder;
+  FrameEncoder encoder(sealer_->encrypted());
   while (std::optional<FrameJob> job = frame_queue_.Pop()) {
     const Result<ByteSpan> stored = encoder.Encode(&job->frame.plain, level_.level());
     const Status status = stored.ok() ? PlaceFrame(std::move(*job), *stored) : stored.status();
