@@ -14,11 +14,22 @@
 namespace snapstore {
 namespace {
 
-// "JOB BEFORE AT FOLDER SOURCE", for the child.
+// "JOB BEFORE AT ENCRYPTED FOLDER SOURCE", for the child.
 constexpr const char* kChildVariable = "SNAPSTORE_TEST_CHILD";
 
-class PruneCrashTest : public PruneFixture {
+// Whether it is encrypted.
+class PruneCrashTest : public PruneFixture, public testing::WithParamInterface<bool> {
  protected:
+  PruneCrashTest() {
+    if (GetParam()) credential_ = TestKeyFile();
+  }
+
+  void MakeRepository() {
+    Use("repo");
+    const Status made = RepositoryImpl::InitStore(*store_, {.credential = credential_},
+                                                  {.encrypt = credential_.has_value()});
+    ASSERT_TRUE(made.ok()) << made.ToString();
+  }
   // On disk, for children to share; `name` is a copy of the repository to work on.
   void Use(const std::string& name) {
     repository_.reset();
@@ -41,10 +52,11 @@ class PruneCrashTest : public PruneFixture {
   // operation, or the `at`-th put. False: it ended before. (Not a fork: RocksDB's threads would be
   // missing.)
   bool KilledAt(const std::string& job, bool before, uint64_t at) const {
-    ::setenv(
-        kChildVariable,
-        fmt::format("{} {} {} {} {}", job, before ? 1 : 0, at, folder_.path(), source()).c_str(),
-        1);
+    ::setenv(kChildVariable,
+             fmt::format("{} {} {} {} {} {}", job, before ? 1 : 0, at, GetParam() ? 1 : 0,
+                         folder_.path(), source())
+                 .c_str(),
+             1);
     const CommandResult result =
         RunCommand({"/proc/self/exe", "--gtest_also_run_disabled_tests",
                     "--gtest_filter=PruneCrashChild.DISABLED_DoesItsJob", "--gtest_brief=1"});
@@ -63,7 +75,8 @@ TEST(PruneCrashChild, DISABLED_DoesItsJob) {
   std::string source;
   bool before = false;
   uint64_t at = 0;
-  words >> job >> before >> at >> folder >> source;
+  bool encrypted = false;
+  words >> job >> before >> at >> encrypted >> folder >> source;
   Result<std::unique_ptr<ObjectStore>> store = OpenDirectoryStore(folder + "/work", {});
   ASSERT_TRUE(store.ok()) << store.status().ToString();
   auto faults = std::make_unique<FaultStore>(std::move(*store), 1);
@@ -74,6 +87,7 @@ TEST(PruneCrashChild, DISABLED_DoesItsJob) {
   options.cache_dir = folder + "/cache-" + job;
   options.memory_limit = 64 << 20;
   options.threads = 1;
+  if (encrypted) options.credential = TestKeyFile();
   const auto node = RepositoryImpl::OpenWithStore(std::move(faults), options);
   ASSERT_TRUE(node.ok()) << node.status().ToString();
   if (job == "prune") {
@@ -89,9 +103,8 @@ TEST(PruneCrashChild, DISABLED_DoesItsJob) {
   }
 }
 
-TEST_F(PruneCrashTest, AKilledPruneLosesNothingAndTheNextOneFinishes) {
-  Use("repo");
-  ASSERT_TRUE(RepositoryImpl::InitStore(*store_).ok());
+TEST_P(PruneCrashTest, AKilledPruneLosesNothingAndTheNextOneFinishes) {
+  MakeRepository();
   for (int i = 0; i < 12; ++i) {
     WriteSource("f" + std::to_string(i), RandomBytes(30'000, static_cast<uint64_t>(i)));
   }
@@ -121,9 +134,8 @@ TEST_F(PruneCrashTest, AKilledPruneLosesNothingAndTheNextOneFinishes) {
   EXPECT_GT(kills, 20u);
 }
 
-TEST_F(PruneCrashTest, AKilledSnapshotIsTakenUpAgainWithThePacksItStored) {
-  Use("repo");
-  ASSERT_TRUE(RepositoryImpl::InitStore(*store_).ok());
+TEST_P(PruneCrashTest, AKilledSnapshotIsTakenUpAgainWithThePacksItStored) {
+  MakeRepository();
   WriteSource("big", RandomBytes(24 * kMiB, 1));
   uint64_t kills = 0;
   for (uint64_t at = 1;; ++at) {
@@ -147,6 +159,8 @@ TEST_F(PruneCrashTest, AKilledSnapshotIsTakenUpAgainWithThePacksItStored) {
   }
   EXPECT_GE(kills, 5u);
 }
+
+INSTANTIATE_TEST_SUITE_P(Repository, PruneCrashTest, testing::Bool(), EncryptedOrPlain);
 
 }  // namespace
 }  // namespace snapstore

@@ -88,6 +88,11 @@ inline LeaseOptions ImpatientLease() {
   return {.life = std::chrono::seconds(100'000'000), .clock = [now] { return *now += kHour; }};
 }
 
+// The name of a case that is run for either kind of repository.
+inline std::string EncryptedOrPlain(const testing::TestParamInfo<bool>& info) {
+  return info.param ? "Encrypted" : "Plain";
+}
+
 class PruneFixture : public EngineFixture {
  protected:
   using EngineFixture::EngineFixture;

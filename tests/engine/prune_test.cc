@@ -6,8 +6,11 @@
 namespace snapstore {
 namespace {
 
-class PruneTest : public PruneFixture {
+// Whether it is encrypted.
+class PruneTest : public PruneFixture, public testing::WithParamInterface<bool> {
  protected:
+  PruneTest() : PruneFixture(std::filesystem::temp_directory_path(), GetParam()) {}
+
   // `files` of about one chunk each, so that each can be garbage by itself.
   void WriteFiles(int files, size_t bytes, uint64_t seed) const {
     for (int i = 0; i < files; ++i) {
@@ -16,7 +19,7 @@ class PruneTest : public PruneFixture {
   }
 };
 
-TEST_F(PruneTest, DeletesPacksThatNoSnapshotNeeds) {
+TEST_P(PruneTest, DeletesPacksThatNoSnapshotNeeds) {
   WriteSource("file", RandomBytes(6 * kMiB, 1));
   const std::string old = Snapshot();
   WriteSource("file", RandomBytes(6 * kMiB, 2));
@@ -32,7 +35,7 @@ TEST_F(PruneTest, DeletesPacksThatNoSnapshotNeeds) {
   ExpectRestores(kept, expected);
 }
 
-TEST_F(PruneTest, LeavesARepositoryWithoutGarbageAsItIs) {
+TEST_P(PruneTest, LeavesARepositoryWithoutGarbageAsItIs) {
   WriteFiles(20, 50'000, 1);
   Snapshot();
   const auto before = Objects();
@@ -41,7 +44,7 @@ TEST_F(PruneTest, LeavesARepositoryWithoutGarbageAsItIs) {
   EXPECT_TRUE(Objects() == before);
 }
 
-TEST_F(PruneTest, RewritesPacksThatAreNeededInPart) {
+TEST_P(PruneTest, RewritesPacksThatAreNeededInPart) {
   WriteFiles(40, 100'000, 1);
   const std::string old = Snapshot();
   for (int i = 0; i < 30; ++i) std::filesystem::remove(source("f" + std::to_string(i)));
@@ -55,7 +58,7 @@ TEST_F(PruneTest, RewritesPacksThatAreNeededInPart) {
   ExpectRestores(kept, expected);
 }
 
-TEST_F(PruneTest, RewritesNoMoreThanTheUnusedShareAsksFor) {
+TEST_P(PruneTest, RewritesNoMoreThanTheUnusedShareAsksFor) {
   WriteFiles(40, 100'000, 1);
   const std::string old = Snapshot();
   std::filesystem::remove(source("f0"));
@@ -68,7 +71,7 @@ TEST_F(PruneTest, RewritesNoMoreThanTheUnusedShareAsksFor) {
   EXPECT_EQ(Describe(Check({.read_data = true})), "");
 }
 
-TEST_F(PruneTest, FetchesNothingTwiceAndMovesAtMostTwiceWhatItRewrites) {
+TEST_P(PruneTest, FetchesNothingTwiceAndMovesAtMostTwiceWhatItRewrites) {
   WriteFiles(100, 100'000, 1);
   const std::string old = Snapshot();
   for (int i = 0; i < 10; ++i) std::filesystem::remove(source("f" + std::to_string(10 * i)));
@@ -93,7 +96,7 @@ TEST_F(PruneTest, FetchesNothingTwiceAndMovesAtMostTwiceWhatItRewrites) {
   ExpectClean();
 }
 
-TEST_F(PruneTest, DryRunSaysWhatItWouldDoAndWritesNothing) {
+TEST_P(PruneTest, DryRunSaysWhatItWouldDoAndWritesNothing) {
   WriteSource("file", RandomBytes(3 * kMiB, 1));
   Forget(Snapshot());
   WriteSource("file", RandomBytes(3 * kMiB, 2));
@@ -115,7 +118,7 @@ TEST_F(PruneTest, DryRunSaysWhatItWouldDoAndWritesNothing) {
   EXPECT_EQ(done.packs_deleted, plan.packs_delete + plan.packs_rewrite);
 }
 
-TEST_F(PruneTest, RefusesWhenASnapshotCannotBeFollowed) {
+TEST_P(PruneTest, RefusesWhenASnapshotCannotBeFollowed) {
   WriteSource("file", RandomBytes(3 * kMiB, 1));
   Forget(Snapshot());
   WriteSource("file", RandomBytes(3 * kMiB, 2));
@@ -131,7 +134,7 @@ TEST_F(PruneTest, RefusesWhenASnapshotCannotBeFollowed) {
   EXPECT_TRUE(TryPrune().status().Is(StatusCode::kCorruption));
 }
 
-TEST_F(PruneTest, ForgetsManySnapshotsAtOnceAndPutsSmallSegmentsTogether) {
+TEST_P(PruneTest, ForgetsManySnapshotsAtOnceAndPutsSmallSegmentsTogether) {
   std::vector<std::string> ids;
   for (int i = 0; i < 50; ++i) {
     WriteSource("file", RandomBytes(20'000, static_cast<uint64_t>(i)));
@@ -151,7 +154,7 @@ TEST_F(PruneTest, ForgetsManySnapshotsAtOnceAndPutsSmallSegmentsTogether) {
   ExpectRestores(last, expected);
 }
 
-TEST_F(PruneTest, FinishesInSeveralRunsOfLittleTime) {
+TEST_P(PruneTest, FinishesInSeveralRunsOfLittleTime) {
   WriteFiles(40, 100'000, 1);
   const std::string old = Snapshot();
   for (int i = 0; i < 30; ++i) std::filesystem::remove(source("f" + std::to_string(i)));
@@ -168,7 +171,7 @@ TEST_F(PruneTest, FinishesInSeveralRunsOfLittleTime) {
   ExpectRestores(kept, expected);
 }
 
-TEST_F(PruneTest, WorksWithTheLeastMemoryOnManyChunks) {
+TEST_P(PruneTest, WorksWithTheLeastMemoryOnManyChunks) {
   // 4 KiB blocks of memory images: as many chunks as bytes allow.
   constexpr size_t kBlock = 4096;
   const std::string content = RandomBytes(40 * kMiB, 3);
@@ -190,6 +193,8 @@ TEST_F(PruneTest, WorksWithTheLeastMemoryOnManyChunks) {
   EXPECT_GT(content.size() / kBlock, 10'000u);
   ExpectClean();
 }
+
+INSTANTIATE_TEST_SUITE_P(Repository, PruneTest, testing::Bool(), EncryptedOrPlain);
 
 }  // namespace
 }  // namespace snapstore
