@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "base/host_name.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/status_macros.h"
@@ -19,6 +20,9 @@ namespace {
 constexpr std::string_view kWriterPrefix = "leases/writer-";
 constexpr std::string_view kMarkPrefix = "leases/prune-";
 constexpr size_t kWriterDigits = 32;
+// What a lease is made of: this, and a box with the writer's host.
+constexpr std::string_view kLeaseHead = "writer lease\n";
+constexpr size_t kHostBytesMax = 255;
 // A renewal is due when this part of the life has passed.
 constexpr int kRenewPart = 3;
 
@@ -30,6 +34,15 @@ std::optional<uint64_t> ParseDigits(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || text.empty()) return {};
   return value;
+}
+
+Bytes LeaseContent(const Sealer& sealer) {
+  const std::string host = HostName().substr(0, kHostBytesMax);
+  const ByteSpan head = AsBytes(kLeaseHead);
+  Bytes content(head.begin(), head.end());
+  const Bytes box = sealer.SealBox(SealedKind::kLease, head, AsBytes(host));
+  content.insert(content.end(), box.begin(), box.end());
+  return content;
 }
 
 void AddWriter(const ObjectInfo& object, LeaseFolder* folder) {
@@ -74,8 +87,24 @@ Result<LeaseFolder> ListLeases(ObjectStore& store) {
   return folder;
 }
 
-WriterLease::WriterLease(ObjectStore* store, const LeaseOptions& options)
-    : store_(store), options_(options) {
+std::string HostOfWriter(ObjectStore& store, const Sealer& sealer, const WriterSeen& writer) {
+  if (writer.keys.empty()) return {};
+  const Result<Bytes> content =
+      store.Get(writer.keys.back(), kLeaseHead.size() + kHostBytesMax + Sealer::kBoxOverhead);
+  if (!content.ok() || !AsText(*content).starts_with(kLeaseHead)) return {};
+  const ByteSpan bytes(*content);
+  const Result<Bytes> host = sealer.OpenBox(SealedKind::kLease, bytes.first(kLeaseHead.size()),
+                                            bytes.subspan(kLeaseHead.size()));
+  if (!host.ok()) return {};
+  std::string text(AsText(*host));
+  // Anybody who may write could have put it there.
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return text;
+}
+
+WriterLease::WriterLease(ObjectStore* store, const Sealer& sealer, const LeaseOptions& options)
+    : store_(store), options_(options), content_(LeaseContent(sealer)) {
   std::array<uint8_t, kWriterDigits / 2> name{};
   SecureRandom(name);
   writer_ = HexEncode(name);
@@ -83,7 +112,7 @@ WriterLease::WriterLease(ObjectStore* store, const LeaseOptions& options)
 
 Result<std::unique_ptr<WriterLease>> WriterLease::Take(ObjectStore* store, const Sealer& sealer,
                                                        const LeaseOptions& options) {
-  std::unique_ptr<WriterLease> lease(new WriterLease(store, options));
+  std::unique_ptr<WriterLease> lease(new WriterLease(store, sealer, options));
   SNAP_RETURN_IF_ERROR(lease->Put());
   // Not a moment earlier: whoever condemns a pack after this listing sees the lease.
   SNAP_ASSIGN_OR_RETURN(lease->seen_, ListLeases(*store));
@@ -124,9 +153,7 @@ Status WriterLease::Put() {
   keys_.push_back(key);
   if (sequence > 0 && Expired()) return Status::Conflict("the writer lease has expired");
   const int64_t sent = options_.clock();
-  // The store's clock counts, so the content need not say anything.
-  static constexpr std::string_view kContent = "writer lease\n";
-  const ByteSpan parts[] = {AsBytes(kContent)};
+  const ByteSpan parts[] = {content_};
   const auto put = store_->PutIfAbsent(key, parts);
   if (!put.ok()) return put.status().WithContext("store writer lease");
   const std::lock_guard lock(mutex_);

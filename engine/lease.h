@@ -61,6 +61,9 @@ struct LeaseFolder {
   std::map<Digest, int64_t> marks;            // with the time they were put
 };
 Result<LeaseFolder> ListLeases(ObjectStore& store);
+// The host of a writer as its leases tell it, for people: printable ASCII. Empty when they do not,
+// as those of older programs, or cannot be read.
+std::string HostOfWriter(ObjectStore& store, const Sealer& sealer, const WriterSeen& writer);
 
 // Packs that some mark names.
 using CondemnedSet = std::set<PackId>;
@@ -87,7 +90,7 @@ class WriterLease {
   bool Expired();
 
  private:
-  WriterLease(ObjectStore* store, const LeaseOptions& options);
+  WriterLease(ObjectStore* store, const Sealer& sealer, const LeaseOptions& options);
   Status Put();
   void RenewLoop();
   // REQUIRES: mutex_ is held.
@@ -95,6 +98,7 @@ class WriterLease {
 
   ObjectStore* const store_;
   const LeaseOptions options_;
+  const Bytes content_;  // of every lease
   std::string writer_;
   LeaseFolder seen_;
   CondemnedSet condemned_;

@@ -56,6 +56,8 @@ class Pruner {
   Status Condemn();
   // False: the time was up before all had ended.
   Result<bool> WaitForWriters();
+  // The writers waited for, for people. Asks the store once for each that it names.
+  std::string TellWriters();
   Status SaveLate();
   Status SaveMissing(PackKind kind, std::span<const StoredChunk> chunks, DedupGuard* present,
                      Copier* copier);
@@ -93,6 +95,7 @@ class Pruner {
   std::set<Digest> marks_;   // known, one's own included
   std::set<PackId> doomed_;  // packs that these name
   std::map<std::string, WriterSeen> waiting_;
+  std::map<std::string, std::string> hosts_;  // of writers, as far as asked for
   std::vector<ObjectKey> void_leases_;
 
   std::unique_ptr<PackCatalog> catalog_;

@@ -16,6 +16,11 @@ namespace {
 
 constexpr auto kFirstPoll = std::chrono::milliseconds(50);
 constexpr auto kLastPoll = std::chrono::milliseconds(5000);
+// A wait as long as this is told of, once.
+constexpr double kQuietSeconds = 5;
+constexpr size_t kWritersNamed = 3;
+constexpr const char* kWaitHint =
+    " (--max-seconds ends a prune before; the next one goes on, and snapshots need not wait)";
 // More than the clocks of one store's servers may differ.
 constexpr int64_t kVoidSlack = 10 * kNanosPerSecond;
 // So many small segments are put together into few.
@@ -58,8 +63,30 @@ Status Pruner::Condemn() {
   return {};
 }
 
+std::string Pruner::TellWriters() {
+  std::string what =
+      fmt::format("{} writer{} at work, or killed and not yet given up:", waiting_.size(),
+                  waiting_.size() == 1 ? " is" : "s are");
+  size_t named = 0;
+  int64_t ends_ns = 0;
+  for (const auto& [writer, seen] : waiting_) {
+    ends_ns = std::max(ends_ns, seen.ends_ns);
+    if (named == kWritersNamed) continue;
+    const auto [host, first] = hosts_.try_emplace(writer);
+    if (first) host->second = HostOfWriter(store_, repository_.sealer(), seen);
+    what += fmt::format("{} {} since {}", named++ == 0 ? "" : ",",
+                        host->second.empty() ? "one" : "on " + host->second,
+                        FormatTime(seen.began_ns, 0));
+  }
+  if (named < waiting_.size()) what += ", …";
+  return what +
+         fmt::format("; if killed, the last lease ends by {}", FormatTime(ends_ns + kVoidSlack, 0));
+}
+
 Result<bool> Pruner::WaitForWriters() {
   if (doomed_.empty()) return true;
+  const Stopwatch waited;
+  bool told = false;
   ProgressReporter progress(observer_, "wait for writers");
   auto pause = kFirstPoll;
   for (;;) {
@@ -72,16 +99,15 @@ Result<bool> Pruner::WaitForWriters() {
       it = waiting_.erase(it);
     }
     if (waiting_.empty()) return true;
-    int64_t ends_ns = 0;
-    for (const auto& [writer, seen] : waiting_) ends_ns = std::max(ends_ns, seen.ends_ns);
-    const std::string what =
-        fmt::format("{} writer{} at work, or ended without a word, the last until {}",
-                    waiting_.size(), waiting_.size() == 1 ? "" : "s", FormatTime(ends_ns, 0));
     if (OutOfTime()) {
-      Postpone("the time was up: " + what);
+      Postpone("the time was up: " + TellWriters());
       return false;
     }
-    progress.SetCurrent(what);
+    progress.SetCurrent(fmt::format("{} left", waiting_.size()));
+    if (!told && waited.Seconds() >= kQuietSeconds && observer_ != nullptr) {
+      told = true;
+      observer_->OnWarning({"waiting", Status::Conflict(TellWriters() + kWaitHint)});
+    }
     SNAP_RETURN_IF_ERROR(progress.Poll());
     std::this_thread::sleep_for(pause);
     pause = std::min<std::chrono::milliseconds>(2 * pause, kLastPoll);

@@ -36,6 +36,7 @@ enum class SealedKind : uint8_t {
   kKey = 8,       // the master key, sealed with the key of a slot
   kKeyAbout = 9,  // what a slot says of itself
   kSweepMark = 10,
+  kLease = 11,  // where its writer is
 };
 
 // Bit 0 of every object's flags.

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <thread>
 
+#include "base/host_name.h"
 #include "engine/segment.h"
 #include "tests/engine/prune_fixture.h"
 #include "uploader/counting_store.h"
@@ -15,8 +16,11 @@ namespace {
 
 constexpr std::string_view kManifests = "snapshots/";
 
-class Invariant8 : public PruneFixture {
+// Whether it is encrypted.
+class Invariant8 : public PruneFixture, public testing::WithParamInterface<bool> {
  protected:
+  Invariant8() : PruneFixture(std::filesystem::temp_directory_path(), GetParam()) {}
+
   // Runs `what` once, ahead of the writer's manifest.
   static HookStore::Hook BeforeCommit(std::function<void()> what) {
     return [what = std::move(what), done = false](StoreOp op, const std::string& key) mutable {
@@ -48,7 +52,7 @@ class Invariant8 : public PruneFixture {
   }
 };
 
-TEST_F(Invariant8, APruneWaitsForAWriterThatDeduplicatedAgainstWhatItCondemns) {
+TEST_P(Invariant8, APruneWaitsForAWriterThatDeduplicatedAgainstWhatItCondemns) {
   const auto expected = MakeGarbage();
   PruneSummary during;
   const auto writer = Node("writer", BeforeCommit([&] { during = Prune(Hasty()); }));
@@ -64,7 +68,62 @@ TEST_F(Invariant8, APruneWaitsForAWriterThatDeduplicatedAgainstWhatItCondemns) {
   ExpectRestores(taken->info.id, expected);
 }
 
-TEST_F(Invariant8, APruneThatWaitedSavesWhatTheWriterCameToNeed) {
+TEST_P(Invariant8, APruneSaysWhichWritersItWaitsFor) {
+  MakeGarbage();
+  PruneSummary during;
+  const auto writer = Node("writer", BeforeCommit([&] { during = Prune(Hasty()); }));
+  ASSERT_TRUE(Take(*writer, source()).ok());
+  ASSERT_FALSE(during.finished);
+  EXPECT_NE(during.unfinished.find("1 writer is at work"), std::string::npos) << during.unfinished;
+  EXPECT_NE(during.unfinished.find("on " + HostName() + " since 20"), std::string::npos);
+  EXPECT_NE(during.unfinished.find("ends by 20"), std::string::npos);
+  Forget(KeysBelow("snapshots/").front().substr(10));
+  // A lease may say nothing, as that of an older program, or what no terminal should see.
+  PutForeignLease();
+  const ObjectKey odd("leases/writer-1123456789abcdef0123456789abcdef-000000-1800");
+  Put(odd.text(), AsBytes("writer lease\n\x1b[2Jhost"));
+  during = Prune(Hasty());
+  EXPECT_NE(during.unfinished.find("2 writers are at work"), std::string::npos)
+      << during.unfinished;
+  EXPECT_NE(during.unfinished.find(": one since 20"), std::string::npos) << during.unfinished;
+  EXPECT_EQ(during.unfinished.find('\x1b'), std::string::npos);
+  EXPECT_EQ(during.unfinished.find("?[2Jhost") != std::string::npos, !GetParam());
+}
+
+TEST_P(Invariant8, APruneThatWaitsForLongSaysWhyAndWhatToDo) {
+  MakeGarbage();
+  PutForeignLease();
+  const auto node = Node("janitor");
+  node->lease_options().store_slack = {};
+  PruneOptions options = Thorough();
+  options.max_seconds = 12;
+  RecordingObserver observer;
+  const auto summary = PruneRepository(*node, options, &observer);
+  ASSERT_TRUE(summary.ok()) << summary.status().ToString();
+  EXPECT_FALSE(summary->finished);
+  ASSERT_EQ(observer.warnings.size(), 1u);
+  const std::string& told = observer.warnings.front().status.message();
+  EXPECT_NE(told.find("1 writer is at work"), std::string::npos) << told;
+  EXPECT_NE(told.find("--max-seconds"), std::string::npos) << told;
+}
+
+TEST_P(Invariant8, ALeaseShowsItsHostToWhoeverCanOpenTheRepository) {
+  const auto node = Node("writer");
+  const auto lease = node->TakeLease();
+  ASSERT_TRUE(lease.ok());
+  const auto objects = Objects();
+  const auto& [key, bytes] = *objects.lower_bound("leases/writer-");
+  ASSERT_TRUE(key.starts_with("leases/writer-"));
+  EXPECT_EQ(AsText(bytes).find(HostName()) == std::string_view::npos, GetParam());
+  const Result<LeaseFolder> folder = ListLeases(*store_);
+  ASSERT_TRUE(folder.ok());
+  const WriterSeen& seen = folder->writers.begin()->second;
+  EXPECT_EQ(HostOfWriter(*store_, node->sealer(), seen), HostName());
+  FlipByte(key, bytes.size() - 1);
+  EXPECT_NE(HostOfWriter(*store_, node->sealer(), seen), HostName());
+}
+
+TEST_P(Invariant8, APruneThatWaitedSavesWhatTheWriterCameToNeed) {
   const auto expected = MakeGarbage();
   std::thread janitor;
   PruneSummary pruned;
@@ -82,7 +141,7 @@ TEST_F(Invariant8, APruneThatWaitedSavesWhatTheWriterCameToNeed) {
   ExpectRestores(taken->info.id, expected);
 }
 
-TEST_F(Invariant8, AWriterThatComesAfterTheMarkStoresWhatIsCondemnedAnew) {
+TEST_P(Invariant8, AWriterThatComesAfterTheMarkStoresWhatIsCondemnedAnew) {
   const auto expected = MakeGarbage();
   PutForeignLease();
   EXPECT_FALSE(Prune(Hasty()).finished);
@@ -100,7 +159,7 @@ TEST_F(Invariant8, AWriterThatComesAfterTheMarkStoresWhatIsCondemnedAnew) {
   ExpectRestores(taken->info.id, expected);
 }
 
-TEST_F(Invariant8, APruneDoesNotWaitForWritersThatKnowOfItsMark) {
+TEST_P(Invariant8, APruneDoesNotWaitForWritersThatKnowOfItsMark) {
   MakeGarbage();
   PutForeignLease();
   EXPECT_FALSE(Prune(Hasty()).finished);
@@ -118,7 +177,7 @@ TEST_F(Invariant8, APruneDoesNotWaitForWritersThatKnowOfItsMark) {
   ExpectRestores(taken->info.id, expected);
 }
 
-TEST_F(Invariant8, AWriterThatStoodStillBeyondItsLeaseCannotCommit) {
+TEST_P(Invariant8, AWriterThatStoodStillBeyondItsLeaseCannotCommit) {
   WriteSource("file", RandomBytes(kMiB, 1));
   int64_t asleep = 0;
   const auto writer = Node("writer", [&](StoreOp op, const std::string& key) {
@@ -132,7 +191,7 @@ TEST_F(Invariant8, AWriterThatStoodStillBeyondItsLeaseCannotCommit) {
   EXPECT_TRUE(Take(*Node("writer"), source()).ok());
 }
 
-TEST_F(Invariant8, AWriterThatSleptWhileItCommittedTakesItsSnapshotBack) {
+TEST_P(Invariant8, AWriterThatSleptWhileItCommittedTakesItsSnapshotBack) {
   MakeGarbage();
   int64_t asleep = 0;
   const auto writer = Node("writer", BeforeCommit([&] {
@@ -150,7 +209,7 @@ TEST_F(Invariant8, AWriterThatSleptWhileItCommittedTakesItsSnapshotBack) {
   ExpectClean();
 }
 
-TEST_F(Invariant8, AWriterNeedsNoPermissionToDelete) {
+TEST_P(Invariant8, AWriterNeedsNoPermissionToDelete) {
   WriteSource("file", RandomBytes(kMiB, 1));
   auto faults = std::make_shared<FaultStore>(store_, 1);
   faults->Add({.op = StoreOp::kDelete, .error = Status::PermissionDenied("not allowed")});
@@ -171,7 +230,7 @@ TEST_F(Invariant8, AWriterNeedsNoPermissionToDelete) {
   ExpectClean();
 }
 
-TEST_F(Invariant8, ASnapshotWhoseParentWasForgottenMeanwhileIsWholeOrNotThere) {
+TEST_P(Invariant8, ASnapshotWhoseParentWasForgottenMeanwhileIsWholeOrNotThere) {
   MakeGarbage();
   const auto first = Take(*Node("writer"), source());  // it took the garbage up again
   ASSERT_TRUE(first.ok());
@@ -202,7 +261,7 @@ TEST_F(Invariant8, ASnapshotWhoseParentWasForgottenMeanwhileIsWholeOrNotThere) {
   }
 }
 
-TEST_F(Invariant8, TwoPrunesAtOnceLoseNothing) {
+TEST_P(Invariant8, TwoPrunesAtOnceLoseNothing) {
   WriteSource("a", RandomBytes(2 * kMiB, 1));
   WriteSource("b", RandomBytes(2 * kMiB, 2));
   const std::string old = Snapshot();
@@ -229,7 +288,7 @@ TEST_F(Invariant8, TwoPrunesAtOnceLoseNothing) {
   ExpectRestores(kept, expected);
 }
 
-TEST_F(Invariant8, RebuildingTheIndexPublishesNothingThatASweepTakes) {
+TEST_P(Invariant8, RebuildingTheIndexPublishesNothingThatASweepTakes) {
   MakeGarbage();
   const std::vector<std::string> condemned = KeysBelow("data/");
   for (const std::string& key : KeysBelow("index/")) Remove(key);
@@ -260,7 +319,7 @@ TEST_F(Invariant8, RebuildingTheIndexPublishesNothingThatASweepTakes) {
   ExpectClean();
 }
 
-TEST_F(Invariant8, AReaderGoesOnAcrossAPrune) {
+TEST_P(Invariant8, AReaderGoesOnAcrossAPrune) {
   for (int i = 0; i < 40; ++i) {
     WriteSource("f" + std::to_string(i), RandomBytes(100'000, static_cast<uint64_t>(i)));
   }
@@ -282,7 +341,7 @@ TEST_F(Invariant8, AReaderGoesOnAcrossAPrune) {
   EXPECT_EQ(ScanTree(Restored(source())), expected);
 }
 
-TEST_F(Invariant8, AnotherNodeNoticesPacksThatAPruneTookAndReadsOnlySegmentsItLacks) {
+TEST_P(Invariant8, AnotherNodeNoticesPacksThatAPruneTookAndReadsOnlySegmentsItLacks) {
   WriteSource("file", RandomBytes(3 * kMiB, 1));
   for (int i = 0; i < 8; ++i) {
     WriteSource("more", RandomBytes(20'000, 100 + static_cast<uint64_t>(i)));
@@ -316,7 +375,7 @@ TEST_F(Invariant8, AnotherNodeNoticesPacksThatAPruneTookAndReadsOnlySegmentsItLa
   EXPECT_EQ(Describe(Check({.read_data = true})), "");
 }
 
-TEST_F(Invariant8, ASegmentOfAWriterLongGoneMisleadsNobody) {
+TEST_P(Invariant8, ASegmentOfAWriterLongGoneMisleadsNobody) {
   // It lists packs that were taken before it came to be.
   WriteSource("file", RandomBytes(3 * kMiB, 1));
   const auto taken = Take(*Node("writer"), source());
@@ -336,7 +395,7 @@ TEST_F(Invariant8, ASegmentOfAWriterLongGoneMisleadsNobody) {
   ExpectClean();
 }
 
-TEST_F(Invariant8, ASnapshotCostsAFewSmallRequestsForItsLease) {
+TEST_P(Invariant8, ASnapshotCostsAFewSmallRequestsForItsLease) {
   WriteSource("file", RandomBytes(kMiB, 1));
   auto counting = std::make_shared<CountingStore>(store_, std::vector<std::string>{"leases/"});
   const auto node = NodeOf(counting, "writer");
@@ -349,7 +408,7 @@ TEST_F(Invariant8, ASnapshotCostsAFewSmallRequestsForItsLease) {
   EXPECT_EQ(counting->Counts(StoreOp::kGet, "leases/").requests, 0u);
 }
 
-TEST_F(Invariant8, ALongWriterRenewsItsLease) {
+TEST_P(Invariant8, ALongWriterRenewsItsLease) {
   auto store = std::make_shared<HookStore>(store_);
   LeaseOptions options{.life = std::chrono::seconds(1), .margin = std::chrono::seconds(0)};
   const auto lease = WriterLease::Take(store.get(), Sealer::Plain(), options);
@@ -364,7 +423,7 @@ TEST_F(Invariant8, ALongWriterRenewsItsLease) {
   EXPECT_GT(folder->writers.begin()->second.ends_ns, WallNanos());
 }
 
-TEST_F(Invariant8, NamesThatAreNoLeaseAreNobodysConcern) {
+TEST_P(Invariant8, NamesThatAreNoLeaseAreNobodysConcern) {
   for (const char* key : {"leases/x", "leases/writer-12-0-1800", "leases/prune-abc",
                           "leases/writer-0123456789abcdef0123456789abcdef-x-1800",
                           "leases/writer-0123456789abcdef0123456789abcdef-000000-"}) {
@@ -376,15 +435,17 @@ TEST_F(Invariant8, NamesThatAreNoLeaseAreNobodysConcern) {
   EXPECT_TRUE(folder->marks.empty());
 }
 
-TEST_F(Invariant8, ADamagedMarkStopsWritersAndPrunesAlike) {
-  const Bytes mark =
-      EncodeMark(Sealer::Plain(), std::vector<CondemnedPack>{{PackKind::kData, PackId()}});
-  EXPECT_EQ(DecodeMark(Sealer::Plain(), Sha256::Of(mark), mark)->size(), 1u);
+TEST_P(Invariant8, ADamagedMarkStopsWritersAndPrunesAlike) {
+  const Sealer& sealer = repository().sealer();
+  const Bytes mark = EncodeMark(sealer, std::vector<CondemnedPack>{{PackKind::kData, PackId()}});
+  EXPECT_EQ(DecodeMark(sealer, Sha256::Of(mark), mark)->size(), 1u);
   Put(MarkKey(PackId()).text(), mark);  // of another name than its bytes
   WriteSource("file", "x");
   EXPECT_TRUE(Take(*Node("writer"), source()).status().Is(StatusCode::kCorruption));
   EXPECT_TRUE(TryPrune().status().Is(StatusCode::kCorruption));
 }
+
+INSTANTIATE_TEST_SUITE_P(Repository, Invariant8, testing::Bool(), EncryptedOrPlain);
 
 }  // namespace
 }  // namespace snapstore
