@@ -74,8 +74,13 @@ bool S3Store::DeleteBatch(std::span<const ObjectKey> keys, internal::DeleteFailu
          .body_max = kListBytesMax});
     if (!answer.ok()) return all_failed(answer.status());
     if (answer->error.has_value()) {
-      if (!KnowsNoMultiDelete(*answer->error)) return all_failed(ToStatus(*answer->error));
-      LogDebug("{} knows no DeleteObjects: deleting one by one", client_.Address());
+      const Status refused = ToStatus(*answer->error);
+      const bool forbidden = refused.Is(StatusCode::kPermissionDenied);
+      if (!forbidden && !KnowsNoMultiDelete(*answer->error)) return all_failed(refused);
+      // Ceph's gateway asks for the right to delete on the bucket before it looks at any key.
+      // Whether that is all that is missing, one key tells.
+      if (forbidden && !MayDelete(keys.front())) return all_failed(refused);
+      LogDebug("{} does no DeleteObjects: deleting one by one", client_.Address());
       multi_delete_ = false;
       return DeleteSingly(keys, failures);
     }
@@ -102,6 +107,12 @@ bool S3Store::DeleteBatch(std::span<const ObjectKey> keys, internal::DeleteFailu
     }
   }
   return true;
+}
+
+bool S3Store::MayDelete(const ObjectKey& key) {
+  const Result<S3Answer> answer = client_.Call({.method = "DELETE", .key = FullKey(key)});
+  return answer.ok() &&
+         (!answer->error.has_value() || answer->error->http_status == HttpStatus::kNotFound);
 }
 
 bool S3Store::DeleteSingly(std::span<const ObjectKey> keys, internal::DeleteFailures* failures) {

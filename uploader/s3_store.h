@@ -70,6 +70,8 @@ class S3Store final : public ObjectStore, public DiagnosableStore {
   Result<PutOutcome> CompleteUpload(const ObjectKey& key, const std::string& upload,
                                     const std::vector<std::string>& etags, uint64_t bytes);
   Status AbortUpload(const std::string& full_key, const std::string& upload);
+  // Deletes it, and says whether that is allowed.
+  bool MayDelete(const ObjectKey& key);
   // False when there is no use in going on.
   bool DeleteBatch(std::span<const ObjectKey> keys, internal::DeleteFailures* failures);
   bool DeleteSingly(std::span<const ObjectKey> keys, internal::DeleteFailures* failures);

@@ -4,6 +4,7 @@ user's own policy just as AWS takes them as a role's."""
 import json
 import os
 import re
+import time
 import urllib.parse
 import uuid
 
@@ -99,9 +100,13 @@ class Policies(harness.CliTest):
             for line in log:
                 found = REQUEST.search(line)
                 # This test's own requests are of no interest.
-                if found and found[1] == name and "Python" not in line and self.prefix in \
-                        urllib.parse.unquote(found[3]):
-                    made.add(action_of(found[2], found[3]))
+                target = urllib.parse.unquote(found[3]) if found else ""
+                if self.prefix not in target or found[1] != name or "Python" in line:
+                    continue
+                # Every writer tries to end its lease; one that is refused lets it expire.
+                if found[2] == "DELETE" and f"{self.prefix}/leases/writer-" in target:
+                    continue
+                made.add(action_of(found[2], found[3]))
         return made
 
     def make(self):
@@ -134,6 +139,89 @@ class Policies(harness.CliTest):
         self.may("reader", "check", "--read-data")
         self.may_not("reader", "snapshot", self.src)
         self.may("reader", "check", "--read-data")
+
+    def keys_below(self, area):
+        return sorted(s3_request.list_keys(self.server, BUCKET, f"{self.prefix}/{area}/"))
+
+    def end_leases(self):
+        """As if the half hour were over in which a writer that may not delete seems to be at work."""
+        for key in self.keys_below("leases"):
+            if "/leases/writer-" in key:
+                s3_request.request(self.server, "DELETE", f"/{BUCKET}/{key}")
+
+    def test_only_the_janitor_takes_snapshots_and_their_space_away(self):
+        self.make()
+        first = self.may("writer", "list", "--quiet").text.split()[0]
+        self.write("large", self.random.randbytes(300_000))
+        self.may("writer", "snapshot", self.src)
+        before = self.keys_below("snapshots")
+        for role in ("writer", "reader"):
+            self.may_not(role, "forget", first)
+            self.may_not(role, "forget", "--keep-last", "1")
+            self.may_not(role, "forget", "--keep-last", "1", "--prune")
+            self.assertEqual(self.keys_below("snapshots"), before, role)
+        self.may("janitor", "forget", first)
+        packs = self.keys_below("data")
+        # Else a prune of anybody's finds nothing to do.
+        self.end_leases()
+        # What is hardly older than a writer's lease is left alone by a prune that meets the lease.
+        time.sleep(6)
+        for role in ("writer", "reader"):
+            self.may_not(role, "prune", "--max-unused", "0")
+            self.assertLessEqual(set(packs), set(self.keys_below("data")), role)
+            self.may("reader", "check", "--read-data")
+        # The leases that the writer cannot delete hold a prune up, which says so and comes back.
+        told = self.may("janitor", "prune", "--max-unused", "0", "--max-seconds", "1").text
+        self.assertRegex(told, r"the next prune goes on: .* writer")
+        self.assertLessEqual(set(packs), set(self.keys_below("data")))
+        self.end_leases()
+        self.may("janitor", "prune", "--max-unused", "0")
+        self.assertTrue(set(packs) - set(self.keys_below("data")))
+        self.assertEqual(self.keys_below("leases"), [])
+        self.may("reader", "check", "--read-data")
+        self.may("reader", "restore", "latest", "--target", self.target())
+        compare.assert_same_tree(self, self.src, self.restored(self.src))
+
+    def test_a_writer_puts_leases_that_only_others_can_take_away(self):
+        self.make()
+        leases = self.keys_below("leases")
+        self.assertEqual(len(leases), 1, leases)
+        self.assertRegex(leases[0], r"/leases/writer-[0-9a-f]{32}-")
+        self.may("writer", "snapshot", self.src)
+        self.assertEqual(len(self.keys_below("leases")), 2)
+        # Who may delete leaves none behind.
+        self.may("janitor", "snapshot", self.src)
+        self.assertEqual(len(self.keys_below("leases")), 2)
+
+    def test_every_role_opens_an_encrypted_repository_and_the_janitor_keeps_its_keys(self):
+        key, second, third = (os.path.join(self.dir, name) for name in ("key", "second", "third"))
+        with_key = ("--key-file", key)
+        self.may("janitor", "init", "--encrypt", "--new-key-file", key)
+        self.may("writer", "snapshot", self.src, *with_key)
+        slots = self.keys_below("keys")
+        self.assertEqual(len(slots), 1)
+        for role in ROLES:
+            self.may(role, "list", *with_key)
+            self.may(role, "key", "list", *with_key)
+            self.may(role, "check", "--read-data", *with_key)
+        added = json.loads(self.may("janitor", "--json", "key", "add", "--new-key-file", second,
+                                    *with_key).text)["id"]
+        slots = self.keys_below("keys")
+        for role in ("writer", "reader"):
+            new = os.path.join(self.dir, f"new-{role}")
+            self.may_not(role, "key", "add", "--new-key-file", new, *with_key)
+            self.may_not(role, "key", "rotate", "--new-key-file", new, *with_key)
+            self.may_not(role, "key", "remove", added, *with_key)
+            self.assertEqual(self.keys_below("keys"), slots, role)
+            self.may(role, "list", "--key-file", second)
+        self.may("janitor", "key", "rotate", "--new-key-file", third, *with_key)
+        self.may("janitor", "key", "remove", added, "--key-file", third)
+        self.assertEqual(len(self.keys_below("keys")), 1)
+        for lost in (key, second):
+            self.expect(12, "list", "--key-file", lost, env=self.environment("writer"))
+        self.may("writer", "snapshot", self.src, "--key-file", third)
+        self.may("reader", "restore", "latest", "--target", self.target(), "--key-file", third)
+        compare.assert_same_tree(self, self.src, self.restored(self.src))
 
     def test_nobody_gets_out_of_the_prefix(self):
         self.make()

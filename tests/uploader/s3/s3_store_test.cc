@@ -387,6 +387,35 @@ TEST_F(S3StoreTest, DeletesOneByOneWhereTheServerKnowsNoBetter) {
   EXPECT_EQ(asked, 1) << "asked once, then known";
 }
 
+TEST_F(S3StoreTest, DeletesOneByOneWhereOnlyTheRightOnTheBucketIsMissing) {
+  std::atomic<int> asked = 0;
+  std::atomic<int> singles = 0;
+  std::atomic<bool> allowed = false;
+  server_->Post("/bucket/", [&](const Request&, Response& out) {
+    ++asked;
+    Refuse(out, 403, "AccessDenied");
+  });
+  server_->Delete(R"(/bucket/pre/\d+)", [&](const Request&, Response& out) {
+    ++singles;
+    if (!allowed) return Refuse(out, 403, "AccessDenied");
+    out.status = 204;
+  });
+  Start();
+  std::vector<ObjectKey> keys;
+  for (int n = 0; n < 40; ++n) keys.emplace_back(std::to_string(n));
+  const Status refused = store_->DeleteMany(keys);
+  EXPECT_TRUE(refused.Is(StatusCode::kPermissionDenied)) << refused.ToString();
+  EXPECT_NE(refused.message().find("40 of 40"), std::string::npos) << refused.message();
+  EXPECT_EQ(singles, 1) << "one tells for all";
+  allowed = true;
+  const Status deleted = store_->DeleteMany(keys);
+  EXPECT_TRUE(deleted.ok()) << deleted.ToString();
+  EXPECT_GE(singles, 41);
+  EXPECT_EQ(asked, 2);
+  EXPECT_TRUE(store_->DeleteMany(keys).ok());
+  EXPECT_EQ(asked, 2) << "known by now";
+}
+
 TEST_F(S3StoreTest, AbortsOldUploadsOfItsOwnOverSeveralPages) {
   std::vector<std::string> aborted;
   server_->Get("/bucket/", [&](const Request& request, Response& out) {
