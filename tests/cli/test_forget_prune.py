@@ -60,10 +60,15 @@ class ForgetPrune(harness.CliTest):
 
     def test_refuses_to_run_without_saying_what_to_keep(self):
         ids = self.take(1)
-        for arguments in ([], ["--keep-last", "0"], ["--host", "h"], ["--keep-last", "-1"],
+        for arguments in ([], ["--keep-last", "0"], ["--keep-daily", "0", "--keep-yearly", "0"],
+                          ["--keep-within", "0d"], ["--keep-last", "0", "--dry-run"],
+                          ["--keep-last", "0", "--prune"], ["--host", "h"], ["--keep-last", "-1"],
                           ["--keep-within", "soon"], ["--keep-tag", "x"], ["--group-by", "x", "--keep-last", "1"],
                           [ids[0], "--keep-last", "1"]):
             self.one_line_error(2, "forget", *arguments)
+        self.one_line_error(2, "forget", "--keep-last", "0", contains=["nothing says what to keep"])
+        # The line is wrong wherever the repository is, if it is anywhere.
+        self.one_line_error(2, "-r", self.target("none"), "forget", "--keep-last", "0")
         self.assertEqual(self.ids(), ids)
 
     def test_refuses_a_policy_that_would_keep_nothing_of_a_group(self):
@@ -71,7 +76,9 @@ class ForgetPrune(harness.CliTest):
         self.write("other/x", b"x")
         self.snapshot(os.path.join(self.src, "other"))
         before = self.ids()
-        self.one_line_error(1, "forget", "--keep-tag", "a=b", contains=["none", "nothing was forgotten"])
+        for more in ([], ["--dry-run"], ["--prune"]):
+            self.one_line_error(1, "forget", "--keep-tag", "a=b", *more,
+                                contains=["none", "nothing was forgotten"])
         self.assertEqual(self.ids(), before)
 
     def test_filters_choose_the_snapshots_that_a_policy_is_for(self):
