@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "snapstore/inspect.h"
@@ -42,10 +43,15 @@ class ProblemLog {
     std::lock_guard lock(mutex_);
     return ordinals_.contains(object);
   }
+  bool empty() const {
+    std::lock_guard lock(mutex_);
+    return problems_.empty();
+  }
+  // Leaves the log empty.
   std::vector<CheckProblem> Take() {
     std::lock_guard lock(mutex_);
     ordinals_.clear();
-    return std::move(problems_);
+    return std::exchange(problems_, {});
   }
 
  private:

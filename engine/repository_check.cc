@@ -31,37 +31,8 @@ RepositoryCheck::RepositoryCheck(RepositoryImpl* repository, const CheckOptions&
     : repository_(*repository),
       store_(repository->store()),
       options_(options),
-      observer_(observer) {}
-
-Result<CheckReport> RepositoryCheck::Run() {
-  SNAP_ASSIGN_OR_RETURN(const std::string folder, repository_.CacheFolder());
-  SNAP_ASSIGN_OR_RETURN(scratch_, CheckScratch::Open(folder, repository_.memory().index));
-  SNAP_RETURN_IF_ERROR(ListObjects());
-  SNAP_RETURN_IF_ERROR(CheckConfig());
-  SNAP_RETURN_IF_ERROR(CheckKeys());
-  SNAP_RETURN_IF_ERROR(ChooseWanted());
-  SNAP_RETURN_IF_ERROR(CheckPacks());
-  SNAP_RETURN_IF_ERROR(CheckSegments());
-  SNAP_RETURN_IF_ERROR(CheckSnapshots());
-  CheckReport report;
-  FillReport(&report);
-  return report;
-}
-
-void RepositoryCheck::FillReport(CheckReport* report) {
-  report->snapshots = snapshots_.size();
-  report->packs = wanted_.size();
-  report->chunks = chunks_;
-  report->bytes_read = bytes_read_;
-  report->packs_chosen = packs_chosen_;
-  report->packs_read = packs_read_;
-  for (const size_t pack : wanted_) report->bytes_packs += packs_[pack].place.size;
-  report->seed = seed_;
-  report->problems = problems_.Take();
-  if (!restricted()) return;
-  report->harmless = std::erase_if(
-      report->problems, [](const CheckProblem& problem) { return problem.lost_paths.empty(); });
-}
+      observer_(observer),
+      seed_(options.sample.seed.has_value() ? *options.sample.seed : RandomSeed()) {}
 
 Status RepositoryCheck::ListManifests(ProgressReporter* progress) {
   const Status listed = store_.List(kManifestPrefix, [&](const ObjectInfo& object) -> Status {
@@ -82,6 +53,7 @@ Status RepositoryCheck::ListManifests(ProgressReporter* progress) {
     const bool found =
         std::any_of(snapshots_.begin(), snapshots_.end(),
                     [&](const SnapshotRecord& snapshot) { return snapshot.id.ToHex() == wanted; });
+    if (!found && looks_ > 1) return Status::NotFound("snapshot " + wanted + " was just forgotten");
     if (!found) return Status::NotFound("no snapshot " + wanted);
   }
   return {};
@@ -209,7 +181,6 @@ Status RepositoryCheck::ChooseWanted() {
 Status RepositoryCheck::CheckPacks() {
   std::vector<PackPlace> places;
   for (const size_t pack : wanted_) places.push_back(packs_[pack].place);
-  seed_ = options_.sample.seed.has_value() ? *options_.sample.seed : RandomSeed();
   // First what is read whole, in random order, then the rest.
   std::vector<size_t> order;
   if (options_.read_data) order = ChoosePacks(places, options_.sample, seed_);
@@ -250,10 +221,13 @@ Status RepositoryCheck::CheckPacks() {
 
 Status RepositoryCheck::CheckPack(PackScrubber* scrubber, bool whole, PackRecord* record) {
   uint64_t bytes = 0;
+  record->read_whole = whole;
+  // An earlier look has read it: only what it holds is asked for.
+  if (whole && scrubbed_.contains(record->place.id)) whole = false;
   const Result<PackVerdict> verdict = whole ? scrubber->CheckBytes(record->place, &bytes)
                                             : scrubber->CheckFooter(record->place, &bytes);
   bytes_read_ += bytes;
-  if (whole) ++packs_read_;
+  if (record->read_whole) ++packs_read_;
   if (!verdict.ok()) {
     return verdict.status().WithContext(PackKey(record->place.kind, record->place.id).text());
   }
@@ -327,7 +301,10 @@ Status RepositoryCheck::FindChunks(std::span<const ChunkId> ids,
 
 Result<std::optional<ChunkLocation>> RepositoryCheck::AskIndex(const ChunkId& id) {
   if (!index_.has_value()) {
-    const Result<ChunkIndex*> index = repository_.Index();
+    Result<ChunkIndex*> index = repository_.Index();
+    if (index.ok() && looks_ > 1) {
+      if (Status synced = repository_.SyncIndex(observer_); !synced.ok()) index = synced;
+    }
     // With a damaged segment there is no index; that costs at most a chunk that has moved.
     if (!index.ok() && !IsDamage(index.status())) return index.status();
     index_ = index.ok() ? *index : nullptr;

@@ -1,5 +1,9 @@
 // RepositoryCheck: the steps of a check, and what they found out for whoever repairs.
 //
+// A prune beside it moves chunks into new packs and deletes the old ones, and snapshots may be
+// forgotten. So a look that finds anything wrong is followed by another listing; if that differs,
+// the check looks again, and only what a look finds in a store that holds still is damage.
+//
 // Thread safety: one thread at a time; the threads inside are its own.
 #ifndef SNAPSTORE_ENGINE_REPOSITORY_CHECK_H_
 #define SNAPSTORE_ENGINE_REPOSITORY_CHECK_H_
@@ -7,6 +11,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +38,7 @@ class RepositoryCheck {
   struct PackRecord {
     PackPlace place;
     bool looked_at = false;
+    bool read_whole = false;
     Status status;  // what is wrong with it
     bool have_table = false;
     uint64_t table_hash = 0;  // of the footer's body
@@ -56,6 +62,13 @@ class RepositoryCheck {
   };
 
   bool restricted() const { return !options_.snapshots.empty(); }
+  // The check itself: lists what there is and looks at it.
+  Status Look();
+  // What is found is explained by others at work, who move and delete: objects that this look had
+  // listed have gone, or, if it was the first, new ones have come.
+  Result<bool> HasMoved();
+  // Forgets the look, except which packs were read whole.
+  void StartOver();
   Status ListObjects();
   Status ListManifests(ProgressReporter* progress);
   Status CheckConfig();
@@ -83,7 +96,11 @@ class RepositoryCheck {
   ObjectStore& store_;
   const CheckOptions options_;
   Observer* const observer_;
+  const uint64_t seed_;
   const Stopwatch stopwatch_;
+
+  int looks_ = 0;
+  std::set<PackId> scrubbed_;  // read whole and found right by earlier looks
 
   std::unique_ptr<CheckScratch> scratch_;
   std::optional<ChunkIndex*> index_;  // null: it cannot be had
@@ -92,7 +109,6 @@ class RepositoryCheck {
   std::vector<SegmentRecord> segments_;
   std::vector<PackRecord> packs_;  // sorted by id
   std::vector<size_t> wanted_;     // of packs_
-  uint64_t seed_ = 0;
   uint64_t packs_chosen_ = 0;
   std::atomic<uint64_t> packs_read_ = 0;
   std::atomic<uint64_t> chunks_ = 0;
