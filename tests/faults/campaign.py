@@ -7,8 +7,8 @@ starts Ceph's gateway, makes runs with the seeds SEED, SEED+1, …, and prints w
 often, and what the commands made of it. Ends with 1 when a run lost something, when a command
 failed without saying why, and when the campaign proves nothing: too few faults, no command that
 succeeded amid them, none that failed, none that was killed, and in 200 runs or more a kind of fault
-that never happened. `--runs 1 --seed N` repeats run N, and prints each fault. SIGTERM ends a campaign
-after the runs at hand, with what they have shown.
+that never happened or a command that never succeeded. `--runs 1 --seed N` repeats run N, and prints
+each fault. SIGTERM ends a campaign after the runs at hand, with what they have shown.
 """
 
 import argparse
@@ -28,11 +28,15 @@ sys.path[:0] = [os.path.join(HERE, "..", "servers"), os.path.join(HERE, "..", "c
 import faulty_run
 import haproxy
 import s3_request
+from copy_and_mount import HAVE_FUSE
 from fault_plan import FAULTS
 from local_server import variables_of
 from rgw import Gateway
 
 OUTCOMES = ("done", "failed", "killed")
+# Of which at least one must succeed amid faults, as outcomes name them.
+COMMANDS = ("snapshot", "restore", "check", "list", "dump", "repair index", "forget", "prune", "copy",
+            "mount")
 
 
 def run_all(args, server_file, folder):
@@ -69,11 +73,13 @@ def table(results):
     """Lines for docs/testing.md, and what is wrong with the campaign itself."""
     happened = collections.Counter()
     by_fault = collections.defaultdict(collections.Counter)
+    by_command = collections.defaultdict(collections.Counter)
     total = collections.Counter()
     for result in results:
         happened.update(result["happened"])
-        for _, outcome, _, _, faults in result["outcomes"]:
+        for command, outcome, _, _, faults in result["outcomes"]:
             total[outcome] += 1
+            by_command[command][outcome] += 1
             for fault in faults:
                 by_fault[fault][outcome] += 1
     happened["clock"] = by_fault["clock"].total()
@@ -85,7 +91,10 @@ def table(results):
                      " | ".join(str(counts[outcome]) for outcome in OUTCOMES) + " |")
     lines.append("| all | " + str(happened.total()) + " | " +
                  " | ".join(str(total[outcome]) for outcome in OUTCOMES) + " |")
-    return lines, happened, total
+    lines += ["", "| Command | Done | Failed | Killed |", "| --- | ---: | ---: | ---: |"]
+    lines += [f"| {command} | " + " | ".join(str(counts[outcome]) for outcome in OUTCOMES) + " |"
+              for command, counts in sorted(by_command.items())]
+    return lines, happened, total, by_command
 
 
 def main():
@@ -118,7 +127,7 @@ def main():
 
 
 def conclude(args, results, seconds):
-    lines, happened, total = table(results)
+    lines, happened, total, by_command = table(results)
     bad = [result for result in results if result["violation"]]
     print(f"\n{datetime.date.today()}, seeds {args.seed} to {args.seed + args.runs - 1}, "
           f"{seconds:.0f} s: {len(results)} runs, {len(bad)} of them wrong; commands: " +
@@ -134,8 +143,10 @@ def conclude(args, results, seconds):
         return 0
     # Few runs do not meet every kind of fault.
     wanted = set(FAULTS) | set(haproxy.KINDS) | {"clock", "token-expired"}
-    never = sorted(wanted - {name for name, count in happened.items() if count}) \
-        if args.runs >= 200 else []
+    met = {name for name, count in happened.items() if count}
+    met |= {command for command, counts in by_command.items() if counts["done"]}
+    wanted |= {command for command in COMMANDS if command != "mount" or HAVE_FUSE}
+    never = sorted(wanted - met) if args.runs >= 200 else []
     empty = [outcome for outcome in OUTCOMES if total[outcome] == 0]
     if never or empty or happened.total() < args.runs:
         print(f"\nproves nothing: never happened: {', '.join(never)}; no command ended as: "

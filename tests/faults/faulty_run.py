@@ -21,10 +21,12 @@ import time
 
 import compare
 import s3_request
+from copy_and_mount import HAVE_FUSE, CopyAndMount
 from fault_plan import FAULTS, Plan, Tokens
 from fault_proxy import FaultProxy
 from haproxy import HaProxy
 from local_server import variables_of
+from violation import Violation
 
 BUCKET = "faults"
 FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
@@ -56,11 +58,7 @@ def commands_of(binary):
     return re.findall(r"^  ([a-z]+)  ", text, re.MULTILINE)
 
 
-class Violation(Exception):
-    """What must not happen, did."""
-
-
-class Run:
+class Run(CopyAndMount):
 
     def __init__(self, binary, server, seed, folder):
         self.binary = binary
@@ -70,6 +68,9 @@ class Run:
         self.random = random.Random(seed)
         self.src = os.path.join(folder, "src")
         self.repo = f"s3://{BUCKET}/{seed}-{os.getpid()}-{time.monotonic_ns()}"
+        self.second = self.repo + "-second"
+        self.second_made = False
+        self.copied = {}       # id -> step, of snapshots that a copy said to be in the second
         self.states = {}       # step -> what the source was when that snapshot was taken
         self.done = {}         # id -> step, of snapshots whose command said so
         self.unsure = set()    # snapshots of these that a forget may have taken
@@ -153,7 +154,7 @@ class Run:
                     "AWS_EC2_METADATA_DISABLED": "true",
                     "SNAPSTORE_CACHE_DIR": os.path.join(self.dir, f"cache-{node}")})
         if self.encrypted:
-            env["SNAPSTORE_PASSWORD"] = f"of run {self.seed}"
+            env["SNAPSTORE_PASSWORD"] = env["SNAPSTORE_PASSWORD2"] = f"of run {self.seed}"
         if faulty and self.plan.tokens is not None:
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
                 del env[name]
@@ -282,8 +283,10 @@ class Run:
         if draw.random() < 0.2:
             shutil.rmtree(os.path.join(self.dir, "cache-0"), ignore_errors=True)
         kinds = ("snapshot",) * 5 + ("two", "restore", "restore", "check", "list", "dump", "rebuild")
-        if "prune" in commands_of(self.binary):
-            kinds += ("forget", "forget", "prune", "beside")
+        for command, more in (("prune", ("forget", "forget", "prune", "beside")),
+                              ("copy", ("copy", "copy")), ("mount", ("mount",) * HAVE_FUSE)):
+            if command in commands_of(self.binary):
+                kinds += more
         kind = draw.choice(kinds)
         if kind == "snapshot":
             self.snapshot()
@@ -303,6 +306,10 @@ class Run:
             self.attempt("repair", "index")
         elif kind == "dump" and self.certain():
             self.dump()
+        elif kind == "copy":
+            self.copy()
+        elif kind == "mount" and self.certain():
+            self.mount()
         elif kind == "list":
             done = self.attempt("list", "--json")
             if done is not None and done[0] == 0:
@@ -406,12 +413,14 @@ class Run:
             self.sure("restore", snapshot, "--quiet", "--target", target)
             self.compare_with(target, step, f"snapshot {snapshot}")
             shutil.rmtree(target)
+        self.verify_copies()
 
     def remove_objects(self):
         """The server keeps everything in memory."""
-        prefix = self.repo.split("/", 3)[3] + "/"
-        for key in s3_request.list_keys(self.server, BUCKET, prefix):
-            s3_request.request(self.server, "DELETE", f"/{BUCKET}/{key}")
+        for repository in (self.repo, self.second):
+            prefix = repository.split("/", 3)[3] + "/"
+            for key in s3_request.list_keys(self.server, BUCKET, prefix):
+                s3_request.request(self.server, "DELETE", f"/{BUCKET}/{key}")
 
 
 def run_seed(binary, server_file, seed, parent):

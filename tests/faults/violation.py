@@ -1,0 +1,5 @@
+"""What a run raises."""
+
+
+class Violation(Exception):
+    """What must not happen, did."""
