@@ -51,7 +51,7 @@ class RepositoryCopy {
   const std::string* CopyOf(const SnapshotInfo& source) const;
   Status CopyContent(const OpenedSnapshot& snapshot, CopiedSnapshot* out);
   format::Manifest NewManifest(const OpenedSnapshot& snapshot, const OpenedSnapshot* base) const;
-  Status Report(CopiedSnapshot copied);
+  Status Report(const CopiedSnapshot& copied);
 
   RepositoryImpl& from_;
   RepositoryImpl& to_;
@@ -229,7 +229,7 @@ format::Manifest RepositoryCopy::NewManifest(const OpenedSnapshot& snapshot,
   return manifest;
 }
 
-Status RepositoryCopy::Report(CopiedSnapshot copied) {
+Status RepositoryCopy::Report(const CopiedSnapshot& copied) {
   switch (copied.outcome) {
     case CopiedSnapshot::Outcome::kCopied:
       ++summary_.copied;

@@ -99,7 +99,7 @@ Result<std::optional<Credential>> CredentialFromEnvironment(std::string_view suf
   const char* const password_file = path_in(password_file_name);
   std::optional<Credential> password;
   if (char* const text = std::getenv(password_name.c_str()); text != nullptr) {
-    password.emplace(Credential::Kind::kPassword, Secret(text));
+    password = Credential{Credential::Kind::kPassword, Secret(text)};
     ::explicit_bzero(text, std::strlen(text));
     ::unsetenv(password_name.c_str());
   }

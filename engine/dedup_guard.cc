@@ -59,7 +59,7 @@ Status DedupGuard::ListFolder(PackKind kind, uint8_t folder) {
 
 Status DedupGuard::ListAll(PackKind kind) {
   Listed& done = listed(kind);
-  const Status all = store_->List(PrefixOf(kind), [&](const ObjectInfo& object) {
+  Status all = store_->List(PrefixOf(kind), [&](const ObjectInfo& object) {
     if (Result<Digest> id = DigestOfKey(object.key); id.ok()) present_.insert(Short(*id));
     done.too_many = present_.size() >= kPresentMax;
     return done.too_many ? Status::Cancelled("") : Status();

@@ -266,7 +266,7 @@ Status Pruner::Rewrite() {
       Postpone("the time was up before all packs were rewritten");
       continue;
     }
-    const Status copied = CopyOut(pack, &copier);
+    Status copied = CopyOut(pack, &copier);
     if (!copied.ok() && (!IsDamage(copied) || pack->condemned)) return copied;
     progress.AddBytes(pack->size);
     if (copied.ok()) {

@@ -34,7 +34,7 @@ constexpr uint64_t kPackBytesMin = 4 << 20;
 constexpr size_t kDigestDigits = 64;
 
 Result<Bytes> FetchManifest(ObjectStore& store, const Digest& id) {
-  const Result<Bytes> bytes = GetNamed(store, ManifestKey(id), kManifestBytesMax);
+  Result<Bytes> bytes = GetNamed(store, ManifestKey(id), kManifestBytesMax);
   if (bytes.status().Is(StatusCode::kNotFound)) {
     return Status::NotFound("no snapshot " + id.ToHex());
   }

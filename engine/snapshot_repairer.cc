@@ -237,7 +237,7 @@ Status SnapshotRepairer::ReadRuns(const NodeTreeReader::Leaf& leaf) {
 
 Status SnapshotRepairer::AddLostRuns(const NodeTreeReader::Leaf& leaf,
                                      std::vector<ByteRange>* lost) {
-  if (const Status read = ReadRuns(leaf); !read.ok()) {
+  if (Status read = ReadRuns(leaf); !read.ok()) {
     if (!IsDamage(read)) return read;
     AddLostRange(leaf.begin, leaf.span, lost);
     return {};

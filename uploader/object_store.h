@@ -39,7 +39,7 @@ class ObjectKey {
   explicit ObjectKey(std::string text);
 
   const std::string& text() const { return text_; }
-  auto operator<=>(const ObjectKey&) const = default;
+  auto operator<=>(const ObjectKey&) const = default;  // NOLINT(modernize-use-nullptr)
 
  private:
   std::string text_;
