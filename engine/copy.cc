@@ -136,7 +136,7 @@ Status RepositoryCopy::CopyOne(const SnapshotInfo& source) {
   if (const std::string* copy = CopyOf(source)) {
     copied.outcome = CopiedSnapshot::Outcome::kExisted;
     copied.id = *copy;
-    return Report(std::move(copied));
+    return Report(copied);
   }
   SNAP_ASSIGN_OR_RETURN(const Digest id, Digest::FromHex(source.id));
   const Stopwatch stopwatch;
@@ -152,7 +152,7 @@ Status RepositoryCopy::CopyOne(const SnapshotInfo& source) {
   }
   if (copied.failed > 0) copied.outcome = CopiedSnapshot::Outcome::kDamaged;
   if (!copied.id.empty()) copies_[IdentityOf(from_.id(), source)] = copied.id;
-  return Report(std::move(copied));
+  return Report(copied);
 }
 
 Status RepositoryCopy::CopyContent(const OpenedSnapshot& snapshot, CopiedSnapshot* out) {

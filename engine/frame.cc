@@ -131,10 +131,9 @@ Result<ByteSpan> FrameEncoder::Encode(PlainFrame* frame, int level) {
   StoreLe<uint32_t>(header + 4, static_cast<uint32_t>(plain.size()));
   StoreLe<uint32_t>(header + kStoredLengthOffset, static_cast<uint32_t>(stored));
   StoreLe<uint32_t>(header + 12, kFrameMagic);
-  StoreLe<uint64_t>(header + kChecksumOffset,
-                    to_be_sealed_
-                        ? 0
-                        : FrameChecksum({header, kFrameHeaderBytes}, {payload, stored}));
+  StoreLe<uint64_t>(
+      header + kChecksumOffset,
+      to_be_sealed_ ? 0 : FrameChecksum({header, kFrameHeaderBytes}, {payload, stored}));
   return ByteSpan(out).first(kFrameHeaderBytes + stored);
 }
 

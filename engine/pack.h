@@ -45,7 +45,8 @@ class PackBuilder {
     uint32_t offset = 0;  // in the pack
     uint32_t length = 0;  // as stored
   };
-  // Appends a frame as an encoder for this repository gave it, sealed if the repository is encrypted.
+  // Appends a frame as an encoder for this repository gave it, sealed if the repository is
+  // encrypted.
   Placed Append(ByteSpan frame, std::span<const ChunkId> chunks);
   size_t size() const { return size_; }
   bool empty() const { return pack_.chunks.empty(); }

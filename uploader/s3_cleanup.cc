@@ -63,6 +63,7 @@ bool S3Store::DeleteBatch(std::span<const ObjectKey> keys, internal::DeleteFailu
   Backoff backoff(client_.retry());
   while (!waiting.empty()) {
     std::vector<std::string> names;
+    names.reserve(waiting.size());
     for (const auto& [name, key] : waiting) names.push_back(name);
     const std::string xml = DeleteObjectsXml(names);
     const ByteSpan body = AsBytes(xml);

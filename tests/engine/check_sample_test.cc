@@ -85,7 +85,7 @@ TEST_F(CheckScope, DamageElsewhereIsNoProblemOfASnapshot) {
   MakeSnapshots(1);
   const std::vector<std::string> before = KeysBelow("data/");
   MakeSnapshots(3);
-  const std::string key = before.at(0);
+  const std::string& key = before.at(0);
   FlipByte(key, 100);
   EXPECT_EQ(Check({.read_data = true}).problems.size(), 1u);
   EXPECT_EQ(Describe(Check({.read_data = true, .snapshots = {ids_[3]}})), "");

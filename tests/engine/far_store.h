@@ -28,8 +28,8 @@ class FarStore final : public ObjectStore {
            std::chrono::milliseconds delay = std::chrono::milliseconds(0))
       : inner_(std::move(inner)), gets_at_once_(gets_at_once), delay_(delay) {}
 
-  // Calls of `op` on keys that begin with `prefix` wait until `count` of them are under way, or until
-  // patience ends: each call has its own.
+  // Calls of `op` on keys that begin with `prefix` wait until `count` of them are under way, or
+  // until patience ends: each call has its own.
   void Gather(StoreOp op, std::string prefix, unsigned count,
               std::chrono::milliseconds patience = std::chrono::seconds(10)) {
     std::lock_guard lock(mutex_);
@@ -91,7 +91,8 @@ class FarStore final : public ObjectStore {
           key.starts_with(store->gathered_prefix_)) {
         if (++store->gathered_ >= store->gathered_wanted_) store->gathered_wanted_ = 0;
         store->changed_.notify_all();
-        store->changed_.wait_for(lock, store->patience_, [&] { return store->gathered_wanted_ == 0; });
+        store->changed_.wait_for(lock, store->patience_,
+                                 [&] { return store->gathered_wanted_ == 0; });
         --store->gathered_;
       }
       lock.unlock();

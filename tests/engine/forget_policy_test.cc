@@ -75,7 +75,7 @@ TEST_F(ForgetPolicyTest, MeasuresWithinFromTheNewest) {
   Add("2026-01-01T00:00:00");
   Add("2026-01-09T00:00:00");
   Add("2026-01-10T00:00:00");
-  const int64_t day = 24 * 3600 * kNanosPerSecond;
+  const int64_t day = int64_t{24} * 3600 * kNanosPerSecond;
   EXPECT_EQ(Kept({.within_ns = day}),
             (Lines{"2026-01-10T00:00:00 within", "2026-01-09T00:00:00 within"}));
 }

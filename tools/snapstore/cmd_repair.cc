@@ -74,7 +74,7 @@ std::string ContentText(const Loss& loss, bool verbose) {
 }
 
 std::string LossText(const Loss& loss, bool verbose) {
-  const std::string path = EscapeForTerminal(loss.path);
+  std::string path = EscapeForTerminal(loss.path);
   switch (loss.kind) {
     case Loss::Kind::kSnapshot:
       return "everything: its manifest cannot be read";

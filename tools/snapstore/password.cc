@@ -75,8 +75,8 @@ Result<std::optional<Credential>> AskPassword(const std::string& question, Passw
     SNAP_ASSIGN_OR_RETURN(const Secret again, Ask(terminal->get(), question + ", again: "));
     if (again.view() != password.view()) return Status::WrongKey("the two passwords differ");
   }
-  std::optional<Credential> credential;
-  credential.emplace(Credential::Kind::kPassword, std::move(password));
+  std::optional<Credential> credential =
+      Credential{Credential::Kind::kPassword, std::move(password)};
   if (const Status status = credential->Check(); !status.ok()) {
     return Status::WrongKey(status.message());
   }

@@ -24,7 +24,7 @@ Result<std::map<std::string, std::string>> ParseSettings(const std::string& opti
   for (const std::string& setting : settings) {
     const size_t equals = setting.find('=');
     if (equals == 0 || equals == std::string::npos) {
-      return Status::InvalidArgument(option + " " + setting + ": write KEY=VALUE");
+      return Status::InvalidArgument(fmt::format("{} {}: write KEY=VALUE", option, setting));
     }
     out[setting.substr(0, equals)] = setting.substr(equals + 1);
   }

@@ -108,6 +108,7 @@ class EfsSearch {
 
 std::string ListMounts(const std::vector<EfsCandidate>& candidates) {
   std::vector<std::string> texts;
+  texts.reserve(candidates.size());
   for (const EfsCandidate& one : candidates) {
     texts.push_back(fmt::format(
         "{} at {}",

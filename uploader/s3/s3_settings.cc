@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "s3.";
 constexpr uint64_t kConnectionsMax = 1024;
-constexpr uint64_t kRetrySecondsMax = 7 * 24 * 3600;
+constexpr uint64_t kRetrySecondsMax = uint64_t{7} * 24 * 3600;
 // Bytes a second: below it every transfer would count as stalled.
 constexpr uint64_t kRateMin = 1024;
 // The last part of an upload, and so the only one, may have any size.

@@ -11,12 +11,9 @@
 #include <thread>
 #include <vector>
 
-namespace snapstore::cli {
+#include "snapstore/snapshot.h"
 
-struct ByteRange {
-  uint64_t offset = 0;
-  uint64_t length = 0;
-};
+namespace snapstore::cli {
 
 // Follows the reads of one open file. The kernel asks for neighbouring parts of a file from several
 // threads at once, so "from front to back" allows for some disorder.
