@@ -44,6 +44,7 @@ Result<std::vector<KeyInfo>> ListKeys(Repository& repository) {
   SNAP_RETURN_IF_ERROR(NeedEncrypted(impl));
   SNAP_ASSIGN_OR_RETURN(const std::vector<StoredKey> keys, RingOf(impl).Read());
   std::vector<KeyInfo> infos;
+  infos.reserve(keys.size());
   for (const StoredKey& key : keys) infos.push_back(InfoOf(impl, key));
   std::sort(infos.begin(), infos.end(), [](const KeyInfo& a, const KeyInfo& b) {
     return std::make_tuple(!a.damage.ok(), std::string_view(a.created), std::string_view(a.id)) <

@@ -28,7 +28,7 @@ class EncryptedTest : public EngineFixture {
   EncryptedTest() : EngineFixture(std::filesystem::temp_directory_path(), /*encrypt=*/true) {}
 
   Status OpenWith(const std::optional<Credential>& credential,
-                  std::shared_ptr<ObjectStore> store = nullptr) const {
+                  const std::shared_ptr<ObjectStore>& store = nullptr) const {
     RepositoryOptions options;
     options.cache_dir = folder_.File("cache-of-another");
     options.credential = credential;
@@ -375,6 +375,7 @@ TEST_F(EncryptedTest, ConcurrentRemovalsNeverTakeTheLastKey) {
       ids.push_back(handles.back()->opened_key().id.ToHex());
     }
     std::vector<std::thread> threads;
+    threads.reserve(kWriters);
     for (int i = 0; i < kWriters; ++i) {
       threads.emplace_back([&, i] {
         for (int j = 1; j < kWriters; ++j) {
