@@ -47,7 +47,7 @@ class S3(harness.CliTest):
     def requests_until(self, snapshot_id):
         """Lines about this repository in the server's log, which comes a little later than answers,
         once it has the last request of a snapshot."""
-        path = os.path.join(self.server["SNAPSTORE_TEST_S3_FOLDER"], "log/client.rgw.log")
+        path = os.path.join(self.server.get("SNAPSTORE_TEST_S3_FOLDER", ""), "log/client.rgw.log")
         if not os.path.exists(path):
             self.skipTest("this server keeps no log of its requests")
         name = self.repo.rsplit("/", 1)[1]
