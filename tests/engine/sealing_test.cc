@@ -125,8 +125,8 @@ TEST(SealedPackTest, FooterOfAnotherPackIsRefused) {
   ASSERT_EQ(one.bytes.size(), two.bytes.size());
   ASSERT_NE(one.id, two.id) << "each pack has a salt of its own";
   Bytes mixed = one.bytes;
-  const auto frames_end =
-      static_cast<ptrdiff_t>(one.chunks.back().frame_offset + one.chunks.back().frame_length);
+  const PackChunk& last = one.chunks.back();
+  const ptrdiff_t frames_end = ptrdiff_t{last.frame_offset} + ptrdiff_t{last.frame_length};
   std::copy(two.bytes.begin() + frames_end, two.bytes.end(), mixed.begin() + frames_end);
   EXPECT_TRUE(ParsePack(sealer, mixed).status().Is(StatusCode::kCorruption));
 }
