@@ -415,6 +415,7 @@ TEST(CredentialChain, AsksOnceForAllWhoNeedItAtTheSameTime) {
         }}},
       WallNanos);
   std::vector<std::thread> threads;
+  threads.reserve(8);
   for (int n = 0; n < 8; ++n) threads.emplace_back([&] { EXPECT_TRUE(chain.Get().ok()); });
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(asked, 1);
