@@ -83,6 +83,7 @@ TEST_F(S3TrafficTest, FindsTheRateThatTheServerStandsAndGoesBackWhenItStandsMore
   std::atomic<bool> stop = false;
   std::atomic<int> failed = 0;
   std::vector<std::thread> writers;
+  writers.reserve(16);
   for (int writer = 0; writer < 16; ++writer) {
     writers.emplace_back([&, writer] {
       const ByteSpan bytes = AsBytes("x");

@@ -221,14 +221,16 @@ TEST_F(S3StoreTest, AsksAgainForAListThatCannotBeRight) {
       "<NextContinuationToken>more</NextContinuationToken>"
       "<Contents><Key>pre/a</Key><Size>1</Size>"
       "<LastModified>2026-01-02T03:04:05.000Z</LastModified></Contents></ListBucketResult>";
+  const std::string last =
+      "<ListBucketResult><Contents><Key>pre/b</Key><Size>1</Size>"
+      "<LastModified>2026-01-02T03:04:05.000Z</LastModified></Contents></ListBucketResult>";
   const std::vector<std::string> answers = {
       "<?xml version='1.0'?>\n<Error><Code>InternalError</Code></Error>",
       first.substr(0, first.size() / 2),
       "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
       first,
       first,  // a page that was seen
-      "<ListBucketResult><Contents><Key>pre/b</Key><Size>1</Size>"
-      "<LastModified>2026-01-02T03:04:05.000Z</LastModified></Contents></ListBucketResult>"};
+      last};
   size_t asked = 0;
   server_->Get("/bucket/", [&](const Request& request, Response& out) {
     EXPECT_EQ(request.has_param("continuation-token"), asked > 3);
@@ -378,6 +380,7 @@ TEST_F(S3StoreTest, DeletesOneByOneWhereTheServerKnowsNoBetter) {
   });
   Start();
   std::vector<ObjectKey> keys;
+  keys.reserve(40);
   for (int n = 0; n < 40; ++n) keys.emplace_back(std::to_string(n));
   const Status status = store_->DeleteMany(keys);
   EXPECT_TRUE(status.Is(StatusCode::kPermissionDenied)) << status.ToString();
@@ -402,6 +405,7 @@ TEST_F(S3StoreTest, DeletesOneByOneWhereOnlyTheRightOnTheBucketIsMissing) {
   });
   Start();
   std::vector<ObjectKey> keys;
+  keys.reserve(40);
   for (int n = 0; n < 40; ++n) keys.emplace_back(std::to_string(n));
   const Status refused = store_->DeleteMany(keys);
   EXPECT_TRUE(refused.Is(StatusCode::kPermissionDenied)) << refused.ToString();
