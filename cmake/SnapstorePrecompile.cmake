@@ -1,10 +1,12 @@
 # Precompiled headers of the standard library, fmt and GoogleTest: parsing them is most of the time
-# a file of this project takes to compile. A source includes what it uses all the same, and the lint
-# presets, which do without, notice one that does not.
+# a file of this project takes to compile. A source includes what it uses all the same: clang-tidy and
+# the check of headers do without.
 set(snapstore_common_headers
   <algorithm> <array> <atomic> <chrono> <condition_variable> <cstdint> <filesystem> <functional>
   <map> <memory> <mutex> <optional> <set> <span> <string> <string_view> <thread> <utility> <vector>
   <fmt/format.h>)
+# And what the commands of the programs need.
+set(snapstore_command_headers ${snapstore_common_headers} <CLI/CLI.hpp> <nlohmann/json.hpp>)
 
 # snapstore_precompiled(name headers… LIBRARIES libraries…): a target that others take headers from
 function(snapstore_precompiled name)
@@ -29,12 +31,12 @@ target_compile_options(snapstore_precompiled_tests PRIVATE -fPIE)
 function(snapstore_use_precompiled target kind)
   # The headers were read with fmt's flags and have to be used with them.
   target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:fmt::fmt>)
-  get_target_property(type ${target} TYPE)
-  if(kind STREQUAL tests AND NOT type STREQUAL EXECUTABLE)
-    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-    target_compile_options(${target} PRIVATE -fPIE)
-  endif()
   if(kind STREQUAL tests)
+    get_target_property(type ${target} TYPE)
+    if(NOT type STREQUAL EXECUTABLE)
+      set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+      target_compile_options(${target} PRIVATE -fPIE)
+    endif()
     # GCC 12 sees string copies that overlap or end too late where there are none, and says so once
     # the strings' header is precompiled. Tests have many strings; elsewhere these stay.
     target_compile_options(${target} PRIVATE

@@ -111,9 +111,8 @@ class ForgetCommand : public Command {
     }
     if (ids_.empty() && policy_.empty()) {
       return Status::InvalidArgument(
-          "nothing says what to keep: give IDs to forget, or a policy that keeps something, such "
-          "as "
-          "--keep-daily 7");
+          "nothing says what to keep: give IDs to forget, or a policy that keeps something, "
+          "such as --keep-daily 7");
     }
     return Status::Ok();
   }

@@ -13,6 +13,13 @@
 namespace snapstore {
 namespace {
 
+std::vector<ObjectKey> NumberedKeys(int count) {
+  std::vector<ObjectKey> keys;
+  keys.reserve(static_cast<size_t>(count));
+  for (int n = 0; n < count; ++n) keys.emplace_back(std::to_string(n));
+  return keys;
+}
+
 TEST_F(S3StoreTest, PutsWithAConditionAndEverythingAskedFor) {
   options_.encryption = "aws:kms";
   options_.kms_key_id = "kms-key";
@@ -379,9 +386,7 @@ TEST_F(S3StoreTest, DeletesOneByOneWhereTheServerKnowsNoBetter) {
     out.status = 204;
   });
   Start();
-  std::vector<ObjectKey> keys;
-  keys.reserve(40);
-  for (int n = 0; n < 40; ++n) keys.emplace_back(std::to_string(n));
+  const std::vector<ObjectKey> keys = NumberedKeys(40);
   const Status status = store_->DeleteMany(keys);
   EXPECT_TRUE(status.Is(StatusCode::kPermissionDenied)) << status.ToString();
   EXPECT_NE(status.message().find("1 of 40"), std::string::npos) << status.message();
@@ -404,9 +409,7 @@ TEST_F(S3StoreTest, DeletesOneByOneWhereOnlyTheRightOnTheBucketIsMissing) {
     out.status = 204;
   });
   Start();
-  std::vector<ObjectKey> keys;
-  keys.reserve(40);
-  for (int n = 0; n < 40; ++n) keys.emplace_back(std::to_string(n));
+  const std::vector<ObjectKey> keys = NumberedKeys(40);
   const Status refused = store_->DeleteMany(keys);
   EXPECT_TRUE(refused.Is(StatusCode::kPermissionDenied)) << refused.ToString();
   EXPECT_NE(refused.message().find("40 of 40"), std::string::npos) << refused.message();
