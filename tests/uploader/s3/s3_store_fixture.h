@@ -33,6 +33,13 @@ inline void Refuse(Response& out, int status, const std::string& code) {
   AnswerWhole(out, status, "<Error><Code>" + code + "</Code><Message>because</Message></Error>");
 }
 
+inline std::vector<ObjectKey> NumberedKeys(int count) {
+  std::vector<ObjectKey> keys;
+  keys.reserve(static_cast<size_t>(count));
+  for (int n = 0; n < count; ++n) keys.emplace_back(std::to_string(n));
+  return keys;
+}
+
 class S3StoreTest : public testing::Test {
  protected:
   S3StoreTest() {

@@ -13,13 +13,6 @@
 namespace snapstore {
 namespace {
 
-std::vector<ObjectKey> NumberedKeys(int count) {
-  std::vector<ObjectKey> keys;
-  keys.reserve(static_cast<size_t>(count));
-  for (int n = 0; n < count; ++n) keys.emplace_back(std::to_string(n));
-  return keys;
-}
-
 TEST_F(S3StoreTest, PutsWithAConditionAndEverythingAskedFor) {
   options_.encryption = "aws:kms";
   options_.kms_key_id = "kms-key";
