@@ -35,15 +35,22 @@ EntryTree::EntryTree(const NodeSource* source, const format::StreamRoot& root,
                      EntryLeafCache* cache)
     : source_(source), root_(root), cache_(cache) {}
 
+bool EntryTree::LoadRecent(const std::function<bool(const Leaf&)>& fits, Leaf* leaf) const {
+  const std::lock_guard lock(mutex_);
+  for (const Leaf& recent : recent_) {
+    if (recent.entries == nullptr || !fits(recent)) continue;
+    *leaf = recent;
+    return true;
+  }
+  return false;
+}
+
 Status EntryTree::Load(uint64_t position, Leaf* leaf) const {
-  if (leaf->Holds(position)) return {};
+  const auto holds = [position](const Leaf& recent) { return recent.Holds(position); };
+  if (leaf->Holds(position) || LoadRecent(holds, leaf)) return {};
   std::unique_ptr<NodeTreeReader> tree;
   {
     const std::lock_guard lock(mutex_);
-    if (inline_leaf_ != nullptr && position < inline_leaf_->size()) {
-      *leaf = {0, inline_leaf_};
-      return {};
-    }
     if (!idle_.empty()) {
       tree = std::move(idle_.back());
       idle_.pop_back();
@@ -58,9 +65,9 @@ Status EntryTree::Load(uint64_t position, Leaf* leaf) const {
     return Status::Corruption("entry list is inconsistent");
   }
   SNAP_ASSIGN_OR_RETURN(EntryLeafPtr entries, Parse(tree.get(), &stored));
-  *leaf = {stored.begin, entries};
+  *leaf = {stored.begin, std::move(entries)};
   const std::lock_guard lock(mutex_);
-  if (!stored.stored) inline_leaf_ = std::move(entries);
+  recent_[next_recent_++ % recent_.size()] = *leaf;
   if (idle_.size() < kIdleReadersMax) idle_.push_back(std::move(tree));
   return {};
 }
@@ -162,9 +169,12 @@ Result<uint64_t> EntryTree::FindIn(std::optional<uint64_t> directory, std::strin
   const auto before = [&](const format::Entry& entry) {
     return ComparePaths(entry.path(), path) < 0;
   };
-  const uint64_t begin = directory.has_value() ? *directory + 1 : 0;
-  SNAP_ASSIGN_OR_RETURN(const uint64_t position,
-                        PartitionPoint(begin, /*near=*/true, before, &leaf));
+  const auto around = [&](const Leaf& recent) {
+    return before(recent.entries->front()) && !before(recent.entries->back());
+  };
+  uint64_t position = directory.has_value() ? *directory + 1 : 0;
+  if (LoadRecent(around, &leaf)) position = std::max(position, leaf.begin);
+  SNAP_ASSIGN_OR_RETURN(position, PartitionPoint(position, /*near=*/true, before, &leaf));
   if (position < size()) {
     SNAP_RETURN_IF_ERROR(Load(position, &leaf));
     if (leaf.at(position).path() == path) return position;

@@ -9,6 +9,7 @@
 #ifndef SNAPSTORE_ENGINE_ENTRY_TREE_H_
 #define SNAPSTORE_ENGINE_ENTRY_TREE_H_
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -83,6 +84,8 @@ class EntryTree {
 
   // Makes `leaf` the one that holds `position`.
   Status Load(uint64_t position, Leaf* leaf) const;
+  // Makes `leaf` the one among recent_ that `fits`, if there is one.
+  bool LoadRecent(const std::function<bool(const Leaf&)>& fits, Leaf* leaf) const;
   Result<EntryLeafPtr> Parse(NodeTreeReader* tree, NodeTreeReader::Leaf* leaf) const;
   // The first position at or after `low` whose entry is not `before`; those that are come first.
   // `near`: it is expected soon after `low`.
@@ -98,7 +101,9 @@ class EntryTree {
   EntryLeafCache* const cache_;
   mutable std::mutex mutex_;  // guards what follows
   mutable std::vector<std::unique_ptr<NodeTreeReader>> idle_;
-  mutable EntryLeafPtr inline_leaf_;  // of a list that lies in its root
+  // The leaves read last, in a ring: who asks for one entry is likely to ask for its neighbours.
+  mutable std::array<Leaf, 8> recent_;
+  mutable size_t next_recent_ = 0;
 };
 
 }  // namespace snapstore

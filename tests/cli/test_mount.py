@@ -253,7 +253,8 @@ class EncryptedMount(mounting.MountTest):
     make_repository = False
 
     def environment(self):
-        return {**super().environment(), "SNAPSTORE_KEY_FILE": self.key_file}
+        key = {"SNAPSTORE_KEY_FILE": self.key_file} if self.key_file else {}
+        return {**super().environment(), **key}
 
     def setUp(self):
         self.key_file = ""

@@ -69,6 +69,8 @@ void OnInit(void* userdata, fuse_conn_info* connection) {
   connection->want &=
       ~static_cast<unsigned>(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
   connection->want |= connection->capable & FUSE_CAP_CACHE_SYMLINKS;
+  // Attributes come with the names for nothing; looking up each by itself is what takes time.
+  connection->want &= ~static_cast<unsigned>(FUSE_CAP_READDIRPLUS_AUTO);
   // With other users the kernel checks permissions, and then ACLs belong to them.
   if (context->allow_other) connection->want |= connection->capable & FUSE_CAP_POSIX_ACL;
   context->ready();
