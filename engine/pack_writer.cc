@@ -148,7 +148,8 @@ Status PackWriter::CompareFound(PackKind kind, std::span<const NewChunk> chunks,
     ordinals.push_back(i);
   }
   if (stored.empty()) return {};
-  return options_.compare->ReadMany(
+  // Small files come one at a time, many to a frame.
+  return options_.compare->ReadKept(
       kind, stored,
       [&](std::span<const FetchedChunk> fetched) {
         for (const FetchedChunk& each : fetched) {
