@@ -31,6 +31,11 @@ class S3(harness.CliTest):
         aws = {name: value for name, value in self.server.items() if name.startswith("AWS_")}
         return {**super().environment(), **aws, "HOME": self.dir}
 
+    def packs(self):
+        """Keys of the packs with content."""
+        prefix = self.repo.removeprefix(f"s3://{BUCKET}/") + "/data/"
+        return set(s3_request.list_keys(self.server, BUCKET, prefix))
+
     def test_keeps_and_returns_what_was_stored(self):
         self.write("small", b"content")
         self.write("deep/large", self.random.randbytes(40 << 20))
@@ -78,6 +83,32 @@ class S3(harness.CliTest):
         self.snapshot()
         self.ok("repair", "index")
         self.assertEqual(self.snapshot("--parent", "none", self.src)["chunks_new"], 0)
+
+    def test_copies_there_and_back_and_saves_what_a_lost_pack_left(self):
+        self.write("kept", self.random.randbytes(200_000))
+        self.snapshot()
+        kept = self.packs()
+        self.write("lost", self.random.randbytes(3 << 20))
+        first = self.snapshot()
+        local = self.target("local")
+        self.ok("-r", local, "init", "--like", self.repo)
+        there = self.ok("--json", "copy", "--to", local).message("summary")
+        self.assertEqual((there["copied"], there["same_ids"], there["store"]), (2, True, None))
+        self.assertGreater(there["source_store"]["bytes_down"], 3 << 20)
+        for key in self.packs() - kept:
+            status, _ = s3_request.request(self.server, "DELETE", f"/{BUCKET}/{key}")
+            self.assertEqual(status, 204)
+        self.expect(13, "check")
+        done = self.expect(13, "--json", "repair", "snapshots", "--forget")
+        losses = [m["path"] for m in done.lines if m["message_type"] == "loss"]
+        self.assertEqual(losses, [os.path.join(self.src, "lost").lstrip("/")])
+        self.ok("check", "--read-data")
+        # The copy has it still; what comes back is the original.
+        back = self.ok("-r", local, "--json", "copy", "--to", self.repo).message("summary")
+        self.assertEqual((back["copied"], back["existed"]), (1, 1))
+        self.ok("check", "--read-data")
+        shown = [s for s in self.ok("--json", "list").lines[0] if s["time"] == first["time"]]
+        self.assertEqual(len(shown), 2)
 
     def test_says_what_is_wrong_with_a_place(self):
         self.one_line_error(1, "init", contains=[self.repo])
