@@ -19,6 +19,9 @@ namespace snapstore {
 namespace {
 
 constexpr size_t kKeysPerDelete = 1000;
+// Swift and others delete one after the other and say nothing until they are done: a thousand would
+// take longer than a connection may be silent.
+constexpr size_t kKeysPerDeleteElsewhere = 100;
 constexpr size_t kDeletesAtOnce = 16;
 constexpr size_t kListBytesMax = 16 << 20;
 constexpr const char* kPageUploads = "1000";
@@ -41,9 +44,10 @@ bool KnowsNoMultiDelete(const S3Error& error) {
 }  // namespace
 
 Status S3Store::DeleteMany(std::span<const ObjectKey> keys) {
+  const size_t most = options().endpoint.empty() ? kKeysPerDelete : kKeysPerDeleteElsewhere;
   internal::DeleteFailures failures;
   for (size_t at = 0; at < keys.size();) {
-    const size_t some = std::min(kKeysPerDelete, keys.size() - at);
+    const size_t some = std::min(most, keys.size() - at);
     const bool go_on = multi_delete_ ? DeleteBatch(keys.subspan(at, some), &failures)
                                      : DeleteSingly(keys.subspan(at, some), &failures);
     at += some;

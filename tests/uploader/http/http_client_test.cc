@@ -155,6 +155,15 @@ TEST_F(HttpClientTest, TellsWhatWentWrongWithTheNetwork) {
                   .Is(StatusCode::kInvalidArgument));
 }
 
+TEST(HttpClient, SaysAgainAndAgainThatANameIsUnknown) {
+  HttpClient client({});
+  for (int n = 0; n < 3; ++n) {
+    const Status status = client.Send({.url = "http://no-such-host.invalid/"}).status();
+    EXPECT_TRUE(status.Is(StatusCode::kIo)) << status.ToString();
+    EXPECT_NE(status.message().find("no-such-host.invalid"), std::string::npos) << status.message();
+  }
+}
+
 TEST_F(HttpClientTest, KeepsToTheBandwidthLimit) {
   const std::string body(300'000, 'x');
   server_->Get("/", [&](const httplib::Request&, httplib::Response& out) {
