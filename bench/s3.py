@@ -17,6 +17,9 @@ Parts:
              two or four processes
   requests   how many a snapshot makes when all its data is there; the same for twice the data
 
+With --link-mbit all of it happens in a network of its own, whose loopback carries so much and no more:
+as where a server elsewhere is reached by a line, and its own cores are not what bounds it.
+
 Each run has a server of its own, which is empty. Prints tables; with --json each figure is appended as
 a line. --snapstore may be given several times, to compare builds in one run. Needs memory for several
 times the size, below --work and in the server.
@@ -33,6 +36,7 @@ import time
 import child
 import gateway
 import inputs
+import link
 import memory
 import report
 import results
@@ -313,6 +317,7 @@ def main():
     add("--files", type=int, default=4000, help="of noise-files; default %(default)s")
     add("--runs", type=int, default=5, help="default %(default)s")
     add("--seed", type=int, default=1)
+    add("--link-mbit", type=int, metavar="N", help="million bits a second, both ways together; root")
     add("--json", type=argparse.FileType("a"), metavar="FILE")
     options = parser.parse_args()
     options.snapstore = options.snapstore or [
@@ -324,6 +329,8 @@ def main():
                 "aws": results.version(gateway.AWS, "--version")}
     # The server speaks plain HTTP; rclone refuses to start with a bundle that it cannot take.
     os.environ.pop("AWS_CA_BUNDLE", None)
+    if options.link_mbit:
+        link.enter(options.link_mbit)
     with script.scratch(options.work) as folder:
         for name in options.input or INPUTS:
             lines = measure(name, options, folder)
