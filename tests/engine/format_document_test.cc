@@ -19,7 +19,7 @@ class FormatDocument : public EngineFixture, public testing::WithParamInterface<
     WriteFileAt(folder_.File("key"), std::string(credential_->secret.view()));
     ::setenv("SNAPSTORE_KEY_FILE", folder_.File("key").c_str(), 1);
   }
-  ~FormatDocument() override { ::unsetenv("SNAPSTORE_KEY_FILE"); }
+  void TearDown() override { ::unsetenv("SNAPSTORE_KEY_FILE"); }
 
   // Every object as a file, as a directory store keeps them.
   void WriteRepository() const {

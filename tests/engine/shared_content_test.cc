@@ -25,6 +25,7 @@ TEST(FrameCacheTest, LoadsAFrameOnceHoweverManyWantIt) {
   FrameCache cache(1 << 20, nullptr);
   std::atomic<int> loads = 0;
   std::vector<std::thread> threads;
+  threads.reserve(8);
   std::atomic<int> got = 0;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&] {

@@ -228,6 +228,7 @@ Result<int64_t> ParseDuration(std::string_view text) {
   const Status bad = Status::InvalidArgument(
       fmt::format("'{}' is not a duration; write for example 36h, 7d, 2w or 1y6m", text));
   constexpr int64_t kHour = 3600 * kNanosPerSecond;
+  constexpr int64_t kDay = 24 * kHour;
   int64_t total = 0;
   if (text.empty()) return bad;
   while (!text.empty()) {
@@ -240,16 +241,16 @@ Result<int64_t> ParseDuration(std::string_view text) {
         unit = kHour;
         break;
       case 'd':
-        unit = 24 * kHour;
+        unit = kDay;
         break;
       case 'w':
-        unit = 7 * 24 * kHour;
+        unit = 7 * kDay;
         break;
       case 'm':
-        unit = 30 * 24 * kHour;
+        unit = 30 * kDay;
         break;
       case 'y':
-        unit = 365 * 24 * kHour;
+        unit = 365 * kDay;
         break;
       default:
         return bad;
