@@ -44,6 +44,12 @@ std::shared_ptr<const AwsEnvironment> ServerEnvironment() {
   return environment;
 }
 
+// The bucket of the options; it may be there.
+void MakeBucket(const S3Options& options) {
+  S3Client client(options, DefaultCredentialChain(ServerEnvironment()), nullptr);
+  SNAP_CHECK(client.Call({.method = "PUT"}).ok());
+}
+
 class S3Place final : public StorePlace {
  public:
   S3Place() {
@@ -51,8 +57,7 @@ class S3Place final : public StorePlace {
     options_.bucket = kBucket;
     options_.prefix = fmt::format("{}-{}-{}/", ::getpid(), WallNanos(), ++places);
     options_.endpoint = ServerEnvironment()->Endpoint("S3");
-    S3Client client(options_, DefaultCredentialChain(ServerEnvironment()), nullptr);
-    SNAP_CHECK(client.Call({.method = "PUT"}).ok());  // the bucket; it may be there
+    MakeBucket(options_);
   }
 
   ~S3Place() override {
@@ -112,6 +117,7 @@ TEST(S3Server, IsReachedInEitherStyleAndBelowAnyPath) {
   options.prefix = fmt::format("odd {}/grö\u00dfe 100%+&=?#'\"<a>;/..//x", WallNanos());
   options.endpoint = endpoint;
   options.region = ServerEnvironment()->Region();
+  MakeBucket(options);
   for (const bool virtual_style : {false, true}) {
     if (virtual_style) {
       // Only servers that were told so know a host name.
