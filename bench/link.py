@@ -6,8 +6,8 @@ import subprocess
 
 CLONE_NEWNET = 0x40000000
 # Of the queue, in bytes and in time: what a switch holds before it drops.
-BURST = "256kb"
-LATENCY = "50ms"
+BURST = "1mb"
+LATENCY = "200ms"
 
 
 def enter(mbit):

@@ -22,6 +22,11 @@ bool PossibleLength(const StoredChunk& chunk) {
   return chunk.frame_length > kFrameHeaderBytes && chunk.frame_length <= kFrameStoredMax;
 }
 
+// Whether it may help to look for the chunk in another place, or once more.
+bool IsOfThePlace(const Status& status) {
+  return status.Is(StatusCode::kNotFound) || status.Is(StatusCode::kCorruption);
+}
+
 FrameKey KeyOf(const StoredChunk& chunk) { return {chunk.pack, chunk.frame_offset}; }
 
 uint64_t EndOf(const StoredChunk& chunk) {
@@ -44,6 +49,7 @@ ChunkFetcher::ChunkFetcher(ObjectStore* store, const Sealer* sealer, const HashS
       secret_(secret),
       locate_(std::move(locate)),
       frames_ahead_(FramesAhead(limits)),
+      far_(limits.reads > 1),
       decoding_(std::max(1u, limits.decoders)),
       frames_(limits.cache_bytes, std::move(cancelled)),
       background_(limits.reads) {}
@@ -72,14 +78,18 @@ Status ChunkFetcher::VisitSingly(PackKind kind, const StoredChunk& chunk, size_t
   ByteSpan bytes;
   Result<FramePtr> frame = Frame(kind, place);
   Status status = frame.ok() ? Verify(**frame, place, &bytes) : frame.status();
-  if (status.Is(StatusCode::kNotFound) || status.Is(StatusCode::kCorruption)) {
+  const auto relocate = [&] {
     frame = Relocate(kind, &place, status);
     status = frame.ok() ? Verify(**frame, place, &bytes) : frame.status();
-  }
+  };
+  if (IsOfThePlace(status)) relocate();
   if (status.Is(StatusCode::kNotFound)) {
     SNAP_RETURN_IF_ERROR(RefreshFor(place.pack));
-    frame = Relocate(kind, &place, status);
-    status = frame.ok() ? Verify(**frame, place, &bytes) : frame.status();
+    relocate();
+  }
+  if (status.Is(StatusCode::kNotFound) && reload_ != nullptr) {
+    SNAP_RETURN_IF_ERROR(reload_());
+    relocate();
   }
   // The manifest promises the chunk: a pack that certainly is not there is damage.
   if (status.Is(StatusCode::kNotFound)) {
@@ -108,10 +118,19 @@ Status ChunkFetcher::ReadMany(PackKind kind, std::span<const StoredChunk> chunks
     // It only ever grows: what is made longer is filled with zeros first.
     if (buffer->size() < read.bytes) buffer->resize(read.bytes);
     MutableByteSpan stored = MutableByteSpan(*buffer).first(read.bytes);
+    Status read_status;
     {
       const BusyClock::Scope fetching(&fetching_);
-      const Status status = Fetch(kind, first.pack, first.frame_offset, stored);
-      if (!status.ok()) stored = {};  // each frame is then tried alone
+      read_status = Fetch(kind, first.pack, first.frame_offset, stored);
+    }
+    if (!read_status.ok()) stored = {};  // each frame is then tried alone
+    if (far_ && !read_status.ok() && !IsOfThePlace(read_status)) {
+      // The store was asked until the deadline; each frame alone would wait as long again.
+      for (size_t at = begin; at < read.end; ++at) {
+        SNAP_RETURN_IF_ERROR(failed(order[at], read_status));
+      }
+      begin = read.end;
+      continue;
     }
     const Turns::Scope turn(&decoding_, &queueing_);
     const auto scratch = scratch_.Borrow();
@@ -222,9 +241,7 @@ Status ChunkFetcher::ReadKept(PackKind kind, std::span<const StoredChunk> chunks
       }
     }
     if (!fetched.empty()) SNAP_RETURN_IF_ERROR(visit(fetched));
-    // These are looked for elsewhere, where that can help.
-    const bool unreachable = !frame.ok() && !frame.status().Is(StatusCode::kNotFound) &&
-                             !frame.status().Is(StatusCode::kCorruption);
+    const bool unreachable = !frame.ok() && !IsOfThePlace(frame.status());
     for (const size_t i : missed) {
       SNAP_RETURN_IF_ERROR(unreachable ? failed(i, frame.status())
                                        : VisitSingly(kind, chunks[i], i, visit, failed));

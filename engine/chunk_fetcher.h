@@ -70,8 +70,12 @@ class ChunkFetcher {
   ~ChunkFetcher();
 
   // Called, possibly from several threads at once, when a pack is gone where `locate` says a chunk
-  // is, and once for each such pack: `locate` may then know better.
-  void set_refresh(std::function<Status()> refresh) { refresh_ = std::move(refresh); }
+  // is: `locate` may then know better. `refresh` once for each such pack; `reload` for each chunk
+  // that would be called lost otherwise.
+  void set_refresh(std::function<Status()> refresh, std::function<Status()> reload) {
+    refresh_ = std::move(refresh);
+    reload_ = std::move(reload);
+  }
 
   // Appends the chunk's bytes to `out`.
   Status Read(PackKind kind, const StoredChunk& chunk, Bytes* out);
@@ -97,6 +101,8 @@ class ChunkFetcher {
   // that it is not worth it.
   size_t frames_ahead() const { return frames_ahead_; }
 
+  // Whether the store is one that is far away, which tries again by itself what may pass.
+  bool far() const { return far_; }
   uint64_t bytes_fetched() const { return bytes_fetched_; }
   // Seconds that threads in ReadMany waited for the store, and for their turn to decode, all
   // together.
@@ -140,10 +146,12 @@ class ChunkFetcher {
   const HashSecret secret_;
   const LocateFn locate_;
   std::function<Status()> refresh_;
+  std::function<Status()> reload_;
   const size_t frames_ahead_;
   BusyClock fetching_;
   BusyClock queueing_;
   std::atomic<uint64_t> bytes_fetched_ = 0;
+  const bool far_;
   Turns decoding_;
   // Memory to use again: fresh pages are slow.
   Spares<FrameDecoder> decoders_;

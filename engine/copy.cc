@@ -63,6 +63,7 @@ class RepositoryCopy {
   std::vector<SnapshotInfo> sources_;           // oldest first
   std::map<std::string, size_t> source_by_id_;  // in sources_
   std::map<Identity, std::string> copies_;      // their ids in the destination
+  bool destination_failed_ = false;
   CopySummary summary_;
 };
 
@@ -146,6 +147,7 @@ Status RepositoryCopy::CopyOne(const SnapshotInfo& source) {
   copied.bytes_read = from_.fetcher().bytes_fetched() - fetched_before;
   copied.seconds = stopwatch.Seconds();
   if (!status.ok()) {
+    if (destination_failed_) return status.WithContext("the destination");
     if (!IsDamage(status)) return status.WithContext("snapshot " + source.id);
     copied.outcome = CopiedSnapshot::Outcome::kDamaged;
     if (observer_ != nullptr) observer_->OnWarning({source.id + ":/", status});
@@ -156,7 +158,14 @@ Status RepositoryCopy::CopyOne(const SnapshotInfo& source) {
 }
 
 Status RepositoryCopy::CopyContent(const OpenedSnapshot& snapshot, CopiedSnapshot* out) {
-  SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<WriteSession> session, WriteSession::Begin(&to_));
+  // Damage of the destination is not one of this snapshot, and ends the copy.
+  const auto of_destination = [this](Status status) {
+    destination_failed_ |= !status.ok();
+    return status;
+  };
+  Result<std::unique_ptr<WriteSession>> begun = WriteSession::Begin(&to_);
+  SNAP_RETURN_IF_ERROR(of_destination(begun.status()));
+  const std::unique_ptr<WriteSession> session = std::move(*begun);
   std::optional<OpenedSnapshot> base_source;
   std::optional<OpenedSnapshot> base_copy;
   if (const std::optional<Pair> base = ChooseBase(out->source); base.has_value()) {
@@ -178,8 +187,8 @@ Status RepositoryCopy::CopyContent(const OpenedSnapshot& snapshot, CopiedSnapsho
                                   .compression_level = request_.compression_level,
                                   .pack_bytes = memory.pack,
                                   .uploads = memory.uploads};
-  SNAP_RETURN_IF_ERROR(session->Start(copy != nullptr ? copy->packs->Copy() : std::vector<PackId>(),
-                                      options, observer_));
+  SNAP_RETURN_IF_ERROR(of_destination(session->Start(
+      copy != nullptr ? copy->packs->Copy() : std::vector<PackId>(), options, observer_)));
   ProgressReporter progress(observer_, "copy");
   progress.SetBytesTotal(out->source.bytes_total);
   progress.SetItemsTotal(out->source.entries);
@@ -196,12 +205,13 @@ Status RepositoryCopy::CopyContent(const OpenedSnapshot& snapshot, CopiedSnapsho
                         });
   format::Manifest manifest = NewManifest(snapshot, copy);
   SNAP_RETURN_IF_ERROR(copier.Copy(manifest.mutable_tree()));
-  SNAP_RETURN_IF_ERROR(session->Finish(copy != nullptr ? &copy->manifest : nullptr, &manifest));
+  SNAP_RETURN_IF_ERROR(
+      of_destination(session->Finish(copy != nullptr ? &copy->manifest : nullptr, &manifest)));
   out->failed = copier.entries_failed();
   if (out->failed == 0) {
-    SNAP_ASSIGN_OR_RETURN(const Digest id,
-                          session->Commit(manifest, copy != nullptr ? &copy->id : nullptr));
-    out->id = id.ToHex();
+    const Result<Digest> id = session->Commit(manifest, copy != nullptr ? &copy->id : nullptr);
+    SNAP_RETURN_IF_ERROR(of_destination(id.status()));
+    out->id = id->ToHex();
   }
   const PackWriterStats stats = session->packs().stats();
   out->bytes_new = stats.bytes_new;

@@ -156,6 +156,7 @@ Result<RebuiltIndex> RepositoryImpl::RebuildIndexWithout(const std::set<PackId>&
   }
   SNAP_RETURN_IF_ERROR(CommitLoad(load.get(), observer));
   SegmentPublisher publisher(store_.get(), &sealer_, index_.get());
+  publisher.Replace(bad);
   DedupGuard guard(store_.get(), lease->condemned());
   SNAP_RETURN_IF_ERROR(PublishLeftovers(*store_, sealer_, *index_, &guard, &publisher));
   SNAP_RETURN_IF_ERROR(lease->Ensure());
@@ -163,6 +164,9 @@ Result<RebuiltIndex> RepositoryImpl::RebuildIndexWithout(const std::set<PackId>&
   rebuilt.packs_published = publisher.packs_published();
   synced_ = true;
   // Only now: until their replacements were there, they were better than none.
+  const size_t all_bad = bad.size();
+  std::erase_if(bad, [&](const Digest& id) { return publisher.published().contains(id); });
+  rebuilt.segments_replaced += all_bad - bad.size();
   SNAP_RETURN_IF_ERROR(RemoveSegments(bad, observer, &rebuilt));
   return rebuilt;
 }

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/format.h"
+#include "engine/reread.h"
 
 namespace snapstore {
 namespace {
@@ -107,7 +108,7 @@ Result<StoredKey> KeyRing::Add(const Sealer& sealer, const Credential& credentia
   const auto put = store_.PutIfAbsent(KeySlotKey(key.id), parts);
   if (!put.ok()) return put.status().WithContext("store " + name);
   // A key is relied upon when all else is lost: better to find out now.
-  const Result<Bytes> stored = store_.Get(KeySlotKey(key.id), kKeySlotBytesMax);
+  const Result<Bytes> stored = GetNamed(store_, KeySlotKey(key.id), kKeySlotBytesMax);
   if (!stored.ok()) return stored.status().WithContext("read back " + name);
   Result<KeySlot> decoded = DecodeNamed(key.id, *stored);
   if (!decoded.ok()) return decoded.status().WithContext("read back " + name);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/status_macros.h"
+#include "engine/reread.h"
 
 namespace snapstore {
 namespace {
@@ -117,7 +118,7 @@ Result<std::unique_ptr<WriterLease>> WriterLease::Take(ObjectStore* store, const
   // Not a moment earlier: whoever condemns a pack after this listing sees the lease.
   SNAP_ASSIGN_OR_RETURN(lease->seen_, ListLeases(*store));
   for (const auto& [id, time] : lease->seen_.marks) {
-    const Result<Bytes> bytes = store->Get(MarkKey(id), kMarkBytesMax);
+    const Result<Bytes> bytes = GetNamed(*store, MarkKey(id), kMarkBytesMax);
     // A prune that has ended meanwhile: its packs are gone, and so are the segments with them.
     if (bytes.status().Is(StatusCode::kNotFound)) continue;
     if (!bytes.ok()) return bytes.status().WithContext("prune mark");

@@ -202,7 +202,8 @@ void PackWriter::StartFrame(OpenFrame* frame) {
 }
 
 Status PackWriter::CloseFrame(PackKind kind) {
-  if (frame_of(kind).slot == nullptr) return {};
+  // One may have been started for a chunk that then turned out to be in the frame before.
+  if (frame_of(kind).plain.chunks.empty()) return {};
   FrameJob job{kind, std::exchange(frame_of(kind), OpenFrame())};
   {
     std::lock_guard lock(mutex_);

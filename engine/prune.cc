@@ -10,6 +10,7 @@
 #include "engine/manifest.h"
 #include "engine/progress.h"
 #include "engine/prune_plan.h"
+#include "engine/reread.h"
 
 namespace snapstore {
 namespace {
@@ -100,7 +101,7 @@ int64_t Pruner::StoreNow() const {
 
 Status Pruner::ReadMarks(const LeaseFolder& folder) {
   for (const auto& [id, time] : folder.marks) {
-    const Result<Bytes> bytes = store_.Get(MarkKey(id), kMarkBytesMax);
+    const Result<Bytes> bytes = GetNamed(store_, MarkKey(id), kMarkBytesMax);
     if (bytes.status().Is(StatusCode::kNotFound)) continue;  // that prune has just ended
     if (!bytes.ok()) return bytes.status().WithContext("prune mark " + id.ToHex());
     SNAP_ASSIGN_OR_RETURN(const std::vector<CondemnedPack> packs,
@@ -132,6 +133,8 @@ Status Pruner::ReadCatalog() {
     const bool is_void = !options_.dry_run && seen.ends_ns + slack < StoreNow();
     if (!is_void) held_from = std::min(held_from, seen.began_ns - slack);
   }
+  // And one that began after the first look, and was seen by nothing here.
+  if (!options_.dry_run) held_from = std::min(held_from, store_time_ns_ + 1);
   SNAP_ASSIGN_OR_RETURN(const std::string folder, repository_.CacheFolder());
   SNAP_ASSIGN_OR_RETURN(std::unique_ptr<ScratchFile> file, ScratchFile::Create(folder));
   spool_ = std::make_unique<SpoolStore>(&store_, std::move(file));

@@ -270,7 +270,13 @@ Status Pruner::ReplaceSegments(std::vector<ObjectKey>* old) {
     SNAP_RETURN_IF_ERROR(publisher.Add(pack->kind, id, chunks));
   }
   SNAP_RETURN_IF_ERROR(lease_->Ensure());
-  return publisher.Finish();
+  SNAP_RETURN_IF_ERROR(publisher.Finish());
+  // A prune that was killed here leaves what it merged, and merged again that is the same segment.
+  std::erase_if(*old, [&](const ObjectKey& key) {
+    const Result<Digest> id = DigestOfKey(key.text());
+    return id.ok() && publisher.published().contains(*id);
+  });
+  return {};
 }
 
 Status Pruner::DeleteAll(const std::vector<ObjectKey>& keys, const char* phase) {

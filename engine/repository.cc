@@ -205,6 +205,29 @@ Status RepositoryImpl::SyncIndex(Observer* observer) {
   return SyncIndexLocked(observer);
 }
 
+Status RepositoryImpl::ReloadIndexOnce() {
+  std::lock_guard lock(index_mutex_);
+  if (reloaded_) return {};
+  SNAP_RETURN_IF_ERROR(OpenIndexLocked());
+  std::vector<Digest> segments;
+  SNAP_RETURN_IF_ERROR(index_->ForEachSegment([&](const Digest& id) {
+    segments.push_back(id);
+    return Status();
+  }));
+  // Not those that only this index knows of.
+  std::vector<PackId> packs;
+  SNAP_RETURN_IF_ERROR(index_->ForEachPack([&](const PackId& id, bool published) {
+    if (published) packs.push_back(id);
+    return Status();
+  }));
+  // In this order: a segment that seems taken in without its packs would not be read again.
+  SNAP_RETURN_IF_ERROR(index_->DropSegments(segments));
+  SNAP_RETURN_IF_ERROR(index_->DropPacks(packs));
+  SNAP_RETURN_IF_ERROR(SyncIndexLocked(nullptr));
+  reloaded_ = true;
+  return {};
+}
+
 Result<std::string> RepositoryImpl::CacheFolder() const {
   SNAP_ASSIGN_OR_RETURN(const std::string root, CacheRoot(options_));
   std::string folder = root + "/" + id_;
@@ -285,7 +308,8 @@ Status RepositoryImpl::SyncOnceLocked(Observer* observer) {
     ordered.emplace_back(object.modified_ns, id);
     missing_bytes += object.size;
   }
-  // The newest last: of two places of a chunk the index keeps that one, and so does a prune.
+  // The newest last: of two places of a chunk the index keeps that one, and so does a prune most
+  // often. Where it does not, ReloadIndexOnce finds the other.
   std::sort(ordered.begin(), ordered.end());
   std::vector<SegmentObject> missing;
   missing.reserve(ordered.size());

@@ -97,6 +97,10 @@ class RepositoryImpl final : public Repository {
   Result<ChunkIndex*> Index();
   // Takes in segments that other writers have published since.
   Status SyncIndex(Observer* observer);
+  // Forgets and takes in again all that the store's segments say; once in the life of this object.
+  // The index keeps one place of a chunk, and when that pack is deleted another that holds it too
+  // is not found in it any more.
+  Status ReloadIndexOnce();
 
   // As RebuildIndex, as if the packs `left_out` did not exist.
   Result<RebuiltIndex> RebuildIndexWithout(const std::set<PackId>& left_out, Observer* observer);
@@ -152,6 +156,7 @@ class RepositoryImpl final : public Repository {
   std::string index_path_;
   std::unique_ptr<ChunkIndex> index_;
   bool synced_ = false;
+  bool reloaded_ = false;
 };
 
 }  // namespace snapstore

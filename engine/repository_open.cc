@@ -40,6 +40,19 @@ Secret NewMasterKey() {
   return key;
 }
 
+// After `object` was put as the configuration, or something was there: says whether it is what is
+// there now. Conflict: that is somebody else's. Of any other failure it is not known.
+Status ConfirmConfig(ObjectStore& store, const Bytes& object, const std::string& conflict) {
+  const Result<RepositoryConfig> there = ReadAgainIfDamaged([&]() -> Result<RepositoryConfig> {
+    SNAP_ASSIGN_OR_RETURN(const Bytes bytes, store.Get(ConfigKey(), kConfigBytesMax));
+    if (bytes == object) return RepositoryConfig();
+    SNAP_RETURN_IF_ERROR(RepositoryConfig::Decode(bytes).status());
+    return Status::Conflict(conflict);
+  });
+  return there.status().Is(StatusCode::kConflict) ? there.status()
+                                                  : there.status().WithContext("read back config");
+}
+
 }  // namespace
 
 Status Repository::Init(const RepositoryOptions& options, const InitOptions& init) {
@@ -102,20 +115,17 @@ Status RepositoryImpl::InitStore(ObjectStore& store, const RepositoryOptions& op
   const Bytes object = config.Encode(sealer);
   const ByteSpan parts[] = {object};
   SNAP_ASSIGN_OR_RETURN(const PutOutcome outcome, store.PutIfAbsent(ConfigKey(), parts));
-  if (outcome == PutOutcome::kExisted) {
-    // A server may have done what an earlier attempt asked for, and its answer was lost.
-    const Result<Bytes> there = store.Get(ConfigKey(), kConfigBytesMax);
-    if (there.ok() && *there == object) return {};
-    if (key.has_value()) (void)store.Delete(KeySlotKey(key->id));
-    return Status::Conflict("somebody else made a repository at " + store.Describe());
+  // Where something was there, the server may have done what an earlier attempt asked for, and its
+  // answer was lost. Where nothing was, one that knows no condition lets the later of two writers
+  // win. The name says nothing about the content here, so look.
+  std::string conflict = "somebody else made a repository at " + store.Describe();
+  if (outcome == PutOutcome::kCreated) conflict += " at the same moment";
+  const Status confirmed = ConfirmConfig(store, object, conflict);
+  // Only then nothing needs the key.
+  if (confirmed.Is(StatusCode::kConflict) && key.has_value()) {
+    (void)store.Delete(KeySlotKey(key->id));
   }
-  // A server that knows no condition lets the later of two writers win. The name says nothing about
-  // the content here, so look.
-  SNAP_ASSIGN_OR_RETURN(const Bytes kept, store.Get(ConfigKey(), kConfigBytesMax));
-  if (kept == object) return {};
-  if (key.has_value()) (void)store.Delete(KeySlotKey(key->id));
-  return Status::Conflict("somebody else made a repository at " + store.Describe() +
-                          " at the same moment");
+  return confirmed;
 }
 
 Result<std::unique_ptr<RepositoryImpl>> RepositoryImpl::OpenWithStore(
@@ -166,7 +176,8 @@ RepositoryImpl::RepositoryImpl(std::unique_ptr<ObjectStore> store, const Reposit
   fetcher_ = std::make_unique<ChunkFetcher>(store_.get(), &sealer_, config_.hash_secret, locate,
                                             limits, options_.cancelled);
   // A prune may have moved chunks since the index was brought up to date.
-  fetcher_->set_refresh([this] { return SyncIndex(nullptr); });
+  fetcher_->set_refresh([this] { return SyncIndex(nullptr); },
+                        [this] { return ReloadIndexOnce(); });
 }
 
 }  // namespace snapstore

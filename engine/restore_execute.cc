@@ -13,10 +13,11 @@ namespace {
 // Parts that one thread prepares at a time.
 constexpr size_t kPrepareParts = 256;
 
-// Damage ends the entry; a store that cannot be reached ends the restore.
-bool EndsEntryOnly(const Status& status) {
+// Damage ends the entry, as a bad sector of a local disk does; a store elsewhere that cannot be
+// reached, which was tried until the deadline, ends the restore.
+bool EndsEntryOnly(const Status& status, bool far) {
   return status.Is(StatusCode::kCorruption) || status.Is(StatusCode::kNotFound) ||
-         status.Is(StatusCode::kIo) || status.Is(StatusCode::kUnsupported);
+         status.Is(StatusCode::kUnsupported) || (status.Is(StatusCode::kIo) && !far);
 }
 
 }  // namespace
@@ -158,7 +159,8 @@ Status RestoreExecutor::RunBatch(const RestoreWindow& window, std::span<const Re
         return WriteParts(window, fetched, scratch);
       },
       [&](size_t i, const Status& status) -> Status {
-        return EndsEntryOnly(status) ? fail_part(*parts[i], status) : status;
+        return EndsEntryOnly(status, repository_->fetcher().far()) ? fail_part(*parts[i], status)
+                                                                   : status;
       });
 }
 

@@ -29,6 +29,16 @@ Status SegmentPublisher::PublishLocked() {
   builder_.reset();
   const Digest id = Sha256::Of(bytes);
   const ByteSpan parts[] = {bytes};
+  if (damaged_.contains(id)) {
+    const Status deleted = store_->Delete(SegmentKey(id));
+    const bool stays = deleted.Is(StatusCode::kPermissionDenied);
+    if (!deleted.ok() && !stays && !deleted.Is(StatusCode::kNotFound)) {
+      return deleted.WithContext("damaged index segment " + id.ToHex());
+    }
+    if (!stays) published_.insert(id);
+  } else {
+    published_.insert(id);
+  }
   const auto put = store_->PutIfAbsent(SegmentKey(id), parts);
   if (!put.ok()) return put.status().WithContext("store index segment " + id.ToHex());
   SNAP_RETURN_IF_ERROR(index_->AddSegment(id));
@@ -63,6 +73,11 @@ Status PublishLeftovers(ObjectStore& store, const Sealer& sealer, ChunkIndex& in
     if (!object.ok()) return object.status().WithContext(name);
     const Result<PackFooter> footer =
         ReadPackFooter(store, sealer, kind, id, object->size, nullptr);
+    if (footer.status().Is(StatusCode::kCorruption)) {
+      // No snapshot needs it yet. What it held is stored again when it is met again.
+      gone.push_back(id);
+      continue;
+    }
     if (!footer.ok()) return footer.status().WithContext(name);
     SNAP_RETURN_IF_ERROR(publisher->Add(kind, id, footer->chunks));
   }

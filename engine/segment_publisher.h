@@ -6,6 +6,7 @@
 
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,13 @@ class SegmentPublisher {
   // Publishes what has been added since.
   Status Finish();
 
+  // A segment of one of these names is damaged: it is deleted before one with the same content is
+  // published. Those that may not be deleted stay as they are. REQUIRES: nothing is published yet.
+  void Replace(std::span<const Digest> damaged) { damaged_ = {damaged.begin(), damaged.end()}; }
+
+  // Names of all that this has published, also where the same segment was there before. REQUIRES:
+  // no other call runs.
+  const std::set<Digest>& published() const { return published_; }
   uint64_t bytes_stored() const;
   uint64_t packs_published() const;
 
@@ -38,6 +46,8 @@ class SegmentPublisher {
   mutable std::mutex mutex_;
   std::optional<SegmentBuilder> builder_;
   std::vector<PackId> packs_;  // in builder_
+  std::set<Digest> damaged_;
+  std::set<Digest> published_;
   uint64_t bytes_stored_ = 0;
   uint64_t packs_published_ = 0;
 };

@@ -1,7 +1,10 @@
 #include "engine/write_session.h"
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
+#include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/manifest.h"
 
@@ -87,11 +90,12 @@ Result<Digest> WriteSession::Commit(const format::Manifest& manifest, const Dige
   SNAP_RETURN_IF_ERROR(lease_->Ensure());
   const auto put = repository_->store().PutIfAbsent(ManifestKey(id), parts);
   if (!put.ok()) return put.status().WithContext("store manifest " + id.ToHex());
-  SNAP_RETURN_IF_ERROR(ConfirmCommit(id, parent));
+  SNAP_RETURN_IF_ERROR(ConfirmCommit(id, manifest, parent));
   return id;
 }
 
-Status WriteSession::ConfirmCommit(const Digest& id, const Digest* parent) {
+Status WriteSession::ConfirmCommit(const Digest& id, const format::Manifest& manifest,
+                                   const Digest* parent) {
   std::string doubt;
   if (lease_->Expired()) doubt = "it took so long that its writer lease expired";
   if (doubt.empty() && parent != nullptr && !lease_->seen().marks.empty()) {
@@ -109,7 +113,15 @@ Status WriteSession::ConfirmCommit(const Digest& id, const Digest* parent) {
   // The marks of now count, and what they do not name must be there.
   SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<WriterLease> fresh, repository_->TakeLease());
   DedupGuard present(&repository_->store(), fresh->condemned());
-  for (const PackId& pack : table_->Copy()) {
+  std::vector<PackId> needed = table_->Copy();
+  for (const format::PackTableLeaf& leaf : manifest.pack_table()) {
+    // A leaf's own pack is in no table of the parent that it was taken over from.
+    PackId pack;
+    SNAP_CHECK(leaf.pack().size() == pack.bytes.size());
+    std::copy(leaf.pack().begin(), leaf.pack().end(), pack.bytes.begin());
+    needed.push_back(pack);
+  }
+  for (const PackId& pack : needed) {
     SNAP_ASSIGN_OR_RETURN(const bool there, present.MayReferTo(PackKind::kData, pack));
     if (there) continue;
     const Status removed = repository_->store().Delete(ManifestKey(id));

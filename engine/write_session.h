@@ -53,7 +53,7 @@ class WriteSession {
  private:
   explicit WriteSession(RepositoryImpl* repository) : repository_(repository) {}
 
-  Status ConfirmCommit(const Digest& id, const Digest* parent);
+  Status ConfirmCommit(const Digest& id, const format::Manifest& manifest, const Digest* parent);
   Status StorePackTable(const format::Manifest* parent, format::Manifest* manifest);
 
   RepositoryImpl* const repository_;

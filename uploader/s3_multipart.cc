@@ -92,9 +92,10 @@ Result<PutOutcome> S3Store::CompleteUpload(const ObjectKey& key, const std::stri
     }
     if (error.code != "NoSuchUpload") return ToStatus(error);
     // An attempt whose answer was lost may have completed it.
-    SNAP_ASSIGN_OR_RETURN(const ObjectInfo there, Stat(key));
-    if (there.size == bytes) return PutOutcome::kCreated;
-    return ToStatus(error);
+    const Result<ObjectInfo> there = Stat(key);
+    if (there.ok() && there->size == bytes) return PutOutcome::kCreated;
+    if (!there.ok() && !there.status().Is(StatusCode::kNotFound)) return there.status();
+    return Status::Io("the upload in parts of " + key.text() + " is gone: " + error.message);
   }
 }
 

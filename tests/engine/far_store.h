@@ -9,6 +9,7 @@
 #define SNAPSTORE_TESTS_ENGINE_FAR_STORE_H_
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -39,6 +40,9 @@ class FarStore final : public ObjectStore {
     gathered_ = 0;
     patience_ = patience;
   }
+  // From now on no range of an object can be read, as behind a line that was cut.
+  void CutOff() { cut_off_ = true; }
+  unsigned reads_cut_off() const { return reads_cut_off_; }
   // Whether that many came together.
   bool gathered() const {
     std::lock_guard lock(mutex_);
@@ -56,6 +60,10 @@ class FarStore final : public ObjectStore {
   }
   Status GetRange(const ObjectKey& key, uint64_t offset, MutableByteSpan out) override {
     const Visit visit(this, StoreOp::kGetRange, key.text());
+    if (cut_off_) {
+      ++reads_cut_off_;
+      return Status::Io("connection refused");
+    }
     return inner_->GetRange(key, offset, out);
   }
   Result<Bytes> Get(const ObjectKey& key, size_t bytes_max) override {
@@ -113,6 +121,8 @@ class FarStore final : public ObjectStore {
   const std::shared_ptr<ObjectStore> inner_;
   const unsigned gets_at_once_;
   const std::chrono::milliseconds delay_;
+  std::atomic<bool> cut_off_ = false;
+  std::atomic<unsigned> reads_cut_off_ = 0;
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   unsigned reads_ = 0;

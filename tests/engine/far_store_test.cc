@@ -60,6 +60,18 @@ TEST_F(FarStoreTest, AMemoryLimitHoldsForReadsUnderWayToo) {
   EXPECT_EQ(ScanTree(Restored(source())), ScanTree(source()));
 }
 
+TEST_F(FarStoreTest, ARestoreEndsWhenTheStoreCanNoLongerBeReached) {
+  WriteSource("large", RandomBytes(48 * kMiB, 1));
+  const std::string id = Snapshot();
+  FarStore* const far = GoFarAway();
+  RestoreRequest request = AllOf(id);
+  far->CutOff();
+  const auto restored = RestoreSnapshot(repository(), request, nullptr);
+  EXPECT_TRUE(restored.status().Is(StatusCode::kIo)) << restored.status().ToString();
+  // Each takes as long as the store's deadline: not one a chunk.
+  EXPECT_LE(far->reads_cut_off(), 3 * kGets);
+}
+
 TEST_F(FarStoreTest, ScatteredMetadataIsFetchedAhead) {
   // Each snapshot rewrites some leaves of the entry list, into a pack of its own.
   WriteSmallFiles(8'000);

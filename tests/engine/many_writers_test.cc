@@ -375,6 +375,60 @@ TEST_P(Invariant8, AnotherNodeNoticesPacksThatAPruneTookAndReadsOnlySegmentsItLa
   EXPECT_EQ(Describe(Check({.read_data = true})), "");
 }
 
+TEST_P(Invariant8, AChunkThatIsTwiceInTheStoreIsFoundWhereItStays) {
+  WriteSource("file", RandomBytes(3 * kMiB, 1));
+  const auto expected = ScanTree(source());
+  const auto node = Node("node");
+  const auto first = Take(*node, source());
+  ASSERT_TRUE(first.ok());
+  // A second writer, which sees none of it, stores the same in packs of its own.
+  const auto all = Objects();
+  for (const auto& [key, bytes] : all) {
+    if (key.starts_with("index/")) Remove(key);
+  }
+  const auto second = Take(*Node("other"), source(), "none");
+  ASSERT_TRUE(second.ok());
+  ASSERT_GT(second->info.chunks_new, 0u);
+  for (const auto& [key, bytes] : all) {
+    if (key.starts_with("index/")) Put(key, bytes);
+  }
+  // The first node now knows the chunks to be in the second's packs, and its third snapshot says
+  // so.
+  ASSERT_TRUE(node->SyncIndex(nullptr).ok());
+  const auto third = Take(*node, source(), "none");
+  ASSERT_TRUE(third.ok());
+  ASSERT_EQ(third->info.chunks_new, 0u);
+  // They go, as they do when a prune takes the first's for the newer ones.
+  Forget(second->info.id);
+  for (const auto& [key, bytes] : Objects()) {
+    const bool of_second = !all.contains(key);
+    if (of_second && (key.starts_with("data/") || key.starts_with("index/"))) Remove(key);
+  }
+  const auto restored = RestoreSnapshot(*node, AllOf(third->info.id), nullptr);
+  ASSERT_TRUE(restored.ok()) << restored.status().ToString();
+  EXPECT_EQ(restored->failed, 0u);
+  EXPECT_EQ(ScanTree(Restored(source())), expected);
+}
+
+TEST_P(Invariant8, SegmentsAreMergedTwiceWhenAPruneIsKilledInBetween) {
+  for (int i = 0; i < 40; ++i) {
+    WriteSource("file", RandomBytes(5'000, static_cast<uint64_t>(i)));
+    ASSERT_TRUE(Take(*Node("writer"), source()).ok());
+  }
+  const auto before = Objects();
+  Prune();
+  ASSERT_EQ(KeysBelow("index/").size(), 1u);
+  const std::string merged = KeysBelow("index/").front();
+  for (const auto& [key, bytes] : before) {
+    if (key.starts_with("index/")) Put(key, bytes);
+  }
+  Prune();
+  // That of an encrypted repository has another name each time.
+  EXPECT_EQ(Objects().contains(merged), !GetParam());
+  EXPECT_EQ(KeysBelow("index/").size(), 1u);
+  EXPECT_EQ(Describe(Check({.read_data = true})), "");
+}
+
 TEST_P(Invariant8, ASegmentOfAWriterLongGoneMisleadsNobody) {
   // It lists packs that were taken before it came to be.
   WriteSource("file", RandomBytes(3 * kMiB, 1));

@@ -74,6 +74,23 @@ TEST(PackWriter, KnownChunksAreNotStoredAgain) {
   EXPECT_EQ(bench.writer().stats().bytes_stored, 0u);
 }
 
+TEST(PackWriter, AChunkThatFillsAFrameMayComeAgainAtOnce) {
+  SplitMix64 random(5);
+  Bench bench;
+  std::vector<Bytes> contents;
+  for (size_t n = 0; n < 16; ++n) contents.push_back(RandomBytes(&random, kFramePlainTarget / 16));
+  std::vector<NewChunk> chunks;
+  for (const Bytes& content : contents) {
+    chunks.push_back({ComputeChunkId(TestSecret(), content), content});
+  }
+  chunks.push_back(chunks.back());
+  std::vector<PendingRef> refs;
+  ASSERT_TRUE(bench.writer().PutMany(PackKind::kData, chunks, &refs).ok());
+  bench.Flush();  // of what is open then, which holds nothing
+  ASSERT_EQ(refs.size(), chunks.size());
+  EXPECT_EQ(refs[15].Resolve(), refs[16].Resolve());
+}
+
 TEST(PackWriter, FailedStoreEndsEveryCallWithItsError) {
   class FullStore : public ObjectStore {
    public:

@@ -387,11 +387,18 @@ TEST_P(RepairTest, IndexRepairReplacesSegmentsThatLie) {
                                      });
   ASSERT_TRUE(parsed.ok()) << parsed.ToString();
   Remove(lost);
-  FlipByte(segments[first_lies ? 1 : 0], 30);
+  const std::string damaged = segments[first_lies ? 1 : 0];
+  const Bytes undamaged = Objects().at(damaged);
+  FlipByte(damaged, 30);
   const Result<RebuiltIndex> rebuilt = repository().RebuildIndex(nullptr);
   ASSERT_TRUE(rebuilt.ok()) << rebuilt.status().ToString();
   EXPECT_EQ(rebuilt->segments_replaced, 2u);
-  for (const std::string& key : segments) EXPECT_FALSE(Objects().contains(key));
+  EXPECT_FALSE(Objects().contains(segments[first_lies ? 0 : 1]));
+  // A plain one is replaced by its equal.
+  EXPECT_EQ(Objects().contains(damaged), !GetParam());
+  if (!GetParam()) {
+    EXPECT_EQ(Objects().at(damaged), undamaged);
+  }
   for (const CheckProblem& problem : Check({}).problems) {
     EXPECT_FALSE(problem.object.starts_with("index/")) << problem.message;
   }
@@ -403,6 +410,26 @@ TEST_P(RepairTest, IndexRepairReplacesSegmentsThatLie) {
   request.parent = "none";
   Snapshot(request);
   EXPECT_EQ(CheckAll(), "");
+}
+
+TEST_P(RepairTest, ADamagedSegmentIsReplacedByItsEqual) {
+  StoreApart("a", RandomBytes(3000, 1));
+  const std::vector<std::string> segments = KeysBelow("index/");
+  ASSERT_EQ(segments.size(), 1u);
+  FlipByte(segments[0], 30);
+  const Result<RebuiltIndex> rebuilt = repository().RebuildIndex(nullptr);
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status().ToString();
+  EXPECT_EQ(rebuilt->segments_replaced, 1u);
+  EXPECT_EQ(KeysBelow("index/").size(), 1u);
+  EXPECT_EQ(CheckAll(), "");
+  repository_.reset();
+  repository_ = OpenRepository(nullptr, "other-cache");
+  SnapshotRequest request;
+  request.paths = {source()};
+  request.parent = "none";
+  const auto taken = TakeSnapshot(repository(), request, nullptr);
+  ASSERT_TRUE(taken.ok()) << taken.status().ToString();
+  EXPECT_EQ(taken->info.chunks_new, 0u);
 }
 
 }  // namespace

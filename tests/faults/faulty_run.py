@@ -33,7 +33,7 @@ FAKETIME = glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")
 COMMAND_SECONDS = 120
 INIT_ATTEMPTS = 4
 # What a line about a failed request has to name: the operation, and what was wrong with the answer.
-OPERATION = re.compile(r"\b(get|put|head|post|stat|list|delete|abort|config|snapshot|segment|pack|chunk|manifest|credentials?|repository|mark|lease)\b")
+OPERATION = re.compile(r"\b(get|put|head|post|stat|list|delete|abort|config|key|snapshot|segment|pack|chunk|manifest|credentials?|repository|mark|lease)\b")
 ANSWER = re.compile(
     r"given up after|HTTP \d{3}|[A-Z][a-z]+[A-Z]\w+|the server |the object ends|checksum|damage|"
     r"not what|already|somebody else|no repository|no such|sent more|credential|match|cut short|\d: ")

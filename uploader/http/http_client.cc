@@ -15,6 +15,8 @@ namespace snapstore {
 namespace {
 
 constexpr size_t kErrorBodyMax = 64 << 10;
+// Below it a connection counts as stalled: a byte now and then is no answer.
+constexpr long kSlowestBytesPerSecond = 128;
 constexpr long kBufferBytes = 512 << 10;
 constexpr long kConnectionsKept = 64;
 constexpr int kPollMillis = 100;
@@ -69,7 +71,7 @@ class HttpClient::Transfer {
     (void)curl_easy_setopt(easy_, CURLOPT_BUFFERSIZE, kBufferBytes);
     (void)curl_easy_setopt(easy_, CURLOPT_UPLOAD_BUFFERSIZE, kBufferBytes);
     Set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options.connect_timeout.count()));
-    Set(CURLOPT_LOW_SPEED_LIMIT, 1L);
+    Set(CURLOPT_LOW_SPEED_LIMIT, kSlowestBytesPerSecond);
     Set(CURLOPT_LOW_SPEED_TIME,
         std::max(1L, static_cast<long>(options.stall_timeout.count() / 1000)));
     if (!options.use_proxy) Set(CURLOPT_NOPROXY, "*");

@@ -144,13 +144,14 @@ Status MountedTree::Start(Observer* observer) {
   ids.reserve(infos.size());
   for (const SnapshotInfo& info : infos) ids.push_back(info.id);
   names_.Update(ids, std::move(infos));
+  names_missing_ = damaged > 0;
   refreshed_at_ = std::chrono::steady_clock::now();
   background_ = std::make_unique<BackgroundTasks>(options_.read_ahead_threads, kPrefetchQueueMax);
   refresher_ = std::thread([this] { RefreshLoop(); });
   return {};
 }
 
-Status MountedTree::Refresh() {
+Status MountedTree::Refresh(bool* names_missing) {
   SNAP_ASSIGN_OR_RETURN(const std::vector<std::string> ids, repository_->SnapshotIds());
   std::vector<SnapshotInfo> added;
   for (const std::string& id : names_.Unknown(ids)) {
@@ -158,6 +159,7 @@ Status MountedTree::Refresh() {
     if (info.ok()) {
       added.push_back(std::move(*info));
     } else if (info.status().Is(StatusCode::kCorruption)) {
+      *names_missing = true;
       options_.report("snapshot " + id, info.status());
     } else if (!info.status().Is(StatusCode::kNotFound)) {
       return info.status();
@@ -173,11 +175,13 @@ void MountedTree::RefreshLoop() {
     refresh_wake_.wait(lock, [this] { return stopping_ || refresh_wanted_; });
     if (stopping_) return;
     lock.unlock();
-    const Status status = Refresh();
+    bool names_missing = false;
+    const Status status = Refresh(&names_missing);
     if (!status.ok()) options_.report("list of snapshots", status);
     lock.lock();
     refresh_wanted_ = false;
     refresh_failed_ = !status.ok();
+    names_missing_ = names_missing || refresh_failed_;
     refreshed_at_ = std::chrono::steady_clock::now();
     ++refreshes_;
     refreshed_.notify_all();
@@ -320,6 +324,16 @@ Result<struct stat> MountedTree::Lookup(uint64_t parent_number, std::string_view
 
 Result<struct stat> MountedTree::LookupOwn(const Inode& parent, std::string_view name) {
   Freshen();
+  Result<struct stat> found = FindOwn(parent, name);
+  const bool in_root = parent.kind == Inode::Kind::kFixed && parent.value == kRootInode;
+  if (found.ok() || in_root) return found;
+  const std::lock_guard lock(refresh_mutex_);
+  // Nobody may take for deleted what could not be listed.
+  if (names_missing_) return Status::Io("not all snapshots can be listed");
+  return found;
+}
+
+Result<struct stat> MountedTree::FindOwn(const Inode& parent, std::string_view name) const {
   std::optional<uint32_t> snapshot;
   uint64_t depth = 0;
   if (parent.kind == Inode::Kind::kHost) {

@@ -100,6 +100,8 @@ class MountedTree {
   Result<std::shared_ptr<SnapshotReader>> Snapshot(uint32_t number);
   Result<PlacedEntry> EntryOf(const Inode& inode);
   Result<struct stat> LookupOwn(const Inode& parent, std::string_view name);
+  // Among the names that are known.
+  Result<struct stat> FindOwn(const Inode& parent, std::string_view name) const;
   Status ReadOwnDirectory(const Inode& inode, uint64_t cookie, const EmitFn& emit);
   Status ReadFixed(uint64_t cookie, const EmitFn& emit);
   Status ReadLinks(const Inode& inode, uint64_t cookie, const EmitFn& emit);
@@ -110,7 +112,8 @@ class MountedTree {
   // Has the list of snapshots brought up to date if it is older than some seconds; waits a little.
   void Freshen();
   void RefreshLoop();
-  Status Refresh();
+  // `names_missing`: set when a snapshot was left out that cannot be read.
+  Status Refresh(bool* names_missing);
 
   Repository* const repository_;
   const MountedTreeOptions options_;
@@ -126,6 +129,7 @@ class MountedTree {
   std::condition_variable refreshed_;
   bool refresh_wanted_ = false;
   bool refresh_failed_ = false;  // the last one
+  bool names_missing_ = false;   // it failed, or left out snapshots that cannot be read
   bool stopping_ = false;
   uint64_t refreshes_ = 0;
   std::chrono::steady_clock::time_point refreshed_at_;
