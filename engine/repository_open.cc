@@ -120,7 +120,7 @@ Status RepositoryImpl::InitStore(ObjectStore& store, const RepositoryOptions& op
   // win. The name says nothing about the content here, so look.
   std::string conflict = "somebody else made a repository at " + store.Describe();
   if (outcome == PutOutcome::kCreated) conflict += " at the same moment";
-  const Status confirmed = ConfirmConfig(store, object, conflict);
+  Status confirmed = ConfirmConfig(store, object, conflict);
   // Only then nothing needs the key.
   if (confirmed.Is(StatusCode::kConflict) && key.has_value()) {
     (void)store.Delete(KeySlotKey(key->id));

@@ -78,8 +78,10 @@ TEST(PackWriter, AChunkThatFillsAFrameMayComeAgainAtOnce) {
   SplitMix64 random(5);
   Bench bench;
   std::vector<Bytes> contents;
+  contents.reserve(16);
   for (size_t n = 0; n < 16; ++n) contents.push_back(RandomBytes(&random, kFramePlainTarget / 16));
   std::vector<NewChunk> chunks;
+  chunks.reserve(contents.size() + 1);
   for (const Bytes& content : contents) {
     chunks.push_back({ComputeChunkId(TestSecret(), content), content});
   }

@@ -387,7 +387,7 @@ TEST_P(RepairTest, IndexRepairReplacesSegmentsThatLie) {
                                      });
   ASSERT_TRUE(parsed.ok()) << parsed.ToString();
   Remove(lost);
-  const std::string damaged = segments[first_lies ? 1 : 0];
+  const std::string& damaged = segments[first_lies ? 1 : 0];
   const Bytes undamaged = Objects().at(damaged);
   FlipByte(damaged, 30);
   const Result<RebuiltIndex> rebuilt = repository().RebuildIndex(nullptr);
