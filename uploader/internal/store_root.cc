@@ -218,10 +218,15 @@ Status StoreRoot::EnsureFolder(std::string_view name) {
     return Status::Ok();
   };
   Status made = make_all();
-  if (made.error_number() != ENOENT) return made;
-  // One that was made before is gone, or an NFS client has lost sight of it.
-  ForgetFolders();
-  return make_all();
+  for (int attempt = 0; attempt < kStaleAttempts && made.error_number() == ENOENT; ++attempt) {
+    // One that was made before is gone, or an NFS client remembers that it was not there before
+    // another one made it: then it has to be asked for anew.
+    ForgetFolders();
+    UniqueFd fresh;
+    (void)OpenFresh(folder.substr(0, folder.find('/')), &fresh);
+    made = make_all();
+  }
+  return made;
 }
 
 void StoreRoot::ForgetFolders() {
