@@ -4,6 +4,7 @@
 
 #include "base/status_macros.h"
 #include "engine/entry_list.h"
+#include "engine/manifest.h"
 
 namespace snapstore {
 ReferenceWalk::ReferenceWalk(ChunkFetcher* fetcher, CheckScratch* scratch, ProblemLog* problems,
@@ -164,15 +165,11 @@ void ReferenceWalk::BlameSnapshot(const std::string& message) {
 void ReferenceWalk::BlamePackTable(const format::Manifest& manifest, const Status& status) {
   BlameSnapshot("the pack table cannot be read: " + status.message());
   for (const format::PackTableLeaf& leaf : manifest.pack_table()) {
-    PackId pack;
-    ChunkId chunk;
-    if (leaf.pack().size() != pack.bytes.size() || leaf.hash().size() != chunk.hash.size())
-      continue;
-    std::copy(leaf.pack().begin(), leaf.pack().end(), pack.bytes.begin());
-    std::copy(leaf.hash().begin(), leaf.hash().end(), chunk.hash.begin());
-    const std::optional<PackKind> kind = kind_of_pack_(pack);
-    if (!kind.has_value() || problems_->Has(PackKey(*kind, pack).text())) {
-      BlamePack(PackKind::kMeta, pack, chunk);
+    const Result<StoredChunk> chunk = PackTableChunk(leaf);
+    if (!chunk.ok()) continue;
+    const std::optional<PackKind> kind = kind_of_pack_(chunk->pack);
+    if (!kind.has_value() || problems_->Has(PackKey(*kind, chunk->pack).text())) {
+      BlamePack(PackKind::kMeta, chunk->pack, chunk->id);
     }
   }
 }

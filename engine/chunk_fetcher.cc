@@ -88,8 +88,15 @@ Status ChunkFetcher::VisitSingly(PackKind kind, const StoredChunk& chunk, size_t
     relocate();
   }
   if (status.Is(StatusCode::kNotFound) && reload_ != nullptr) {
-    SNAP_RETURN_IF_ERROR(reload_());
-    relocate();
+    const Status reloaded = reload_();
+    if (!reloaded.ok() && !IsOfThePlace(reloaded)) return reloaded;
+    // A damaged segment hides where this chunk is; it keeps none from being read whose place is
+    // good.
+    if (reloaded.ok()) {
+      relocate();
+    } else {
+      status = reloaded;
+    }
   }
   // The manifest promises the chunk: a pack that certainly is not there is damage.
   if (status.Is(StatusCode::kNotFound)) {

@@ -3,6 +3,7 @@
 #include "base/status_macros.h"
 #include "engine/check_report.h"
 #include "engine/entry_list.h"
+#include "engine/manifest.h"
 #include "engine/tree_walk.h"
 
 namespace snapstore {
@@ -25,10 +26,8 @@ Status PackNeeds::Add(const OpenedSnapshot& snapshot) {
   snapshot_ = &snapshot;
   known_.assign(snapshot.packs->size(), Known::kNot);
   for (const format::PackTableLeaf& leaf : snapshot.manifest.pack_table()) {
-    PackId pack;
-    if (leaf.pack().size() != pack.bytes.size()) continue;
-    std::copy(leaf.pack().begin(), leaf.pack().end(), pack.bytes.begin());
-    packs_.insert(pack);
+    const Result<StoredChunk> chunk = PackTableChunk(leaf);
+    if (chunk.ok()) packs_.insert(chunk->pack);
   }
   return AddTree(snapshot.manifest.tree(), kNeededEntryTree,
                  [this](const NodeTreeReader::Leaf& leaf) { return AddEntryLeaf(leaf); });

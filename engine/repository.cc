@@ -223,9 +223,10 @@ Status RepositoryImpl::ReloadIndexOnce() {
   // In this order: a segment that seems taken in without its packs would not be read again.
   SNAP_RETURN_IF_ERROR(index_->DropSegments(segments));
   SNAP_RETURN_IF_ERROR(index_->DropPacks(packs));
-  SNAP_RETURN_IF_ERROR(SyncIndexLocked(nullptr));
+  // Once, also when it fails: then each look-up tries to bring the index up to date.
   reloaded_ = true;
-  return {};
+  synced_ = false;
+  return SyncIndexLocked(nullptr);
 }
 
 Result<std::string> RepositoryImpl::CacheFolder() const {

@@ -1,10 +1,8 @@
 #include "engine/write_session.h"
 
-#include <algorithm>
 #include <string>
 #include <vector>
 
-#include "base/check.h"
 #include "base/status_macros.h"
 #include "engine/manifest.h"
 
@@ -116,10 +114,8 @@ Status WriteSession::ConfirmCommit(const Digest& id, const format::Manifest& man
   std::vector<PackId> needed = table_->Copy();
   for (const format::PackTableLeaf& leaf : manifest.pack_table()) {
     // A leaf's own pack is in no table of the parent that it was taken over from.
-    PackId pack;
-    SNAP_CHECK(leaf.pack().size() == pack.bytes.size());
-    std::copy(leaf.pack().begin(), leaf.pack().end(), pack.bytes.begin());
-    needed.push_back(pack);
+    SNAP_ASSIGN_OR_RETURN(const StoredChunk chunk, PackTableChunk(leaf));
+    needed.push_back(chunk.pack);
   }
   for (const PackId& pack : needed) {
     SNAP_ASSIGN_OR_RETURN(const bool there, present.MayReferTo(PackKind::kData, pack));

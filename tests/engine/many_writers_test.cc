@@ -410,6 +410,21 @@ TEST_P(Invariant8, AChunkThatIsTwiceInTheStoreIsFoundWhereItStays) {
   EXPECT_EQ(ScanTree(Restored(source())), expected);
 }
 
+TEST_P(Invariant8, ADamagedSegmentKeepsNothingFromARestoreWhosePlaceIsKnown) {
+  WriteSource("a", RandomBytes(100'000, 1));
+  const auto node = Node("node");
+  ASSERT_TRUE(Take(*node, source()).ok());
+  const std::vector<std::string> lost = KeysBelow("data/");
+  WriteSource("b", RandomBytes(100'000, 2));
+  const auto taken = Take(*node, source());
+  ASSERT_TRUE(taken.ok());
+  FlipByte(KeysBelow("index/").front(), 30);
+  for (const std::string& key : lost) Remove(key);
+  const auto restored = RestoreSnapshot(*node, AllOf(taken->info.id), nullptr);
+  ASSERT_TRUE(restored.ok()) << restored.status().ToString();
+  EXPECT_EQ(restored->failed, 1u);
+}
+
 TEST_P(Invariant8, SegmentsAreMergedTwiceWhenAPruneIsKilledInBetween) {
   for (int i = 0; i < 40; ++i) {
     WriteSource("file", RandomBytes(5'000, static_cast<uint64_t>(i)));
