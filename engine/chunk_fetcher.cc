@@ -88,14 +88,14 @@ Status ChunkFetcher::VisitSingly(PackKind kind, const StoredChunk& chunk, size_t
     relocate();
   }
   if (status.Is(StatusCode::kNotFound) && reload_ != nullptr) {
-    const Status reloaded = reload_();
+    Status reloaded = reload_();
     if (!reloaded.ok() && !IsOfThePlace(reloaded)) return reloaded;
     // A damaged segment hides where this chunk is; it keeps none from being read whose place is
     // good.
     if (reloaded.ok()) {
       relocate();
     } else {
-      status = reloaded;
+      status = std::move(reloaded);
     }
   }
   // The manifest promises the chunk: a pack that certainly is not there is damage.
