@@ -39,6 +39,9 @@ function(snapstore_test)
   add_executable(${ARG_NAME} ${ARG_SOURCES})
   target_link_libraries(${ARG_NAME} PRIVATE snapstore_compiler ${ARG_LIBRARIES} GTest::gmock
                         GTest::gtest_main)
+  # The modules are what is looked at for undefined behaviour: with it GoogleTest's macros take twice
+  # as long to compile.
+  target_compile_options(${ARG_NAME} PRIVATE -fno-sanitize=undefined)
   snapstore_use_precompiled(${ARG_NAME} tests)
   if("unit" IN_LIST ARG_LABELS)
     add_dependencies(snapstore_unit_tests ${ARG_NAME})

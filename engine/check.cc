@@ -41,6 +41,7 @@ Status RepositoryCheck::Look() {
   SNAP_RETURN_IF_ERROR(ListObjects());
   SNAP_RETURN_IF_ERROR(CheckConfig());
   SNAP_RETURN_IF_ERROR(CheckKeys());
+  SNAP_RETURN_IF_ERROR(CheckMarks());
   SNAP_RETURN_IF_ERROR(ChooseWanted());
   SNAP_RETURN_IF_ERROR(CheckPacks());
   SNAP_RETURN_IF_ERROR(CheckSegments());

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/bytes.h"
 #include "base/status_macros.h"
 
@@ -10,8 +12,6 @@ namespace {
 
 // Listed one by one; then all at once, a thousand names a request.
 constexpr size_t kFoldersSingly = 16;
-// 32 bytes each.
-constexpr size_t kPresentMax = 1 << 18;
 
 uint64_t Short(const PackId& pack) { return LoadLe<uint64_t>(pack.bytes.data()); }
 
@@ -31,47 +31,73 @@ Result<bool> DedupGuard::MayReferTo(PackKind kind, const PackId& pack) {
 }
 
 Result<bool> DedupGuard::IsPresent(PackKind kind, const PackId& pack) {
-  if (present_.contains(Short(pack))) return true;
-  Listed& done = listed(kind);
-  const uint8_t folder = pack.bytes[0];
-  if (done.all || done.folders.contains(folder)) return false;
-  if (done.folders.size() >= kFoldersSingly && !done.too_many) {
+  if (stored_.contains(Short(pack))) return true;
+  Kind& packs = of(kind);
+  const Folder& folder = packs.folders[pack.bytes[0]];
+  if (!folder.listed && packs.listings >= kFoldersSingly && !packs.too_many) {
     SNAP_RETURN_IF_ERROR(ListAll(kind));
-    if (done.all) return present_.contains(Short(pack));
   }
-  if (present_.size() >= kPresentMax) {
-    present_.clear();
-    for (Listed& each : listed_) each = {{}, false, each.too_many};
-  }
-  SNAP_RETURN_IF_ERROR(ListFolder(kind, folder));
-  return present_.contains(Short(pack));
+  if (!folder.listed) SNAP_RETURN_IF_ERROR(ListFolder(kind, pack.bytes[0]));
+  return std::binary_search(folder.packs.begin(), folder.packs.end(), Short(pack));
 }
 
 Status DedupGuard::ListFolder(PackKind kind, uint8_t folder) {
+  Folder& into = of(kind).folders[folder];
   const std::string prefix = fmt::format("{}{:02x}/", PrefixOf(kind), folder);
-  SNAP_RETURN_IF_ERROR(store_->List(prefix, [this](const ObjectInfo& object) {
-    if (Result<Digest> id = DigestOfKey(object.key); id.ok()) present_.insert(Short(*id));
+  const Status listed = store_->List(prefix, [&](const ObjectInfo& object) {
+    if (Result<Digest> id = DigestOfKey(object.key); id.ok()) into.packs.push_back(Short(*id));
     return Status();
-  }));
-  listed(kind).folders.insert(folder);
+  });
+  if (!listed.ok()) {
+    into.packs.clear();
+    return listed;
+  }
+  ++of(kind).listings;
+  Keep(&into);
   return {};
 }
 
 Status DedupGuard::ListAll(PackKind kind) {
-  Listed& done = listed(kind);
-  Status all = store_->List(PrefixOf(kind), [&](const ObjectInfo& object) {
-    if (Result<Digest> id = DigestOfKey(object.key); id.ok()) present_.insert(Short(*id));
-    done.too_many = present_.size() >= kPresentMax;
-    return done.too_many ? Status::Cancelled("") : Status();
+  Kind& packs = of(kind);
+  for (Folder& folder : packs.folders) Drop(&folder);
+  std::erase_if(oldest_first_, [](const Folder* folder) { return !folder->listed; });
+  size_t found = 0;
+  const Status listed = store_->List(PrefixOf(kind), [&](const ObjectInfo& object) {
+    const Result<Digest> id = DigestOfKey(object.key);
+    if (!id.ok()) return Status();
+    packs.folders[id->bytes[0]].packs.push_back(Short(*id));
+    packs.too_many = held_ + ++found > held_max_;
+    return packs.too_many ? Status::Cancelled("") : Status();
   });
-  if (done.too_many) return {};
-  done.all = all.ok();
-  return all;
+  if (!listed.ok()) {
+    for (Folder& folder : packs.folders) folder.packs = {};
+    return packs.too_many ? Status() : listed;
+  }
+  for (Folder& folder : packs.folders) Keep(&folder);
+  return {};
+}
+
+void DedupGuard::Keep(Folder* folder) {
+  std::sort(folder->packs.begin(), folder->packs.end());
+  folder->packs.shrink_to_fit();
+  folder->listed = true;
+  held_ += folder->packs.size();
+  oldest_first_.push_back(folder);
+  while (held_ > held_max_ && oldest_first_.size() > 1) {
+    Drop(oldest_first_.front());
+    oldest_first_.pop_front();
+  }
+}
+
+void DedupGuard::Drop(Folder* folder) {
+  if (!folder->listed) return;
+  held_ -= folder->packs.size();
+  *folder = {};
 }
 
 void DedupGuard::OnStored(const PackId& pack) {
   const std::lock_guard lock(mutex_);
-  present_.insert(Short(pack));
+  stored_.insert(Short(pack));
 }
 
 }  // namespace snapstore

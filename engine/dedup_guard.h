@@ -7,15 +7,21 @@
 // gets frequent, by one listing of all: requests in proportion to the packs touched, never to
 // chunks.
 //
+// Names are held up to kPacksHeldMax; in a repository of more packs the folder that was listed
+// first makes room and is listed again when it is asked for.
+//
 // A listing, not a stat of the object: an NFS client may answer the latter from its cache.
 //
 // Thread safety: all calls may run concurrently.
 #ifndef SNAPSTORE_ENGINE_DEDUP_GUARD_H_
 #define SNAPSTORE_ENGINE_DEDUP_GUARD_H_
 
+#include <array>
+#include <cstdint>
+#include <deque>
 #include <mutex>
-#include <set>
 #include <unordered_set>
+#include <vector>
 
 #include "engine/format.h"
 #include "engine/lease.h"
@@ -25,9 +31,12 @@ namespace snapstore {
 
 class DedupGuard {
  public:
+  // 8 bytes each.
+  static constexpr size_t kPacksHeldMax = 1 << 20;
+
   // `store` must outlive the guard. REQUIRES: it is made under the lease that saw `condemned`.
-  DedupGuard(ObjectStore* store, CondemnedSet condemned)
-      : store_(store), condemned_(std::move(condemned)) {}
+  DedupGuard(ObjectStore* store, CondemnedSet condemned, size_t packs_held_max = kPacksHeldMax)
+      : store_(store), condemned_(std::move(condemned)), held_max_(packs_held_max) {}
 
   bool IsCondemned(const PackId& pack) const { return condemned_.contains(pack); }
   // `kind`: what the pack most likely is.
@@ -36,25 +45,35 @@ class DedupGuard {
   void OnStored(const PackId& pack);
 
  private:
-  // What was listed of the packs of one kind.
-  struct Listed {
-    std::set<uint8_t> folders;
-    bool all = false;
+  static constexpr size_t kFolders = 256;
+
+  // Packs of one kind whose names begin with the same byte.
+  struct Folder {
+    bool listed = false;
+    std::vector<uint64_t> packs;  // the first 8 bytes of their names, ascending
+  };
+  struct Kind {
+    std::array<Folder, kFolders> folders;
+    size_t listings = 0;    // of single folders
     bool too_many = false;  // to list them all
   };
 
-  // REQUIRES: mutex_ is held.
+  // REQUIRES of all: mutex_ is held.
   Result<bool> IsPresent(PackKind kind, const PackId& pack);
   Status ListFolder(PackKind kind, uint8_t folder);
   Status ListAll(PackKind kind);
-  Listed& listed(PackKind kind) { return listed_[kind == PackKind::kData ? 0 : 1]; }
+  void Keep(Folder* folder);
+  void Drop(Folder* folder);
+  Kind& of(PackKind kind) { return kinds_[kind == PackKind::kData ? 0 : 1]; }
 
   ObjectStore* const store_;
   const CondemnedSet condemned_;
+  const size_t held_max_;
   std::mutex mutex_;  // guards what follows
-  // The first 8 bytes of the names of packs that are there.
-  std::unordered_set<uint64_t> present_;
-  Listed listed_[2];
+  std::array<Kind, 2> kinds_;
+  std::deque<Folder*> oldest_first_;  // those that are listed
+  size_t held_ = 0;                   // packs in them
+  std::unordered_set<uint64_t> stored_;
 };
 
 }  // namespace snapstore

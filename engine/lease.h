@@ -23,6 +23,7 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -34,6 +35,9 @@ namespace snapstore {
 
 inline constexpr std::string_view kLeasePrefix = "leases/";
 ObjectKey MarkKey(const Digest& id);
+// NotFound: the prune has ended. Corruption: damaged.
+Result<std::vector<CondemnedPack>> ReadMark(ObjectStore& store, const Sealer& sealer,
+                                            const Digest& id);
 
 // Nanoseconds since boot, time asleep included (CLOCK_BOOTTIME).
 int64_t BootNanos();
@@ -61,6 +65,11 @@ struct LeaseFolder {
   std::map<Digest, int64_t> marks;            // with the time they were put
 };
 Result<LeaseFolder> ListLeases(ObjectStore& store);
+// What the marks in `folder` name, one call a mark; a mark of a prune that has ended meanwhile is
+// passed over. Corruption: a mark is damaged, and nobody may write until `repair index` took it
+// away.
+Status ForEachMark(ObjectStore& store, const Sealer& sealer, const LeaseFolder& folder,
+                   const std::function<void(const Digest& id, std::span<const CondemnedPack>)>& fn);
 // The host of a writer as its leases tell it, for people: printable ASCII. Empty when they do not,
 // as those of older programs, or cannot be read.
 std::string HostOfWriter(ObjectStore& store, const Sealer& sealer, const WriterSeen& writer);
@@ -88,6 +97,9 @@ class WriterLease {
   Status Ensure();
   // Whether it has run out. Once it has, it stays so.
   bool Expired();
+  // Whether it held, by the store's dates, when the object `put` was stored: a machine that stood
+  // still and runs on, as a virtual one may, cannot tell by its own clock.
+  Result<bool> Covered(const ObjectKey& put) const;
 
  private:
   WriterLease(ObjectStore* store, const Sealer& sealer, const LeaseOptions& options);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <utility>
@@ -17,6 +18,9 @@
 
 namespace snapstore {
 namespace {
+
+// A manifest takes no longer to write.
+constexpr std::chrono::hours kWrittenWithin{1};
 
 // Not synced: bytes that a crash takes away do not match their name any more.
 Status WriteWhole(const std::string& path, ByteSpan bytes) {
@@ -51,10 +55,13 @@ void ManifestCache::Keep(const Digest& id, ByteSpan bytes) const {
 void ManifestCache::Retain(std::span<const Digest> ids) const {
   std::error_code error;
   std::vector<std::filesystem::path> others;
+  const auto now = std::filesystem::file_time_type::clock::now();
   for (const auto& file : std::filesystem::directory_iterator(folder_, error)) {
     const Result<Digest> id = Digest::FromHex(file.path().filename().string());
     // Other names are files that are being written, or that a killed process left.
-    if (id.ok() && !std::binary_search(ids.begin(), ids.end(), *id)) others.push_back(file.path());
+    const bool goes = id.ok() ? !std::binary_search(ids.begin(), ids.end(), *id)
+                              : file.last_write_time(error) < now - kWrittenWithin && !error;
+    if (goes) others.push_back(file.path());
   }
   for (const std::filesystem::path& path : others) std::filesystem::remove(path, error);
 }

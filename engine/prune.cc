@@ -57,7 +57,12 @@ Status Pruner::Work() {
   SNAP_RETURN_IF_ERROR(Weigh());
   SNAP_RETURN_IF_ERROR(Plan());
   if (options_.dry_run) return {};
-  SNAP_RETURN_IF_ERROR(Rewrite());
+  if (Status rewritten = Rewrite(); !rewritten.ok()) {
+    if (!rewritten.Is(StatusCode::kNoSpace)) return rewritten;
+    return Status::NoSpace(rewritten.message() +
+                           "; without room to rewrite packs, '--max-repack-bytes 0' deletes those "
+                           "that nothing needs");
+  }
   SNAP_RETURN_IF_ERROR(Condemn());
   SNAP_ASSIGN_OR_RETURN(const bool alone, WaitForWriters());
   return alone ? SaveLate() : Status();
@@ -100,16 +105,11 @@ int64_t Pruner::StoreNow() const {
 }
 
 Status Pruner::ReadMarks(const LeaseFolder& folder) {
-  for (const auto& [id, time] : folder.marks) {
-    const Result<Bytes> bytes = GetNamed(store_, MarkKey(id), kMarkBytesMax);
-    if (bytes.status().Is(StatusCode::kNotFound)) continue;  // that prune has just ended
-    if (!bytes.ok()) return bytes.status().WithContext("prune mark " + id.ToHex());
-    SNAP_ASSIGN_OR_RETURN(const std::vector<CondemnedPack> packs,
-                          DecodeMark(repository_.sealer(), id, *bytes));
-    marks_.insert(id);
-    for (const CondemnedPack& pack : packs) doomed_.insert(pack.id);
-  }
-  return {};
+  return ForEachMark(store_, repository_.sealer(), folder,
+                     [this](const Digest& id, std::span<const CondemnedPack> packs) {
+                       marks_.insert(id);
+                       for (const CondemnedPack& pack : packs) doomed_.insert(pack.id);
+                     });
 }
 
 Status Pruner::CheckAlone(const LeaseFolder& folder) const {

@@ -25,6 +25,8 @@ struct CondemnedPack {
 };
 
 inline constexpr uint64_t kMarkBytesMax = 64ull << 20;
+// Of one mark; a prune that condemns more puts several.
+inline constexpr size_t kMarkPacksMax = 1 << 20;
 
 Bytes EncodeMark(const Sealer& sealer, std::span<const CondemnedPack> packs);
 // Corruption unless `bytes` are the mark named `id`.

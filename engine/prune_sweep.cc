@@ -42,10 +42,12 @@ Status Pruner::Condemn() {
     packs.push_back({pack.kind, pack.id});
     doomed_.insert(pack.id);
   }
-  if (!packs.empty()) {
-    // Its own packs count as much as a writer's: another prune may have taken them otherwise.
-    SNAP_RETURN_IF_ERROR(lease_->Ensure());
-    const Bytes bytes = EncodeMark(repository_.sealer(), packs);
+  // Its own packs count as much as a writer's: another prune may have taken them otherwise.
+  if (!packs.empty()) SNAP_RETURN_IF_ERROR(lease_->Ensure());
+  for (size_t begin = 0; begin < packs.size(); begin += kMarkPacksMax) {
+    const std::span<const CondemnedPack> some = std::span<const CondemnedPack>(packs).subspan(
+        begin, std::min(kMarkPacksMax, packs.size() - begin));
+    const Bytes bytes = EncodeMark(repository_.sealer(), some);
     const Digest id = Sha256::Of(bytes);
     const ByteSpan parts[] = {bytes};
     const auto put = store_.PutIfAbsent(MarkKey(id), parts);

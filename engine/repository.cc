@@ -112,7 +112,8 @@ Result<std::vector<SnapshotInfo>> RepositoryImpl::ListSnapshots(Observer* observ
     progress.AddItems(1);
     if (manifest.ok()) {
       infos.push_back(InfoFromManifest(ids[i], *manifest));
-    } else if (manifest.status().Is(StatusCode::kCorruption)) {
+    } else if (manifest.status().Is(StatusCode::kCorruption) ||
+               manifest.status().Is(StatusCode::kUnsupported)) {
       ++damaged_count;
       if (observer != nullptr) {
         observer->OnWarning({ManifestKey(ids[i]).text(), manifest.status()});

@@ -152,6 +152,20 @@ Status RepositoryCheck::CheckKeys() {
   return {};
 }
 
+Status RepositoryCheck::CheckMarks() {
+  SNAP_ASSIGN_OR_RETURN(const LeaseFolder folder, ListLeases(store_));
+  for (const auto& [id, time] : folder.marks) {
+    const Status read = ReadMark(store_, repository_.sealer(), id).status();
+    // That prune has ended.
+    if (read.ok() || read.Is(StatusCode::kNotFound)) continue;
+    if (!IsDamage(read)) return read;
+    problems_.Add(
+        MarkKey(id).text(),
+        read.message() + "; nobody can write until 'snapstore repair index' took it away");
+  }
+  return {};
+}
+
 Status RepositoryCheck::ChooseWanted() {
   if (!restricted()) {
     wanted_.resize(packs_.size());

@@ -73,6 +73,7 @@ class RepositoryCheck {
   Status ListManifests(ProgressReporter* progress);
   Status CheckConfig();
   Status CheckKeys();
+  Status CheckMarks();
   // Fills wanted_ with the packs to look at.
   Status ChooseWanted();
   Status CheckPacks();

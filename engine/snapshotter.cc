@@ -127,12 +127,24 @@ Status Snapshotter::SelectParent() {
     SNAP_ASSIGN_OR_RETURN(id, repository_->ResolveSnapshot(request_->parent));
   }
   SNAP_ASSIGN_OR_RETURN(const Digest digest, Digest::FromHex(id));
+  parent_id_ = digest;
   SNAP_ASSIGN_OR_RETURN(parent_, repository_->OpenSnapshot(digest));
   manifest_.set_parent(digest.bytes.data(), digest.bytes.size());
   return {};
 }
 
+std::optional<Digest> Snapshotter::UnreadableParent(const Status& status) const {
+  // Forgotten a moment ago, or damaged, which nothing else that a snapshot reads can be.
+  const bool unreadable = status.Is(StatusCode::kCorruption) ||
+                          (status.Is(StatusCode::kNotFound) && !parent_.has_value());
+  const bool given = request_->parent != "auto" || request_->have_changed_ranges;
+  const bool streams_spent = pumped_ && !request_->streams.empty();
+  if (!unreadable || given || streams_spent) return {};
+  return parent_id_;
+}
+
 Status Snapshotter::Pump() {
+  pumped_ = true;
   BufferPool pool(std::max(kReadBuffersMin, repository_->memory().read_buffers / kReadBufferBytes),
                   kReadBufferBytes);
   BoundedQueue<SourceEvent> queue(kEventQueue);
@@ -308,7 +320,17 @@ Status Snapshotter::Commit() {
 
 Result<SnapshotSummary> TakeSnapshot(Repository& repository, const SnapshotRequest& request,
                                      Observer* observer) {
-  return Snapshotter(&RepositoryImpl::Of(repository), &request, observer).Run();
+  Snapshotter snapshotter(&RepositoryImpl::Of(repository), &request, observer);
+  Result<SnapshotSummary> summary = snapshotter.Run();
+  const std::optional<Digest> parent = snapshotter.UnreadableParent(summary.status());
+  if (!parent.has_value()) return summary;
+  if (observer != nullptr) {
+    observer->OnWarning({"snapshot " + parent->ToHex(),
+                         summary.status().WithContext("damaged, so all is read anew")});
+  }
+  SnapshotRequest alone = request;
+  alone.parent = "none";
+  return Snapshotter(&RepositoryImpl::Of(repository), &alone, observer).Run();
 }
 
 }  // namespace snapstore

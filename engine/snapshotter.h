@@ -25,6 +25,9 @@ class Snapshotter {
   Snapshotter(RepositoryImpl* repository, const SnapshotRequest* request, Observer* observer);
 
   Result<SnapshotSummary> Run();
+  // The parent that was chosen, and not asked for, if it may be why Run() failed with `status` and
+  // the sources can be read once more: without it, Run() of another snapshotter may succeed.
+  std::optional<Digest> UnreadableParent(const Status& status) const;
 
  private:
   Status Prepare();
@@ -47,7 +50,9 @@ class Snapshotter {
 
   SourceNode sources_;
   format::Manifest manifest_;
+  std::optional<Digest> parent_id_;  // as chosen; parent_ once it could be opened
   std::optional<OpenedSnapshot> parent_;
+  bool pumped_ = false;  // the sources are being read, or were
   std::unique_ptr<CutRules> cut_rules_;
   std::unique_ptr<WriteSession> session_;
   PackWriter* packs_ = nullptr;  // the session's

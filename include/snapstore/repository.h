@@ -101,6 +101,7 @@ struct RebuiltIndex {
   uint64_t packs_published = 0;    // that no good segment listed
   uint64_t segments_replaced = 0;  // that were damaged or said what is not so
   uint64_t segments_wrong = 0;     // the same, but this user may not remove them
+  uint64_t marks_removed = 0;      // of prunes: they were damaged, and nobody could write
 };
 
 class Repository {
@@ -124,8 +125,8 @@ class Repository {
   // What this handle has asked of its store until now.
   virtual StoreUsage Usage() const = 0;
 
-  // All snapshots, oldest first. A damaged manifest is reported to `observer` (may be null) as a
-  // warning and counted in `damaged` (may be null).
+  // All snapshots, oldest first. A manifest that is damaged, or that a newer program wrote, is reported
+  // to `observer` (may be null) as a warning and counted in `damaged` (may be null).
   virtual Result<std::vector<SnapshotInfo>> ListSnapshots(Observer* observer,
                                                           uint64_t* damaged) = 0;
 
@@ -140,7 +141,8 @@ class Repository {
 
   // Drops the local chunk index and fills it anew from the footers of all packs. Publishes index
   // segments for packs that no segment lists, and replaces segments that are damaged, or that list
-  // packs that are gone or are not as listed. Packs with damaged footers are warned about.
+  // packs that are gone or are not as listed. Packs with damaged footers are warned about. Damaged
+  // prune marks are taken away. REQUIRES for that: no prune is at work.
   virtual Result<RebuiltIndex> RebuildIndex(Observer* observer) = 0;
 };
 

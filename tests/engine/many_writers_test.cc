@@ -1,5 +1,6 @@
 // Invariant 8: any number of writers beside a prune, without a lock. Each case drives one
 // interleaving: a hook runs the other party between two operations of the first.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -207,6 +208,44 @@ TEST_P(Invariant8, AWriterThatSleptWhileItCommittedTakesItsSnapshotBack) {
   EXPECT_TRUE(KeysBelow("snapshots/").empty());
   Prune();
   ExpectClean();
+}
+
+TEST_P(Invariant8, AWriterWhoseClockStoodStillTakesItsSnapshotBack) {
+  MakeGarbage();
+  const auto writer = Node("writer", BeforeCommit([&] {
+                             // Half a day passes for the store and the prune alone.
+                             Prune(Thorough(), /*impatient=*/true);
+                             Prune(Thorough(), /*impatient=*/true);
+                           }));
+  const int64_t paused = BootNanos();
+  writer->lease_options().clock = [=] { return paused; };
+  const auto taken = Take(*writer, source());
+  EXPECT_TRUE(taken.status().Is(StatusCode::kConflict)) << taken.status().ToString();
+  EXPECT_TRUE(KeysBelow("snapshots/").empty());
+  Prune();
+  ExpectClean();
+}
+
+TEST_P(Invariant8, ADamagedMarkIsFoundAndTakenAway) {
+  MakeGarbage();
+  PutForeignLease();
+  EXPECT_FALSE(Prune(Hasty()).finished);
+  RemoveLeases();
+  const std::vector<std::string> marks = KeysBelow("leases/prune-");
+  ASSERT_EQ(marks.size(), 1u);
+  FlipByte(marks.front(), 20);
+  const auto refused = Take(*Node("writer"), source());
+  EXPECT_TRUE(refused.status().Is(StatusCode::kCorruption)) << refused.status().ToString();
+  EXPECT_THAT(refused.status().message(), testing::HasSubstr("repair index"));
+  EXPECT_THAT(Describe(Check({})), testing::HasSubstr("prune mark"));
+  const auto rebuilt = Node("repair")->RebuildIndex(nullptr);
+  ASSERT_TRUE(rebuilt.ok()) << rebuilt.status().ToString();
+  EXPECT_EQ(rebuilt->marks_removed, 1u);
+  const auto taken = Take(*Node("writer"), source());
+  ASSERT_TRUE(taken.ok()) << taken.status().ToString();
+  Prune();
+  ExpectClean();
+  ExpectRestores(taken->info.id, ScanTree(source()));
 }
 
 TEST_P(Invariant8, AWriterNeedsNoPermissionToDelete) {
@@ -472,7 +511,7 @@ TEST_P(Invariant8, ASnapshotCostsAFewSmallRequestsForItsLease) {
   counting->Reset();
   ASSERT_TRUE(Take(*node, source()).ok());
   EXPECT_EQ(counting->Counts(StoreOp::kPut, "leases/").requests, 1u);
-  EXPECT_EQ(counting->Counts(StoreOp::kList, "leases/").requests, 1u);
+  EXPECT_EQ(counting->Counts(StoreOp::kList, "leases/").requests, 2u);
   EXPECT_EQ(counting->Counts(StoreOp::kDelete, "leases/").requests, 1u);
   EXPECT_EQ(counting->Counts(StoreOp::kGet, "leases/").requests, 0u);
 }

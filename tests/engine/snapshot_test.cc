@@ -11,6 +11,7 @@
 #include "engine/entry_list.h"
 #include "engine/segment.h"
 #include "snapstore/inspect.h"
+#include "snapstore/maintain.h"
 #include "snapstore/reader.h"
 #include "tests/engine/fixture.h"
 #include "uploader/counting_store.h"
@@ -476,6 +477,50 @@ TEST_F(SnapshotTest, AFileSystemImageIsCutAtBlocksAndOtherFilesByContent) {
   }
   EXPECT_EQ(chunkers["disk.img"], static_cast<uint32_t>(ChunkerKind::kAligned));
   EXPECT_EQ(chunkers["plain"], static_cast<uint32_t>(ChunkerKind::kCdc));
+}
+
+TEST_F(SnapshotTest, ADamagedParentIsGoneOnWithout) {
+  for (int i = 0; i < 50; ++i) {
+    WriteSource("dir/" + std::to_string(i), RandomBytes(20'000, static_cast<uint64_t>(i)));
+  }
+  const std::string damaged = Snapshot();
+  for (const std::string& key : KeysBelow("meta/")) Remove(key);
+  repository_ = OpenRepository(nullptr, "another");
+  SnapshotRequest request;
+  request.paths = {source()};
+  request.parent = damaged;
+  EXPECT_EQ(TakeSnapshot(repository(), request, nullptr).status().code(), StatusCode::kCorruption)
+      << "it was asked for";
+  request.parent = "auto";
+  RecordingObserver observer;
+  const SnapshotInfo taken = Take(request, &observer);
+  EXPECT_EQ(taken.parent_id, "");
+  ASSERT_EQ(observer.warnings.size(), 1u);
+  EXPECT_EQ(observer.warnings.front().item, "snapshot " + damaged);
+  RestoreAll(taken.id);
+  // And that one is whole for the next.
+  RecordingObserver quiet;
+  EXPECT_EQ(Take(request, &quiet).parent_id, taken.id);
+  EXPECT_TRUE(quiet.warnings.empty());
+}
+
+TEST_F(SnapshotTest, AManifestOfANewerProgramDoesNotHideTheOthers) {
+  WriteSource("a", "a");
+  const std::string id = Snapshot();
+  Bytes newer = Objects().at("snapshots/" + id);
+  ++newer[8];
+  Put("snapshots/" + Sha256::Of(newer).ToHex(), newer);
+  RecordingObserver observer;
+  uint64_t unread = 0;
+  const auto infos = repository().ListSnapshots(&observer, &unread);
+  ASSERT_TRUE(infos.ok()) << infos.status().ToString();
+  ASSERT_EQ(infos->size(), 1u);
+  EXPECT_EQ(infos->front().id, id);
+  EXPECT_EQ(unread, 1u);
+  ASSERT_EQ(observer.warnings.size(), 1u);
+  EXPECT_THAT(observer.warnings.front().status.message(), testing::HasSubstr("newer"));
+  // What it refers to is not known, so nothing may go.
+  EXPECT_TRUE(PruneRepository(repository(), {}, nullptr).status().Is(StatusCode::kUnsupported));
 }
 
 }  // namespace

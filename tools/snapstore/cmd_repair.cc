@@ -134,6 +134,7 @@ class RepairCommand : public Command {
       out["packs_published"] = rebuilt.packs_published;
       out["segments_replaced"] = rebuilt.segments_replaced;
       out["segments_wrong"] = rebuilt.segments_wrong;
+      out["marks_removed"] = rebuilt.marks_removed;
       SNAP_RETURN_IF_ERROR(session.out().Json(out));
     } else if (!session.quiet()) {
       SNAP_RETURN_IF_ERROR(session.out().Line(
@@ -142,6 +143,12 @@ class RepairCommand : public Command {
         SNAP_RETURN_IF_ERROR(session.out().Line(
             fmt::format("{} index segments that were damaged or wrong are replaced",
                         rebuilt.segments_replaced)));
+      }
+      if (rebuilt.marks_removed > 0) {
+        SNAP_RETURN_IF_ERROR(session.out().Line(fmt::format(
+            "{} damaged prune marks, which kept everybody from writing, are removed: no prune may "
+            "have been at work",
+            rebuilt.marks_removed)));
       }
     }
     // Packs that had to be left out were reported one by one.

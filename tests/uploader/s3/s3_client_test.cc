@@ -13,7 +13,13 @@ namespace {
 
 class S3TrafficTest : public S3StoreTest {
  protected:
-  S3TrafficTest() { server_->set_keep_alive_max_count(1 << 20); }
+  S3TrafficTest() {
+    server_->set_keep_alive_max_count(1 << 20);
+    // By default it hangs up after five seconds, which pass on a busy machine.
+    server_->set_keep_alive_timeout(60);
+    server_->set_read_timeout(60);
+    server_->set_write_timeout(60);
+  }
 
   // Of requests seen until now.
   void NotePort(const Request& request) {
