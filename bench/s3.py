@@ -16,6 +16,8 @@ Parts:
              gives at all: all objects by 16 ranged GETs at a time, which are thrown away, by one,
              two or four processes
   requests   how many a snapshot makes when all its data is there; the same for twice the data
+  prune      after every tenth file was replaced and the first snapshot forgotten, until nothing is
+             unused: what goes over the wire, both ways, for each byte that is stored again
 
 With --link-mbit all of it happens in a network of its own, whose loopback carries so much and no more:
 as where a server elsewhere is reached by a line, and its own cores are not what bounds it.
@@ -271,7 +273,42 @@ def requests(options, folder, path, samples):
                 shutil.rmtree(copies)
 
 
-PARTS = {"upload": upload, "restore": restore, "requests": requests}
+def prune(options, folder, path, samples):
+    with gateway.running(folder) as server:
+        ours, _ = tools(options, folder, server)
+        for tool in ours:
+            changed = os.path.join(folder, "changed")
+            shutil.copytree(path, changed)
+            tool.start()
+            tool.upload(changed)
+            time.sleep(SETTLE_SECONDS)
+            files = sorted(os.path.join(at, name) for at, _, names in os.walk(changed)
+                           for name in names)
+            for number in range(0, len(files), 10):
+                noise(files[number], os.path.getsize(files[number]), random.Random(-1 - number))
+            tool.upload(changed)
+            shutil.rmtree(changed)
+            tool.run("forget", "--keep-last", "1")
+            stored = sum(size for _, size in server.objects())
+            done = subprocess.run([tool.binary, "prune", "--max-unused", "0", "--json"],
+                                  env={**os.environ, **tool.env}, check=True, capture_output=True)
+            documents = {document["message_type"]: document
+                         for document in map(json.loads, done.stdout.splitlines())}
+            plan, summary = documents["plan"], documents["summary"]
+            usage = summary["store"]
+            moved = usage["bytes_up"] + usage["bytes_down"]
+            add = samples.add
+            add(tool.name, "prune", "s", summary["seconds"])
+            add(tool.name, "prune_unused", "%", 100 - 100 * plan["bytes_live"] / plan["bytes_packs"])
+            add(tool.name, "prune_rewritten", "MiB", plan["bytes_rewrite"] / MIB)
+            add(tool.name, "prune_stored_again", "MiB", summary["bytes_written"] / MIB)
+            add(tool.name, "prune_moved", "MiB", moved / MIB)
+            add(tool.name, "prune_moved_per_byte", "", moved / summary["bytes_written"])
+            add(tool.name, "prune_freed", "MiB",
+                (stored - sum(size for _, size in server.objects())) / MIB)
+
+
+PARTS = {"upload": upload, "restore": restore, "requests": requests, "prune": prune}
 
 
 def measure(name, options, folder):

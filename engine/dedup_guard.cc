@@ -15,10 +15,6 @@ constexpr size_t kFoldersSingly = 16;
 
 uint64_t Short(const PackId& pack) { return LoadLe<uint64_t>(pack.bytes.data()); }
 
-std::string_view PrefixOf(PackKind kind) {
-  return kind == PackKind::kData ? kDataPrefix : kMetaPrefix;
-}
-
 }  // namespace
 
 Result<bool> DedupGuard::MayReferTo(PackKind kind, const PackId& pack) {
@@ -43,7 +39,7 @@ Result<bool> DedupGuard::IsPresent(PackKind kind, const PackId& pack) {
 
 Status DedupGuard::ListFolder(PackKind kind, uint8_t folder) {
   Folder& into = of(kind).folders[folder];
-  const std::string prefix = fmt::format("{}{:02x}/", PrefixOf(kind), folder);
+  const std::string prefix = fmt::format("{}{:02x}/", PackPrefix(kind), folder);
   const Status listed = store_->List(prefix, [&](const ObjectInfo& object) {
     if (Result<Digest> id = DigestOfKey(object.key); id.ok()) into.packs.push_back(Short(*id));
     return Status();
@@ -62,7 +58,7 @@ Status DedupGuard::ListAll(PackKind kind) {
   for (Folder& folder : packs.folders) Drop(&folder);
   std::erase_if(oldest_first_, [](const Folder* folder) { return !folder->listed; });
   size_t found = 0;
-  const Status listed = store_->List(PrefixOf(kind), [&](const ObjectInfo& object) {
+  const Status listed = store_->List(PackPrefix(kind), [&](const ObjectInfo& object) {
     const Result<Digest> id = DigestOfKey(object.key);
     if (!id.ok()) return Status();
     packs.folders[id->bytes[0]].packs.push_back(Short(*id));

@@ -4,10 +4,13 @@ namespace snapstore {
 
 ObjectKey ConfigKey() { return ObjectKey(std::string(kConfigName)); }
 
+std::string_view PackPrefix(PackKind kind) {
+  return kind == PackKind::kData ? kDataPrefix : kMetaPrefix;
+}
+
 ObjectKey PackKey(PackKind kind, const PackId& id) {
   const std::string hex = id.ToHex();
-  const std::string_view prefix = kind == PackKind::kData ? kDataPrefix : kMetaPrefix;
-  return ObjectKey(std::string(prefix) + hex.substr(0, 2) + "/" + hex);
+  return ObjectKey(std::string(PackPrefix(kind)) + hex.substr(0, 2) + "/" + hex);
 }
 
 ObjectKey SegmentKey(const Digest& id) {

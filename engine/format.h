@@ -27,6 +27,7 @@ enum class PackKind : uint8_t {
 // Object keys. Packs are spread over 256 folders by the first two hex digits of their name.
 ObjectKey ConfigKey();
 ObjectKey PackKey(PackKind kind, const PackId& id);
+std::string_view PackPrefix(PackKind kind);
 ObjectKey SegmentKey(const Digest& id);
 ObjectKey ManifestKey(const Digest& id);
 ObjectKey KeySlotKey(const Digest& id);

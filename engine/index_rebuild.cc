@@ -33,8 +33,7 @@ struct RebuildPack {
 Result<std::vector<RebuildPack>> ListPacks(ObjectStore& store) {
   std::vector<RebuildPack> packs;
   for (const PackKind kind : {PackKind::kData, PackKind::kMeta}) {
-    const std::string_view prefix = kind == PackKind::kData ? kDataPrefix : kMetaPrefix;
-    SNAP_RETURN_IF_ERROR(store.List(prefix, [&](const ObjectInfo& object) {
+    SNAP_RETURN_IF_ERROR(store.List(PackPrefix(kind), [&](const ObjectInfo& object) {
       const Result<Digest> id = DigestOfKey(object.key);
       if (id.ok() && PackKey(kind, *id).text() == object.key) {
         packs.push_back({.kind = kind, .id = *id, .size = object.size});

@@ -22,9 +22,8 @@ CatalogPack* PackCatalog::Find(const PackId& id) {
 Status PackCatalog::ListPacks() {
   ProgressReporter progress(observer_, "list packs");
   for (const PackKind kind : {PackKind::kData, PackKind::kMeta}) {
-    const std::string_view prefix = kind == PackKind::kData ? kDataPrefix : kMetaPrefix;
     const Status listed =
-        repository_->store().List(prefix, [&](const ObjectInfo& object) -> Status {
+        repository_->store().List(PackPrefix(kind), [&](const ObjectInfo& object) -> Status {
           SNAP_RETURN_IF_ERROR(progress.Poll());
           const Result<Digest> id = DigestOfKey(object.key);
           if (!id.ok() || PackKey(kind, *id).text() != object.key) return {};

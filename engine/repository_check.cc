@@ -80,8 +80,7 @@ Status RepositoryCheck::ListObjects() {
   }
   for (const PackKind kind : {PackKind::kData, PackKind::kMeta}) {
     SNAP_RETURN_IF_ERROR(list(
-        kind == PackKind::kData ? kDataPrefix : kMetaPrefix,
-        [&](const PackId& id) { return PackKey(kind, id); },
+        PackPrefix(kind), [&](const PackId& id) { return PackKey(kind, id); },
         [&](const PackId& id, uint64_t size) {
           packs_.push_back({.place = {kind, id, size}, .status = {}});
         }));

@@ -30,12 +30,6 @@ std::vector<ByteSpan> Slice(std::span<const ByteSpan> parts, uint64_t offset, ui
   return out;
 }
 
-uint64_t BytesOf(std::span<const ByteSpan> parts) {
-  uint64_t bytes = 0;
-  for (const ByteSpan part : parts) bytes += part.size();
-  return bytes;
-}
-
 }  // namespace
 
 Result<PutOutcome> S3Store::PutInParts(const ObjectKey& key, std::span<const ByteSpan> parts) {
@@ -53,7 +47,7 @@ Result<PutOutcome> S3Store::PutInParts(const ObjectKey& key, std::span<const Byt
   SNAP_ASSIGN_OR_RETURN(const std::string upload, ParseUploadId(begun.response.body));
 
   const Result<std::vector<std::string>> etags = UploadParts(key, upload, parts);
-  Result<PutOutcome> outcome = etags.ok() ? CompleteUpload(key, upload, *etags, BytesOf(parts))
+  Result<PutOutcome> outcome = etags.ok() ? CompleteUpload(key, upload, *etags, TotalBytes(parts))
                                           : Result<PutOutcome>(etags.status());
   if (outcome.ok() && *outcome == PutOutcome::kCreated) return outcome;
   if (const Status aborted = AbortUpload(FullKey(key), upload); !aborted.ok()) {
@@ -102,7 +96,7 @@ Result<PutOutcome> S3Store::CompleteUpload(const ObjectKey& key, const std::stri
 Result<std::vector<std::string>> S3Store::UploadParts(const ObjectKey& key,
                                                       const std::string& upload,
                                                       std::span<const ByteSpan> parts) {
-  const uint64_t total = BytesOf(parts);
+  const uint64_t total = TotalBytes(parts);
   const uint64_t part_bytes = std::max(options().part_bytes, (total + kPartsMax - 1) / kPartsMax);
   std::vector<std::string> etags;
   for (uint64_t offset = 0; offset < total;) {

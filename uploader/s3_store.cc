@@ -28,12 +28,6 @@ constexpr uint64_t kObjectBytesMax = uint64_t{1} << 62;
 constexpr const char* kPageKeys = "1000";
 constexpr int kGetAttempts = 3;
 
-uint64_t TotalBytes(std::span<const ByteSpan> parts) {
-  uint64_t bytes = 0;
-  for (const ByteSpan part : parts) bytes += part.size();
-  return bytes;
-}
-
 // RFC 1123 names, and what AWS takes for buckets.
 bool ValidBucket(const std::string& name) {
   constexpr size_t kMin = 3;

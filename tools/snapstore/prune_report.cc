@@ -61,7 +61,7 @@ Status PrintPlan(Session& session, const PrunePlan& plan, bool dry_run) {
       FormatSize(plan.bytes_unused_left)));
 }
 
-Status PrintSummary(Session& session, const PruneSummary& summary) {
+Status PrintSummary(Session& session, const Repository& repository, const PruneSummary& summary) {
   if (session.json()) {
     Json out;
     out["message_type"] = "summary";
@@ -77,6 +77,7 @@ Status PrintSummary(Session& session, const PruneSummary& summary) {
     out["leases_expired"] = summary.leases_expired;
     out["uploads_aborted"] = summary.uploads_aborted;
     out["seconds"] = summary.seconds;
+    SetStoreUsage(&out, repository.Usage());
     return session.out().Json(out);
   }
   if (session.quiet()) return Status::Ok();
@@ -84,6 +85,7 @@ Status PrintSummary(Session& session, const PruneSummary& summary) {
       fmt::format("deleted {} packs, {}; wrote {} packs, {}; {}", summary.packs_deleted,
                   FormatSize(summary.bytes_deleted), summary.packs_written,
                   FormatSize(summary.bytes_written), FormatDuration(summary.seconds))));
+  SNAP_RETURN_IF_ERROR(session.PrintStoreUsage(repository));
   if (summary.finished) return Status::Ok();
   return session.out().Line("the next prune goes on: " + summary.unfinished);
 }
@@ -96,7 +98,7 @@ Result<PruneSummary> RunPrune(Session& session, Repository& repository, PruneOpt
   SNAP_ASSIGN_OR_RETURN(PruneSummary summary,
                         PruneRepository(repository, options, session.observer()));
   session.observer()->Finish();
-  if (!dry_run) SNAP_RETURN_IF_ERROR(PrintSummary(session, summary));
+  if (!dry_run) SNAP_RETURN_IF_ERROR(PrintSummary(session, repository, summary));
   return summary;
 }
 

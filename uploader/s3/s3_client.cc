@@ -35,12 +35,6 @@ std::string AwsEndpoint(const std::string& region) {
   return "https://s3." + region + suffix;
 }
 
-uint64_t BodyBytes(const S3Call& call) {
-  uint64_t bytes = 0;
-  for (const ByteSpan part : call.body) bytes += part.size();
-  return bytes;
-}
-
 bool IsMultiDelete(const S3Call& call) {
   return call.method == "POST" && !call.query.empty() && call.query.front().first == "delete";
 }
@@ -182,7 +176,7 @@ void S3Client::Count(const S3Call& call, const Result<HttpResponse>& response) {
     ++usage_.writes;
     usage_.picodollars += static_cast<uint64_t>(prices.writes * kPicoPerThousand);
   }
-  usage_.bytes_up += BodyBytes(call);
+  usage_.bytes_up += TotalBytes(call.body);
   if (!response.ok()) return;
   const size_t down = response->received + response->body.size();
   usage_.bytes_down += down;

@@ -28,6 +28,13 @@
 
 namespace snapstore {
 
+// Of a body that is sent in parts.
+inline uint64_t TotalBytes(std::span<const ByteSpan> parts) {
+  uint64_t bytes = 0;
+  for (const ByteSpan part : parts) bytes += part.size();
+  return bytes;
+}
+
 struct S3Call {
   std::string method = "GET";
   std::string key = {};  // empty: the bucket itself
