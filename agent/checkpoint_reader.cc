@@ -44,6 +44,10 @@ Result<std::vector<SnapshotInfo>> ListCheckpoints(Repository* repository, const 
     if (kind == info.tags.end() || kind->second != kCheckpointKind) continue;
     checkpoints.push_back(std::move(info));
   }
+  if (checkpoints.empty() && damaged > 0) {
+    return Status::Corruption(fmt::format(
+        "{} snapshots cannot be read, and one of them may be a checkpoint of '{}'", damaged, app));
+  }
   std::stable_sort(checkpoints.begin(), checkpoints.end(),
                    [](const auto& a, const auto& b) { return a.time_ns > b.time_ns; });
   return checkpoints;

@@ -303,7 +303,8 @@ def prune(options, folder, path, samples):
             add(tool.name, "prune_rewritten", "MiB", plan["bytes_rewrite"] / MIB)
             add(tool.name, "prune_stored_again", "MiB", summary["bytes_written"] / MIB)
             add(tool.name, "prune_moved", "MiB", moved / MIB)
-            add(tool.name, "prune_moved_per_byte", "", moved / summary["bytes_written"])
+            if summary["bytes_written"]:
+                add(tool.name, "prune_moved_per_byte", "", moved / summary["bytes_written"])
             add(tool.name, "prune_freed", "MiB",
                 (stored - sum(size for _, size in server.objects())) / MIB)
 

@@ -120,9 +120,9 @@ Result<bool> TakeSegment(ObjectStore& store, const Sealer& sealer, const Digest&
 
 // With a damaged mark nobody may write, and what it condemned nobody knows. Once its prune has
 // ended that is no more than packs that the next one finds again.
-Status RemoveDamagedMarks(ObjectStore& store, const Sealer& sealer, Observer* observer,
-                          RebuiltIndex* rebuilt) {
+Result<uint64_t> RemoveDamagedMarks(ObjectStore& store, const Sealer& sealer, Observer* observer) {
   SNAP_ASSIGN_OR_RETURN(const LeaseFolder folder, ListLeases(store));
+  uint64_t count = 0;
   for (const auto& [id, time] : folder.marks) {
     const Status read = ReadMark(store, sealer, id).status();
     if (!read.Is(StatusCode::kCorruption)) continue;
@@ -130,23 +130,24 @@ Status RemoveDamagedMarks(ObjectStore& store, const Sealer& sealer, Observer* ob
     if (!removed.ok() && !removed.Is(StatusCode::kNotFound)) {
       return removed.WithContext("remove damaged " + MarkKey(id).text());
     }
-    ++rebuilt->marks_removed;
+    ++count;
     if (observer != nullptr) observer->OnWarning({MarkKey(id).text(), read});
   }
-  return {};
+  return count;
 }
 
 }  // namespace
 
 Result<RebuiltIndex> RepositoryImpl::RebuildIndex(Observer* observer) {
-  return RebuildIndexWithout({}, observer);
+  SNAP_ASSIGN_OR_RETURN(const uint64_t removed, RemoveDamagedMarks(*store_, sealer_, observer));
+  SNAP_ASSIGN_OR_RETURN(RebuiltIndex rebuilt, RebuildIndexWithout({}, observer));
+  rebuilt.marks_removed = removed;
+  return rebuilt;
 }
 
 Result<RebuiltIndex> RepositoryImpl::RebuildIndexWithout(const std::set<PackId>& left_out,
                                                          Observer* observer) {
   std::lock_guard lock(index_mutex_);
-  RebuiltIndex rebuilt;
-  SNAP_RETURN_IF_ERROR(RemoveDamagedMarks(*store_, sealer_, observer, &rebuilt));
   // It publishes segments, which others rely on: packs that a prune is about to take are left out,
   // and none that is left in is taken before this has ended.
   SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<WriterLease> lease, TakeLease());
@@ -154,6 +155,7 @@ Result<RebuiltIndex> RepositoryImpl::RebuildIndexWithout(const std::set<PackId>&
   without.insert(left_out.begin(), left_out.end());
   SNAP_RETURN_IF_ERROR(OpenIndexLocked());
   SNAP_RETURN_IF_ERROR(ResetIndexLocked());
+  RebuiltIndex rebuilt;
   // Segments first: the packs that one names were there before it.
   SNAP_ASSIGN_OR_RETURN(const auto segments, Segments());
   SNAP_ASSIGN_OR_RETURN(std::vector<RebuildPack> packs, ListPacks(*store_));

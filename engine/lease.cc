@@ -72,6 +72,9 @@ Result<std::vector<CondemnedPack>> ReadMark(ObjectStore& store, const Sealer& se
                                             const Digest& id) {
   const ObjectKey key = MarkKey(id);
   const Result<Bytes> bytes = GetNamed(store, key, kMarkBytesMax);
+  if (bytes.status().Is(StatusCode::kInvalidArgument)) {
+    return Status::Corruption(bytes.status().message());
+  }
   if (!bytes.ok()) return bytes.status().WithContext(key.text());
   Result<std::vector<CondemnedPack>> packs = DecodeMark(sealer, id, *bytes);
   if (!packs.ok()) return packs.status().WithContext(key.text());
@@ -224,15 +227,24 @@ bool WriterLease::Expired() {
   return LeftLocked() <= 0;
 }
 
-Result<bool> WriterLease::Covered(const ObjectKey& put) const {
-  std::optional<int64_t> put_ns;
-  SNAP_RETURN_IF_ERROR(store_->List(put.text(), [&](const ObjectInfo& object) {
-    if (object.key == put.text()) put_ns = object.modified_ns;
-    return Status();
-  }));
-  SNAP_ASSIGN_OR_RETURN(const LeaseFolder folder, ListLeases(*store_));
-  const auto own = folder.writers.find(writer_);
-  return put_ns.has_value() && own != folder.writers.end() && *put_ns <= own->second.ends_ns;
+Result<bool> WriterLease::Covered(const ObjectKey& put) {
+  const std::lock_guard one(put_mutex_);
+  std::optional<int64_t> ends_ns;
+  for (const ObjectKey& key : keys_) {
+    const Result<ObjectInfo> lease = store_->Stat(key);
+    if (lease.status().Is(StatusCode::kNotFound)) {
+      // A prune took it away, unless it is a renewal that never arrived.
+      if (!ends_ns.has_value()) return false;
+      continue;
+    }
+    if (!lease.ok()) return lease.status();
+    if (lease->modified_ns > ends_ns.value_or(INT64_MAX)) return false;
+    ends_ns = lease->modified_ns + ToNanosOf(options_.life);
+  }
+  const Result<ObjectInfo> object = store_->Stat(put);
+  if (object.status().Is(StatusCode::kNotFound)) return false;
+  if (!object.ok()) return object.status();
+  return ends_ns.has_value() && object->modified_ns <= *ends_ns;
 }
 
 }  // namespace snapstore

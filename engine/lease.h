@@ -97,9 +97,9 @@ class WriterLease {
   Status Ensure();
   // Whether it has run out. Once it has, it stays so.
   bool Expired();
-  // Whether it held, by the store's dates, when the object `put` was stored: a machine that stood
-  // still and runs on, as a virtual one may, cannot tell by its own clock.
-  Result<bool> Covered(const ObjectKey& put) const;
+  // Whether it held without a gap, by the store's dates, until the object `put` was stored: a
+  // machine that stood still and runs on, as a virtual one may, cannot tell by its own clock.
+  Result<bool> Covered(const ObjectKey& put);
 
  private:
   WriterLease(ObjectStore* store, const Sealer& sealer, const LeaseOptions& options);

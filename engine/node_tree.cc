@@ -165,7 +165,9 @@ Result<StoredChunk> NodeSource::Resolve(const ChunkRef& ref) const {
 Status NodeSource::ReadNode(const ChunkRef& ref, Bytes* out) const {
   SNAP_ASSIGN_OR_RETURN(const StoredChunk chunk, Resolve(ref));
   out->clear();
-  return fetcher_->Read(PackKind::kMeta, chunk, out);
+  Status read = fetcher_->Read(PackKind::kMeta, chunk, out);
+  if (read.Is(StatusCode::kCorruption)) damaged_ = true;
+  return read;
 }
 
 void NodeSource::ReadAhead(std::span<const NodeRef> nodes) const {

@@ -9,6 +9,7 @@
 #ifndef SNAPSTORE_ENGINE_NODE_TREE_H_
 #define SNAPSTORE_ENGINE_NODE_TREE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -90,10 +91,13 @@ class NodeSource {
   // Begins to fetch nodes that will be read.
   void ReadAhead(std::span<const NodeRef> nodes) const;
   ChunkFetcher* fetcher() const { return fetcher_; }
+  // Whether a node that was read was damaged or missing.
+  bool damaged() const { return damaged_; }
 
  private:
   ChunkFetcher* const fetcher_;
   const PackTable* const table_;
+  mutable std::atomic<bool> damaged_ = false;
 };
 
 // Walks the leaves of one tree from front to back, or from a given position. From the second leaf

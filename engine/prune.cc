@@ -123,6 +123,17 @@ Status Pruner::CheckAlone(const LeaseFolder& folder) const {
   return {};
 }
 
+Status Pruner::CheckMarked(const LeaseFolder& folder) const {
+  for (const Digest& id : own_marks_) {
+    if (folder.marks.contains(id)) continue;
+    // Since then writers may rely on what it condemned.
+    return Status::Conflict(
+        "the mark of this prune is gone: another prune, or a 'repair index', was at "
+        "work; run it again");
+  }
+  return {};
+}
+
 Status Pruner::ReadCatalog() {
   SNAP_ASSIGN_OR_RETURN(catalog_, PackCatalog::Create(&repository_, observer_));
   SNAP_RETURN_IF_ERROR(catalog_->ListPacks());

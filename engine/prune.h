@@ -70,6 +70,8 @@ class Pruner {
   bool IsCondemned(const PackId& id) const { return doomed_.contains(id); }
   // No mark but those known is there: then no other prune works on what this one relies on.
   Status CheckAlone(const LeaseFolder& folder) const;
+  // Conflict: a mark that this prune put is not there any more.
+  Status CheckMarked(const LeaseFolder& folder) const;
   // The store's time, never too late.
   int64_t StoreNow() const;
   // Whether this part of the time is over.
@@ -92,8 +94,9 @@ class Pruner {
   int64_t store_time_ns_ = 0;  // of the store...
   int64_t clock_time_ns_ = 0;  // ...not before this time of the lease's clock
   LeaseFolder first_seen_;
-  std::set<Digest> marks_;   // known, one's own included
-  std::set<PackId> doomed_;  // packs that these name
+  std::set<Digest> marks_;      // known, one's own included
+  std::set<Digest> own_marks_;  // of these, what this prune put
+  std::set<PackId> doomed_;     // packs that these name
   std::map<std::string, WriterSeen> waiting_;
   std::map<std::string, std::string> hosts_;  // of writers, as far as asked for
   std::vector<ObjectKey> void_leases_;

@@ -53,6 +53,7 @@ Status Pruner::Condemn() {
     const auto put = store_.PutIfAbsent(MarkKey(id), parts);
     if (!put.ok()) return put.status().WithContext("store prune mark");
     marks_.insert(id);
+    own_marks_.insert(id);
   }
   // From here on every writer that does not know of the mark is in this listing.
   SNAP_ASSIGN_OR_RETURN(LeaseFolder folder, ListLeases(store_));
@@ -114,6 +115,7 @@ Result<bool> Pruner::WaitForWriters() {
     std::this_thread::sleep_for(pause);
     pause = std::min<std::chrono::milliseconds>(2 * pause, kLastPoll);
     SNAP_ASSIGN_OR_RETURN(const LeaseFolder folder, ListLeases(store_));
+    SNAP_RETURN_IF_ERROR(CheckMarked(folder));
     for (auto it = waiting_.begin(); it != waiting_.end();) {
       const auto still = folder.writers.find(it->first);
       if (still == folder.writers.end()) {
@@ -130,6 +132,7 @@ Status Pruner::SaveLate() {
   // Holds for what is copied and published from here on.
   SNAP_ASSIGN_OR_RETURN(lease_, repository_.TakeLease());
   SNAP_RETURN_IF_ERROR(CheckAlone(lease_->seen()));
+  SNAP_RETURN_IF_ERROR(CheckMarked(lease_->seen()));
   SNAP_ASSIGN_OR_RETURN(std::vector<Digest> ids, repository_.ManifestIds());
   std::erase_if(ids, [this](const Digest& id) { return manifests_.contains(id); });
   if (ids.empty() || doomed_.empty()) return Sweep();

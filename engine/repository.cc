@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/network_file_system.h"
 #include "base/status_macros.h"
 #include "engine/cache_root.h"
@@ -112,8 +113,7 @@ Result<std::vector<SnapshotInfo>> RepositoryImpl::ListSnapshots(Observer* observ
     progress.AddItems(1);
     if (manifest.ok()) {
       infos.push_back(InfoFromManifest(ids[i], *manifest));
-    } else if (manifest.status().Is(StatusCode::kCorruption) ||
-               manifest.status().Is(StatusCode::kUnsupported)) {
+    } else if (manifest.status().Is(StatusCode::kCorruption)) {
       ++damaged_count;
       if (observer != nullptr) {
         observer->OnWarning({ManifestKey(ids[i]).text(), manifest.status()});
@@ -153,8 +153,17 @@ Result<std::vector<SnapshotInfo>> RepositoryImpl::ListSnapshots(Observer* observ
 
 Result<std::string> RepositoryImpl::ResolveSnapshot(std::string_view reference) {
   if (reference == "latest") {
-    SNAP_ASSIGN_OR_RETURN(const std::vector<SnapshotInfo> infos, ListSnapshots(nullptr, nullptr));
+    uint64_t damaged = 0;
+    SNAP_ASSIGN_OR_RETURN(const std::vector<SnapshotInfo> infos, ListSnapshots(nullptr, &damaged));
+    if (infos.empty() && damaged > 0) {
+      return Status::Corruption("no snapshot can be read: 'snapstore list' says why");
+    }
     if (infos.empty()) return Status::NotFound("the repository has no snapshot yet");
+    // Of which any may be the newest.
+    if (damaged > 0) {
+      LogWarning("'latest' is {}: {} snapshots cannot be read, 'snapstore list' says which",
+                 infos.back().id.substr(0, 16), damaged);
+    }
     return infos.back().id;
   }
   const std::string quoted = "'" + std::string(reference) + "'";

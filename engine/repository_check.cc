@@ -18,6 +18,9 @@
 namespace snapstore {
 namespace {
 
+constexpr const char* kMarkAdvice =
+    "; nobody can write until 'snapstore repair index' took it away, once no prune is at work";
+
 uint64_t RandomSeed() {
   std::array<uint8_t, 4> seed{};  // short enough to be typed
   SecureRandom(seed);
@@ -158,9 +161,8 @@ Status RepositoryCheck::CheckMarks() {
     // That prune has ended.
     if (read.ok() || read.Is(StatusCode::kNotFound)) continue;
     if (!IsDamage(read)) return read;
-    problems_.Add(
-        MarkKey(id).text(),
-        read.message() + "; nobody can write until 'snapstore repair index' took it away");
+    const bool damaged = read.Is(StatusCode::kCorruption);
+    problems_.Add(MarkKey(id).text(), read.message() + (damaged ? kMarkAdvice : ""));
   }
   return {};
 }

@@ -134,12 +134,12 @@ Status Snapshotter::SelectParent() {
 }
 
 std::optional<Digest> Snapshotter::UnreadableParent(const Status& status) const {
-  // Forgotten a moment ago, or damaged, which nothing else that a snapshot reads can be.
-  const bool unreadable = status.Is(StatusCode::kCorruption) ||
-                          (status.Is(StatusCode::kNotFound) && !parent_.has_value());
+  const bool forgotten = status.Is(StatusCode::kNotFound) && !parent_.has_value();
+  const bool damaged =
+      status.Is(StatusCode::kCorruption) && (!parent_.has_value() || parent_->nodes->damaged());
   const bool given = request_->parent != "auto" || request_->have_changed_ranges;
   const bool streams_spent = pumped_ && !request_->streams.empty();
-  if (!unreadable || given || streams_spent) return {};
+  if (given || streams_spent || !(forgotten || damaged)) return {};
   return parent_id_;
 }
 
@@ -320,17 +320,22 @@ Status Snapshotter::Commit() {
 
 Result<SnapshotSummary> TakeSnapshot(Repository& repository, const SnapshotRequest& request,
                                      Observer* observer) {
-  Snapshotter snapshotter(&RepositoryImpl::Of(repository), &request, observer);
-  Result<SnapshotSummary> summary = snapshotter.Run();
-  const std::optional<Digest> parent = snapshotter.UnreadableParent(summary.status());
-  if (!parent.has_value()) return summary;
-  if (observer != nullptr) {
-    observer->OnWarning({"snapshot " + parent->ToHex(),
-                         summary.status().WithContext("damaged, so all is read anew")});
+  RepositoryImpl* const impl = &RepositoryImpl::Of(repository);
+  std::optional<Digest> unreadable;
+  {
+    Snapshotter snapshotter(impl, &request, observer);
+    Result<SnapshotSummary> summary = snapshotter.Run();
+    unreadable = snapshotter.UnreadableParent(summary.status());
+    if (!unreadable.has_value()) return summary;
+    if (observer != nullptr) {
+      observer->OnWarning(
+          {"snapshot " + unreadable->ToHex(),
+           summary.status().WithContext("cannot be built upon, so all is read anew")});
+    }
   }
   SnapshotRequest alone = request;
   alone.parent = "none";
-  return Snapshotter(&RepositoryImpl::Of(repository), &alone, observer).Run();
+  return Snapshotter(impl, &alone, observer).Run();
 }
 
 }  // namespace snapstore

@@ -95,8 +95,12 @@ Result<Digest> WriteSession::Commit(const format::Manifest& manifest, const Dige
 Status WriteSession::ConfirmCommit(const Digest& id, const format::Manifest& manifest,
                                    const Digest* parent) {
   std::string doubt;
-  SNAP_ASSIGN_OR_RETURN(const bool covered, lease_->Covered(ManifestKey(id)));
-  if (!covered || lease_->Expired()) doubt = "it took so long that its writer lease expired";
+  const Result<bool> covered = lease_->Covered(ManifestKey(id));
+  if (!covered.ok()) {
+    return covered.status().WithContext("snapshot " + id.ToHex() +
+                                        " is stored, but could not be confirmed");
+  }
+  if (!*covered || lease_->Expired()) doubt = "it took so long that its writer lease expired";
   if (doubt.empty() && parent != nullptr && !lease_->seen().marks.empty()) {
     // This prune does not wait for this writer. What was taken over from the parent is safe as long
     // as the parent was there until now, and so was seen by it.

@@ -76,7 +76,11 @@ bool S3Store::DeleteBatch(std::span<const ObjectKey> keys, internal::DeleteFailu
          .query = {{"delete", ""}},
          .headers = {{"Content-MD5", ContentMd5(xml)}, {"Content-Type", "application/xml"}},
          .body = {&body, 1},
-         .body_max = kListBytesMax});
+         .body_max = kListBytesMax,
+         // A proxy on the way may end an answer early and call it a success.
+         .accept = [](const HttpResponse& response) {
+           return ParseDeletion(response.body).status();
+         }});
     if (!answer.ok()) return all_failed(answer.status());
     if (answer->error.has_value()) {
       const Status refused = ToStatus(*answer->error);

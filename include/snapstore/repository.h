@@ -125,8 +125,9 @@ class Repository {
   // What this handle has asked of its store until now.
   virtual StoreUsage Usage() const = 0;
 
-  // All snapshots, oldest first. A manifest that is damaged, or that a newer program wrote, is
-  // reported to `observer` (may be null) as a warning and counted in `damaged` (may be null).
+  // All snapshots, oldest first. A damaged manifest is reported to `observer` (may be null) as a
+  // warning and counted in `damaged` (may be null). Unsupported: a newer program wrote one, and
+  // what is the newest of the others is not what anybody asked for.
   virtual Result<std::vector<SnapshotInfo>> ListSnapshots(Observer* observer,
                                                           uint64_t* damaged) = 0;
 

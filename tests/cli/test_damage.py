@@ -91,6 +91,13 @@ class Damage(harness.CliTest):
         self.assertEqual([s["id"] for s in done.lines[0]], [healthy])
         self.assertEqual(done.error_lines[0]["status"], "Corruption")
         self.one_line_error(13, "show", self.id)
+        # Nobody knows whether it was the newest.
+        latest = self.ok("restore", "latest", "--target", self.target())
+        self.assertIn(healthy[:16], latest.err.decode())
+        self.assertIn("1 snapshots cannot be read", latest.err.decode())
+        other = [p for p in self.objects() if healthy in p][0]
+        self.flip(other, os.path.getsize(other) // 2)
+        self.expect(13, "restore", "latest", "--target", self.target())
 
     def test_a_truncated_object_is_found(self):
         for path in self.objects():

@@ -7,10 +7,8 @@ import shlex
 import uuid
 
 import harness
-import local_server
+import s3_case
 import s3_request
-
-BUCKET = "doctor-tests"
 
 
 class DoctorTest(harness.CliTest):
@@ -89,21 +87,9 @@ class Machine(DoctorTest):
         self.one_line_error(2, "doctor", env=env, contains=["SNAPSTORE_LOG", "loud"])
 
 
-class Bucket(DoctorTest):
+class Bucket(s3_case.S3Case, DoctorTest):
 
-    @classmethod
-    def setUpClass(cls):
-        cls.server = local_server.variables_of(os.environ["SNAPSTORE_TEST_S3"])
-        s3_request.make_bucket(cls.server, BUCKET)
-
-    def setUp(self):
-        super().setUp()
-        self.repo = f"s3://{BUCKET}/{uuid.uuid4()}"
-        self.ok("-r", self.repo, "init")
-
-    def environment(self):
-        aws = {name: value for name, value in self.server.items() if name.startswith("AWS_")}
-        return {**super().environment(), **aws, "HOME": self.dir}
+    bucket = "doctor-tests"
 
     def assert_no_secrets(self, done):
         for secret in (self.server["AWS_SECRET_ACCESS_KEY"], self.server["AWS_ACCESS_KEY_ID"],
@@ -126,7 +112,7 @@ class Bucket(DoctorTest):
         self.assertTrue(probe["facts"]["honoured"])
         self.assertTrue(probe["facts"]["may_delete"])
         status, body = s3_request.request(
-            self.server, "GET", f"/{BUCKET}",
+            self.server, "GET", f"/{self.bucket}",
             {"list-type": "2", "prefix": self.repo.split("/", 3)[3] + "/doctor/"})
         self.assertEqual((status, body.count(b"<Key>")), (200, 0))
 

@@ -117,7 +117,8 @@ class Json(harness.CliTest):
                            "bytes_stored": int, "bytes_packs": int})
         self.assert_shape(self.ok("--json", "repair", "index").message("summary"),
                           {"message_type": str, "packs_read": int, "packs_damaged": int,
-                           "packs_published": int, "segments_replaced": int, "segments_wrong": int})
+                           "packs_published": int, "segments_replaced": int, "segments_wrong": int,
+                           "marks_removed": int})
         self.assert_shape(self.ok("--json", "version").message("version"),
                           {"message_type": str, "version": str})
 

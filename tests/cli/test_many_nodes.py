@@ -11,13 +11,10 @@ import random
 import shutil
 import threading
 import time
-import uuid
 
 import harness
-import local_server
-import s3_request
+import s3_case
 
-BUCKET = "many-nodes"
 SECONDS = float(os.environ.get("SNAPSTORE_SECONDS", "15"))
 WRITERS = int(os.environ.get("SNAPSTORE_WRITERS", "10"))
 BUSY = 11
@@ -33,26 +30,18 @@ def digests(folder):
     return found
 
 
-class ManyNodes(harness.CliTest):
+class ManyNodes(s3_case.S3Case):
 
-    make_repository = False
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server = local_server.variables_of(os.environ["SNAPSTORE_TEST_S3"])
-        s3_request.make_bucket(cls.server, BUCKET)
+    bucket = "many-nodes"
 
     def setUp(self):
         super().setUp()
-        self.repo = f"s3://{BUCKET}/{uuid.uuid4()}"
-        self.ok("init")
         self.taken = {}  # snapshot id -> (source, digests of its files)
         self.lock = threading.Lock()
         self.counts = {"snapshots": 0, "busy": 0, "prunes": 0, "prunes_busy": 0, "deleted": 0, "forgotten": 0}
 
     def environment(self, node="main"):
-        aws = {name: value for name, value in self.server.items() if name.startswith("AWS_")}
-        return {**super().environment(), **aws, "HOME": self.dir,
+        return {**super().environment(),
                 "SNAPSTORE_CACHE_DIR": os.path.join(self.dir, f"cache-{node}")}
 
     def count(self, name, by=1):

@@ -79,9 +79,7 @@ class Policies(harness.CliTest):
 
     def environment(self, role="owner"):
         user = self.users[role][1] if role in self.users else {}
-        aws = {name: value for name, value in {**self.server, **user}.items()
-               if name.startswith("AWS_")}
-        return {**super().environment(), **aws, "HOME": self.dir,
+        return {**super().environment(), **local_server.aws_of({**self.server, **user}), "HOME": self.dir,
                 "SNAPSTORE_CACHE_DIR": os.path.join(self.dir, f"cache-{role}")}
 
     def may(self, role, *args):

@@ -1,4 +1,4 @@
-"""A repository in a bucket of a real S3 server: the one that SNAPSTORE_TEST_S3 describes."""
+"""A repository in a bucket of a real S3 server."""
 
 import os
 import time
@@ -8,28 +8,13 @@ import compare
 import harness
 import local_server
 import rgw
+import s3_case
 import s3_request
 
-BUCKET = "cli-tests"
+BUCKET = s3_case.S3Case.bucket
 
 
-class S3(harness.CliTest):
-
-    make_repository = False
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server = local_server.variables_of(os.environ["SNAPSTORE_TEST_S3"])
-        s3_request.make_bucket(cls.server, BUCKET)
-
-    def setUp(self):
-        super().setUp()
-        self.repo = f"s3://{BUCKET}/{uuid.uuid4()}"
-        self.ok("init")
-
-    def environment(self):
-        aws = {name: value for name, value in self.server.items() if name.startswith("AWS_")}
-        return {**super().environment(), **aws, "HOME": self.dir}
+class S3(s3_case.S3Case):
 
     def packs(self):
         """Keys of the packs with content."""
@@ -51,7 +36,7 @@ class S3(harness.CliTest):
 
     def requests_until(self, snapshot_id):
         """Lines about this repository in the server's log, which comes a little later than answers,
-        once it has the last request of a snapshot."""
+        once it has the last of a snapshot that names it, which asks for the manifest's date."""
         path = os.path.join(self.server.get("SNAPSTORE_TEST_S3_FOLDER", ""), "log/client.rgw.log")
         if not os.path.exists(path):
             self.skipTest("this server keeps no log of its requests")
@@ -60,7 +45,7 @@ class S3(harness.CliTest):
         while True:
             with open(path, encoding="utf-8", errors="replace") as log:
                 lines = [line for line in log if "beast: " in line and name in line]
-            if any(f"snapshots/{snapshot_id}" in line for line in lines):
+            if any("HEAD" in line and f"snapshots/{snapshot_id}" in line for line in lines):
                 return len(lines)
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.05)
@@ -176,8 +161,7 @@ class Crowded(harness.CliTest):
         self.repo = f"s3://{BUCKET}/crowded"
 
     def environment(self):
-        aws = {name: value for name, value in self.server.items() if name.startswith("AWS_")}
-        return {**super().environment(), **aws, "HOME": self.dir}
+        return {**super().environment(), **local_server.aws_of(self.server), "HOME": self.dir}
 
     def refused(self):
         """How often the gateway said so."""

@@ -34,8 +34,7 @@ class SlowDown(harness.CliTest):
     def environment(self):
         if not hasattr(self, "variables"):
             return super().environment()
-        aws = {name: value for name, value in self.variables.items() if name.startswith("AWS_")}
-        return {**super().environment(), **aws, "HOME": self.dir}
+        return {**super().environment(), **local_server.aws_of(self.variables), "HOME": self.dir}
 
     def test_goes_slower_loses_nothing_and_counts_the_refusals(self):
         self.server("slow-down", "2")

@@ -43,6 +43,11 @@ def variables_of(file):
         return dict(line.rstrip("\n").split("=", 1) for line in lines)
 
 
+def aws_of(variables):
+    """Of these, what a program that speaks to the server finds in its environment."""
+    return {name: value for name, value in variables.items() if name.startswith("AWS_")}
+
+
 class LocalServer:
     """Derived classes: NAME, FOLDER_VARIABLE, PROCESSES in the order in which they end, start()."""
 

@@ -42,12 +42,7 @@ class ShowCommand : public Command {
     }
     table.Row({"entries", fmt::format("{}", info.entries)});
     table.Row({"unreadable", fmt::format("{}", info.unreadable)});
-    table.Row({"total", FormatSize(info.bytes_total)});
-    table.Row({"read", FormatSize(info.bytes_read)});
-    table.Row({"new", fmt::format("{} in {} of {} chunks", FormatSize(info.bytes_new),
-                                  info.chunks_new, info.chunks_total)});
-    table.Row({"stored", FormatSize(info.bytes_stored)});
-    table.Row({"seconds", fmt::format("{:.2f}", info.seconds)});
+    AddStatistics(info, &table);
     for (const std::string& line : table.Lines()) SNAP_RETURN_IF_ERROR(session.out().Line(line));
     return Status::Ok();
   }

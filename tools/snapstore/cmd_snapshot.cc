@@ -135,12 +135,7 @@ class SnapshotCommand : public Command {
     Table table({Table::Align::kLeft, Table::Align::kLeft});
     table.Row({"parent", info.parent_id.empty() ? "none" : info.parent_id});
     table.Row({"entries", fmt::format("{}", info.entries)});
-    table.Row({"total", FormatSize(info.bytes_total)});
-    table.Row({"read", FormatSize(info.bytes_read)});
-    table.Row({"new", fmt::format("{} in {} of {} chunks", FormatSize(info.bytes_new),
-                                  info.chunks_new, info.chunks_total)});
-    table.Row({"stored", FormatSize(info.bytes_stored)});
-    table.Row({"seconds", fmt::format("{:.2f}", info.seconds)});
+    AddStatistics(info, &table);
     if (info.unreadable > 0) {
       table.Row({"unreadable", fmt::format("{}, left out", info.unreadable)});
     }

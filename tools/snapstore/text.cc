@@ -323,6 +323,15 @@ std::vector<std::string> Table::Lines() const {
   return lines;
 }
 
+void AddStatistics(const SnapshotInfo& info, Table* table) {
+  table->Row({"total", FormatSize(info.bytes_total)});
+  table->Row({"read", FormatSize(info.bytes_read)});
+  table->Row({"new", fmt::format("{} in {} of {} chunks", FormatSize(info.bytes_new),
+                                 info.chunks_new, info.chunks_total)});
+  table->Row({"stored", FormatSize(info.bytes_stored)});
+  table->Row({"seconds", fmt::format("{:.2f}", info.seconds)});
+}
+
 std::vector<std::string> StageLines(const std::vector<PipelineStage>& stages) {
   Table table({Table::Align::kLeft, Table::Align::kRight, Table::Align::kRight});
   table.Row({"stage", "threads", "busy"});

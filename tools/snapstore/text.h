@@ -11,6 +11,7 @@
 #include "snapstore/inspect.h"
 #include "snapstore/pipeline_stage.h"
 #include "snapstore/reader.h"
+#include "snapstore/repository.h"
 #include "snapstore/status.h"
 #include "snapstore/store_usage.h"
 
@@ -66,6 +67,9 @@ class Table {
   std::vector<Align> columns_;
   std::vector<std::vector<std::string>> rows_;
 };
+
+// Rows of two cells: how much the snapshot holds, and what taking it read and stored.
+void AddStatistics(const SnapshotInfo& info, Table* table);
 
 // How busy each stage of a pipeline was.
 std::vector<std::string> StageLines(const std::vector<PipelineStage>& stages);
