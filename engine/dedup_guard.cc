@@ -40,7 +40,7 @@ Result<bool> DedupGuard::IsPresent(PackKind kind, const PackId& pack) {
 Status DedupGuard::ListFolder(PackKind kind, uint8_t folder) {
   Folder& into = of(kind).folders[folder];
   const std::string prefix = fmt::format("{}{:02x}/", PackPrefix(kind), folder);
-  const Status listed = store_->List(prefix, [&](const ObjectInfo& object) {
+  Status listed = store_->List(prefix, [&](const ObjectInfo& object) {
     if (Result<Digest> id = DigestOfKey(object.key); id.ok()) into.packs.push_back(Short(*id));
     return Status();
   });

@@ -157,7 +157,7 @@ Status RepositoryCheck::CheckKeys() {
 Status RepositoryCheck::CheckMarks() {
   SNAP_ASSIGN_OR_RETURN(const LeaseFolder folder, ListLeases(store_));
   for (const auto& [id, time] : folder.marks) {
-    const Status read = ReadMark(store_, repository_.sealer(), id).status();
+    Status read = ReadMark(store_, repository_.sealer(), id).status();
     // That prune has ended.
     if (read.ok() || read.Is(StatusCode::kNotFound)) continue;
     if (!IsDamage(read)) return read;
