@@ -42,6 +42,22 @@ class Invariant8 : public PruneFixture, public testing::WithParamInterface<bool>
     options.max_seconds = 0.2;
     return options;
   }
+  // A snapshot by a writer with this clock, during whose commit, after it made sure of its lease,
+  // half a day passes for the prune.
+  void ExpectTakenBack(const std::function<void()>& sleep, std::function<int64_t()> clock) {
+    MakeGarbage();
+    const auto writer = Node("writer", BeforeCommit([&] {
+                               sleep();
+                               Prune(Thorough(), /*impatient=*/true);
+                               Prune(Thorough(), /*impatient=*/true);
+                             }));
+    writer->lease_options().clock = std::move(clock);
+    const auto taken = Take(*writer, source());
+    EXPECT_TRUE(taken.status().Is(StatusCode::kConflict)) << taken.status().ToString();
+    EXPECT_TRUE(KeysBelow("snapshots/").empty());
+    Prune();
+    ExpectClean();
+  }
   // A pack whose only snapshot was forgotten; its content is in source().
   std::map<std::string, std::string> MakeGarbage() {
     WriteSource("file", RandomBytes(3 * kMiB, 1));
@@ -193,37 +209,12 @@ TEST_P(Invariant8, AWriterThatStoodStillBeyondItsLeaseCannotCommit) {
 }
 
 TEST_P(Invariant8, AWriterThatSleptWhileItCommittedTakesItsSnapshotBack) {
-  MakeGarbage();
   int64_t asleep = 0;
-  const auto writer = Node("writer", BeforeCommit([&] {
-                             // After it made sure of its lease: half a day passes, for a prune as
-                             // well.
-                             asleep = 43200 * kNanosPerSecond;
-                             Prune(Thorough(), /*impatient=*/true);
-                             Prune(Thorough(), /*impatient=*/true);
-                           }));
-  writer->lease_options().clock = [&] { return BootNanos() + asleep; };
-  const auto taken = Take(*writer, source());
-  EXPECT_TRUE(taken.status().Is(StatusCode::kConflict)) << taken.status().ToString();
-  EXPECT_TRUE(KeysBelow("snapshots/").empty());
-  Prune();
-  ExpectClean();
+  ExpectTakenBack([&] { asleep = 43200 * kNanosPerSecond; }, [&] { return BootNanos() + asleep; });
 }
 
 TEST_P(Invariant8, AWriterWhoseClockStoodStillTakesItsSnapshotBack) {
-  MakeGarbage();
-  const auto writer = Node("writer", BeforeCommit([&] {
-                             // Half a day passes for the store and the prune alone.
-                             Prune(Thorough(), /*impatient=*/true);
-                             Prune(Thorough(), /*impatient=*/true);
-                           }));
-  const int64_t paused = BootNanos();
-  writer->lease_options().clock = [=] { return paused; };
-  const auto taken = Take(*writer, source());
-  EXPECT_TRUE(taken.status().Is(StatusCode::kConflict)) << taken.status().ToString();
-  EXPECT_TRUE(KeysBelow("snapshots/").empty());
-  Prune();
-  ExpectClean();
+  ExpectTakenBack([] {}, [paused = BootNanos()] { return paused; });
 }
 
 TEST_P(Invariant8, ADamagedMarkIsFoundAndTakenAway) {
