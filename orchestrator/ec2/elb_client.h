@@ -1,0 +1,53 @@
+// ElbClient: target groups and classic load balancers, as far as a node is registered with them.
+// Source: Elastic Load Balancing API Reference, versions 2015-12-01 (target groups) and 2012-06-01.
+//
+// Thread safety: all calls may run concurrently.
+#ifndef SNAPSTORE_ORCHESTRATOR_EC2_ELB_CLIENT_H_
+#define SNAPSTORE_ORCHESTRATOR_EC2_ELB_CLIENT_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "orchestrator/ec2/aws_caller.h"
+
+namespace snapstore {
+
+struct TargetHealth {
+  std::string instance_id = {};
+  // initial, healthy, unhealthy, unused, draining, unavailable; of classic load balancers
+  // InService, OutOfService, Unknown
+  std::string state = {};
+  std::string reason = {};  // "Target.FailedHealthChecks"; "Instance"
+  std::string description = {};
+};
+
+class ElbClient {
+ public:
+  ElbClient(const AwsServiceOptions& options, std::shared_ptr<AwsCredentialChain> credentials);
+  // AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING, else AWS_ENDPOINT_URL, else AWS's own.
+  static Result<std::unique_ptr<ElbClient>> FromEnvironment(
+      const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials);
+
+  // Of a target group. No instance: all its targets.
+  Ec2Result<std::vector<TargetHealth>> DescribeTargetHealth(const std::string& target_group_arn,
+                                                            const std::string& instance_id = {});
+  Ec2Result<AwsReceipt> RegisterTarget(const std::string& target_group_arn,
+                                       const std::string& instance_id);
+  Ec2Result<AwsReceipt> DeregisterTarget(const std::string& target_group_arn,
+                                         const std::string& instance_id);
+
+  // Of a classic load balancer.
+  Ec2Result<std::vector<TargetHealth>> DescribeInstanceHealth(const std::string& name,
+                                                              const std::string& instance_id = {});
+  Ec2Result<AwsReceipt> RegisterInstance(const std::string& name, const std::string& instance_id);
+  Ec2Result<AwsReceipt> DeregisterInstance(const std::string& name, const std::string& instance_id);
+
+ private:
+  AwsCaller groups_;
+  AwsCaller classic_;
+};
+
+}  // namespace snapstore
+
+#endif  // SNAPSTORE_ORCHESTRATOR_EC2_ELB_CLIENT_H_
