@@ -1,0 +1,273 @@
+#include "orchestrator/localcloud/endpoint.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+
+#include <thread>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "orchestrator/localcloud/xml_answer.h"
+
+namespace snapstore::localcloud {
+namespace {
+
+using httplib::Request;
+using httplib::Response;
+
+constexpr size_t kBodyBytesMax = 1 << 20;
+constexpr size_t kThreads = 32;  // kept connections hold one each
+constexpr time_t kKeepSeconds = 2;
+constexpr size_t kKeepRequests = 1000;
+constexpr const char* kEc2Version = "2016-11-15";
+constexpr const char* kStsVersion = "2011-06-15";
+
+std::string RequestId() {
+  std::array<uint8_t, 16> random{};
+  SecureRandom(random);
+  const std::string hex = HexEncode(random);
+  return fmt::format("{}-{}-{}-{}-{}", hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4),
+                     hex.substr(16, 4), hex.substr(20));
+}
+
+std::string Base64(ByteSpan bytes) {
+  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
+  text.resize(static_cast<size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                                                  bytes.data(), static_cast<int>(bytes.size()))));
+  return text;
+}
+
+// "a=1&b=2" decoded; a name that comes twice keeps its last value.
+std::map<std::string, std::string> ParseForm(const std::string& text) {
+  const auto decode = [](std::string part) {
+    std::replace(part.begin(), part.end(), '+', ' ');
+    const Result<std::string> decoded = PercentDecode(part);
+    return decoded.ok() ? decoded.value() : part;
+  };
+  std::map<std::string, std::string> form;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('&', at), text.size());
+    const std::string pair = text.substr(at, end - at);
+    const size_t equals = std::min(pair.find('='), pair.size());
+    if (!pair.empty()) {
+      form[decode(pair.substr(0, equals))] =
+          equals == pair.size() ? std::string() : decode(pair.substr(equals + 1));
+    }
+    at = end + 1;
+  }
+  return form;
+}
+
+std::string QueryPart(const Request& request) {
+  const size_t mark = request.target.find('?');
+  return mark == std::string::npos ? std::string() : request.target.substr(mark + 1);
+}
+
+SignedRequest Signed(const Request& request) {
+  SignedRequest out{.method = request.method,
+                    .path = request.target.substr(0, request.target.find('?')),
+                    .body = request.body};
+  for (const auto& [name, value] : ParseForm(QueryPart(request))) {
+    out.query.emplace_back(name, value);
+  }
+  for (const auto& [name, value] : request.headers) {
+    std::string lower = name;
+    std::transform(lower.begin(), lower.end(), lower.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    out.headers.push_back({std::move(lower), value});
+  }
+  return out;
+}
+
+}  // namespace
+
+struct Endpoint::Impl {
+  Cloud* cloud = nullptr;
+  std::string admin_token;
+  std::function<void()> stop;
+  httplib::Server server;
+  std::thread thread;
+  int port = 0;
+
+  void Query(const Request& request, Response& response);
+  void Blocks(const Request& request, Response& response);
+  void Block(const Request& request, Response& response);
+  void Admin(const Request& request, Response& response);
+  ApiResult<std::string> Ec2OrSts(const Request& request,
+                                  const std::map<std::string, std::string>& form, bool sts,
+                                  const std::string& request_id);
+  void AddRoutes();
+};
+
+ApiResult<std::string> Endpoint::Impl::Ec2OrSts(const Request& request,
+                                                const std::map<std::string, std::string>& form,
+                                                bool sts, const std::string& request_id) {
+  SNAP_ASSIGN_OR_RETURN(
+      const std::string arn,
+      Authenticate(Signed(request), cloud->keys(), cloud->facts().account, {sts ? "sts" : "ec2"}));
+  const Parameters parameters(form);
+  SNAP_ASSIGN_OR_RETURN(const std::string action, parameters.Required("Action"));
+  const std::string version = parameters.Text("Version");
+  if (version != (sts ? kStsVersion : kEc2Version)) {
+    return InvalidValue(fmt::format("Version {} is not one that is served", version));
+  }
+  if (sts) {
+    if (action != "GetCallerIdentity") {
+      return ApiError{"InvalidAction", fmt::format("Could not find operation {}", action)};
+    }
+    API_RETURN_IF_ERROR(parameters.Check({}));
+    return StsAnswer(
+        action, request_id,
+        {{"Arn", arn}, {"UserId", "AIDALOCALCLOUD0000000"}, {"Account", cloud->facts().account}});
+  }
+  SNAP_ASSIGN_OR_RETURN(const Json answer, cloud->Query(action, parameters));
+  return Ec2Answer(action, request_id, answer);
+}
+
+void Endpoint::Impl::Query(const Request& request, Response& response) {
+  std::map<std::string, std::string> form = ParseForm(QueryPart(request));
+  form.merge(ParseForm(request.body));
+  const auto version = form.find("Version");
+  const bool sts = version != form.end() && version->second == kStsVersion;
+  const std::string id = RequestId();
+  ApiResult<std::string> answer = Ec2OrSts(request, form, sts, id);
+  if (answer.ok()) {
+    response.set_content(*answer, "text/xml;charset=UTF-8");
+    return;
+  }
+  const ApiError& error = answer.status();
+  LogDebug("{}: {}: {}", form["Action"], error.code, error.message);
+  response.status = error.http_status;
+  response.set_content(sts ? StsErrorAnswer(error, id) : Ec2ErrorAnswer(error, id),
+                       "text/xml;charset=UTF-8");
+}
+
+namespace {
+
+void RefuseRest(const ApiError& error, Response* response) {
+  response->status = error.http_status;
+  response->set_header("x-amzn-ErrorType", error.code);
+  response->set_content(Json{{"Message", error.message}}.dump(), "application/json");
+}
+
+}  // namespace
+
+void Endpoint::Impl::Blocks(const Request& request, Response& response) {
+  response.set_header("x-amzn-RequestId", RequestId());
+  const auto caller = Authenticate(Signed(request), cloud->keys(), cloud->facts().account, {"ebs"});
+  if (!caller.ok()) return RefuseRest(caller.status(), &response);
+  const Parameters query(ParseForm(QueryPart(request)));
+  const bool changed = request.matches[2] == "changedblocks";
+  if (changed && !query.Has("firstSnapshotId")) {
+    return RefuseRest(
+        {"ValidationException", "firstSnapshotId: without it ListSnapshotBlocks lists all blocks"},
+        &response);
+  }
+  auto answer = cloud->ListBlocks(query.Text("firstSnapshotId"), request.matches[1], query);
+  if (!answer.ok()) return RefuseRest(answer.status(), &response);
+  response.set_content(answer->dump(), "application/json");
+}
+
+void Endpoint::Impl::Block(const Request& request, Response& response) {
+  response.set_header("x-amzn-RequestId", RequestId());
+  const auto caller = Authenticate(Signed(request), cloud->keys(), cloud->facts().account, {"ebs"});
+  if (!caller.ok()) return RefuseRest(caller.status(), &response);
+  const Parameters query(ParseForm(QueryPart(request)));
+  if (auto unknown = query.Check({"blockToken"}); !unknown.ok()) {
+    return RefuseRest(unknown, &response);
+  }
+  auto bytes = cloud->ReadBlock(request.matches[1], request.matches[2], query.Text("blockToken"));
+  if (!bytes.ok()) return RefuseRest(bytes.status(), &response);
+  response.set_header("x-amz-Data-Length", std::to_string(bytes->size()));
+  response.set_header("x-amz-Checksum", Base64(Sha256::Of(*bytes).bytes));
+  response.set_header("x-amz-Checksum-Algorithm", "SHA256");
+  response.set_content(std::string(AsText(*bytes)), "application/octet-stream");
+}
+
+void Endpoint::Impl::Admin(const Request& request, Response& response) {
+  const std::string expected = "Bearer " + admin_token;
+  const std::string given = request.get_header_value("Authorization");
+  const auto reply = [&response](int status, const Json& body) {
+    response.status = status;
+    response.set_content(body.dump() + "\n", "application/json");
+  };
+  if (given.size() != expected.size() ||
+      CRYPTO_memcmp(given.data(), expected.data(), expected.size()) != 0) {
+    return reply(401, {{"message", "bearer token missing or wrong"}});
+  }
+  const std::string verb = request.matches[1];
+  if (verb == "stop") {
+    reply(200, Json::object());
+    stop();
+    return;
+  }
+  const Json arguments = Json::parse(request.body, nullptr, false);
+  if (!arguments.is_object()) return reply(400, {{"message", "the body is no JSON object"}});
+  try {
+    const Result<Json> done = cloud->Admin(verb, arguments);
+    if (done.ok()) return reply(200, done.value());
+    reply(400, {{"message", done.status().message()}});
+  } catch (const Json::exception& error) {  // a member of another type
+    reply(400, {{"message", error.what()}});
+  }
+}
+
+void Endpoint::Impl::AddRoutes() {
+  const auto handle = [this](void (Impl::*member)(const Request&, Response&)) {
+    return [this, member](const Request& request, Response& response) {
+      (this->*member)(request, response);
+    };
+  };
+  server.Post("/", handle(&Impl::Query));
+  server.Get("/", handle(&Impl::Query));
+  server.Get(R"(/snapshots/([^/]+)/(blocks|changedblocks))", handle(&Impl::Blocks));
+  server.Get(R"(/snapshots/([^/]+)/blocks/([0-9]+))", handle(&Impl::Block));
+  server.Post(R"(/_admin/([a-z]+))", handle(&Impl::Admin));
+}
+
+Endpoint::Endpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Endpoint::~Endpoint() {
+  impl_->server.stop();
+  if (impl_->thread.joinable()) impl_->thread.join();
+}
+
+int Endpoint::port() const { return impl_->port; }
+
+Result<std::unique_ptr<Endpoint>> Endpoint::Start(Cloud* cloud, const std::string& host, int port,
+                                                  std::string admin_token,
+                                                  std::function<void()> stop) {
+  auto impl = std::make_unique<Impl>();
+  impl->cloud = cloud;
+  impl->admin_token = std::move(admin_token);
+  impl->stop = std::move(stop);
+  httplib::Server& server = impl->server;
+  server.set_payload_max_length(kBodyBytesMax);
+  // Stopping waits for connections that are kept.
+  server.set_keep_alive_timeout(kKeepSeconds);
+  server.set_keep_alive_max_count(kKeepRequests);
+  server.new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
+  // The library's default lets a second server take the same port unnoticed.
+  server.set_socket_options([](socket_t fd) {
+    const int yes = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  });
+  impl->AddRoutes();
+  if (port == 0) {
+    impl->port = server.bind_to_any_port(host);
+  } else {
+    impl->port = server.bind_to_port(host, port) ? port : -1;
+  }
+  if (impl->port < 0) {
+    return Status::Io(fmt::format("listen on {}:{}: address not available or in use", host, port));
+  }
+  impl->thread = std::thread([raw = impl.get()] { raw->server.listen_after_bind(); });
+  while (!server.is_running()) std::this_thread::yield();
+  return std::unique_ptr<Endpoint>(new Endpoint(std::move(impl)));
+}
+
+}  // namespace snapstore::localcloud

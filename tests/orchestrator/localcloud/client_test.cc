@@ -1,0 +1,235 @@
+// The EC2 client drives the embedded cloud: what a stateful node's life consists of.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/file.h"
+#include "orchestrator/ec2/ebs_direct.h"
+#include "orchestrator/ec2/ec2_client.h"
+#include "orchestrator/ec2/sts_identity.h"
+#include "tests/base/temp_folder.h"
+
+namespace snapstore {
+namespace {
+
+int RunCloud(const std::vector<std::string>& words, pid_t* pid) {
+  std::vector<std::string> owned = words;
+  owned.insert(owned.begin(), SNAPSTORE_LOCALCLOUD);
+  std::vector<char*> argv;
+  argv.reserve(owned.size() + 1);
+  for (std::string& word : owned) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  return posix_spawn(pid, argv[0], nullptr, nullptr, argv.data(), environ);
+}
+
+class LocalCloudClientTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (geteuid() != 0) GTEST_SKIP() << "needs root";
+    ASSERT_EQ(
+        RunCloud({"serve", "--quiet", "--listen", "127.0.0.1:0", "--state-dir", State()}, &server_),
+        0);
+    nlohmann::json cloud;
+    ASSERT_TRUE(Eventually([&] {
+      const Result<Bytes> text = ReadWholeFile(State() + "/cloud.json", 1 << 16);
+      if (text.ok()) cloud = nlohmann::json::parse(*text, nullptr, false);
+      return text.ok();
+    })) << "the cloud does not serve";
+    image_ = cloud.at("image_id");
+    const std::map<std::string, std::string> variables = {
+        {"AWS_ENDPOINT_URL", cloud.at("endpoint")},
+        {"AWS_REGION", cloud.at("region")},
+        {"AWS_ACCESS_KEY_ID", cloud.at("access_key_id")},
+        {"AWS_SECRET_ACCESS_KEY", cloud.at("secret_access_key")},
+        {"AWS_CONFIG_FILE", "/nowhere"},
+        {"AWS_SHARED_CREDENTIALS_FILE", "/nowhere"}};
+    auto environment = AwsEnvironment::Load([variables](const std::string& name) {
+      const auto found = variables.find(name);
+      return found == variables.end() ? std::string() : found->second;
+    });
+    ASSERT_TRUE(environment.ok());
+    environment_ = std::make_shared<const AwsEnvironment>(*std::move(environment));
+    chain_ = DefaultCredentialChain(environment_);
+    ec2_ = *Ec2Client::FromEnvironment(*environment_, chain_);
+  }
+
+  void TearDown() override {
+    if (server_ < 0) return;
+    pid_t destroy = -1;
+    int status = -1;
+    if (RunCloud({"destroy", "--state-dir", State()}, &destroy) == 0) waitpid(destroy, &status, 0);
+    EXPECT_EQ(status, 0) << "destroy";
+    kill(server_, SIGKILL);
+    waitpid(server_, nullptr, 0);
+  }
+
+  std::string State() const { return folder_.File("cloud"); }
+
+  static bool Eventually(const std::function<bool()>& holds) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!holds()) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    return true;
+  }
+
+  static Ec2Query Ids(const std::string& id) {
+    Ec2Query query;
+    query.ids = {id};
+    return query;
+  }
+
+  Ec2Instance WaitFor(const std::string& id, const std::string& state) {
+    Ec2Instance instance;
+    EXPECT_TRUE(Eventually([&] {
+      const auto got = ec2_->DescribeInstances(Ids(id));
+      if (got.ok()) instance = got->at(0);
+      return got.ok() && instance.state == state;
+    })) << id
+        << " is " << instance.state << ": " << instance.state_reason_message;
+    return instance;
+  }
+
+  std::string Snapshot(const std::string& volume) {
+    const auto made = ec2_->CreateSnapshot(volume, "test", {{"node", "smi-1"}});
+    EXPECT_TRUE(made.ok()) << made.status().ToString();
+    EXPECT_TRUE(Eventually([&] {
+      const auto got = ec2_->DescribeSnapshots(Ids(made->id));
+      return got.ok() && got->at(0).state == "completed";
+    }));
+    return made->id;
+  }
+
+  TempFolder folder_;
+  pid_t server_ = -1;
+  std::string image_;
+  std::shared_ptr<const AwsEnvironment> environment_;
+  std::shared_ptr<AwsCredentialChain> chain_;
+  std::unique_ptr<Ec2Client> ec2_;
+};
+
+TEST_F(LocalCloudClientTest, ANodeIsReplaced) {
+  const auto subnets = ec2_->DescribeSubnets({});
+  ASSERT_TRUE(subnets.ok()) << subnets.status().ToString();
+  RunInstancesRequest launch;
+  launch.image_id = image_;
+  launch.instance_type = "m5.large";
+  launch.client_token = "launch-1";
+  launch.spot = true;
+  launch.metadata.http_tokens = "required";
+  Ec2BlockDevice root;
+  root.device_name = "/dev/xvda";
+  root.delete_on_termination = false;
+  launch.devices = {root};
+  RunInterface interface;
+  interface.subnet_id = subnets->at(0).id;
+  interface.delete_on_termination = false;
+  launch.interfaces = {interface};
+  launch.tags = {{"instance", {{"node", "smi-1"}}}};
+  const auto first = ec2_->RunInstances(launch);
+  ASSERT_TRUE(first.ok()) << first.status().ToString();
+  const auto again = ec2_->RunInstances(launch);
+  ASSERT_TRUE(again.ok());
+  EXPECT_EQ(again->at(0).id, first->at(0).id) << "one token, one instance";
+  const Ec2Instance before = WaitFor(first->at(0).id, "running");
+  EXPECT_EQ(before.lifecycle, "spot");
+  ASSERT_EQ(before.devices.size(), 1u);
+  const std::string volume = before.devices[0].volume_id;
+  const auto requests = ec2_->DescribeSpotInstanceRequests(Ids(before.spot_request_id));
+  ASSERT_TRUE(requests.ok());
+  EXPECT_EQ(requests->at(0).instance_id, before.id);
+  const std::string earlier = Snapshot(volume);
+
+  ASSERT_TRUE(ec2_->TerminateInstances({before.id}).ok());
+  WaitFor(before.id, "terminated");
+  ASSERT_TRUE(Eventually([&] {
+    const auto got = ec2_->DescribeVolumes(Ids(volume));
+    return got.ok() && got->at(0).state == "available";
+  }));
+  const std::string snapshot = Snapshot(volume);
+  RegisterImageRequest image;
+  image.name = "kept root";
+  image.architecture = "x86_64";
+  image.root_device_name = "/dev/xvda";
+  Ec2BlockDevice device;
+  device.device_name = "/dev/xvda";
+  device.snapshot_id = snapshot;
+  image.devices = {device};
+  const auto registered = ec2_->RegisterImage(image);
+  ASSERT_TRUE(registered.ok()) << registered.status().ToString();
+
+  launch.image_id = *registered;
+  launch.client_token = "launch-2";
+  launch.spot = false;
+  launch.devices = {};
+  RunInterface kept;
+  kept.network_interface_id = before.interfaces.at(0).id;
+  launch.interfaces = {kept};
+  const auto second = ec2_->RunInstances(launch);
+  ASSERT_TRUE(second.ok()) << second.status().ToString();
+  const Ec2Instance after = WaitFor(second->at(0).id, "running");
+  EXPECT_EQ(after.private_ip, before.private_ip);
+  EXPECT_EQ(ec2_->RunInstances(launch)->at(0).id, after.id);
+  launch.client_token = "launch-3";
+  EXPECT_EQ(ec2_->RunInstances(launch).code(), "InvalidNetworkInterface.InUse");
+
+  auto direct = EbsDirect::FromEnvironment(*environment_, chain_);
+  ASSERT_TRUE(direct.ok());
+  const auto changed = (*direct)->ListChangedBlocks(earlier, snapshot, 100);
+  ASSERT_TRUE(changed.ok()) << changed.status().ToString();
+  const auto all = (*direct)->ListSnapshotBlocks(snapshot, 100);
+  ASSERT_TRUE(all.ok()) << all.status().ToString();
+  EXPECT_GT(all->blocks.size(), 0u);
+  const EbsBlock& block = all->blocks.front();
+  const auto bytes = (*direct)->GetSnapshotBlock(snapshot, block.index, block.token);
+  ASSERT_TRUE(bytes.ok()) << bytes.status().ToString();
+  EXPECT_EQ(bytes->size(), all->block_bytes);
+}
+
+TEST_F(LocalCloudClientTest, AddressesTagsAndErrors) {
+  EXPECT_EQ(GetCallerIdentity(*environment_, chain_)->account, "000000000000");
+  EXPECT_EQ(ec2_->DescribeVolumes(Ids("vol-00000000")).code(), "InvalidVolume.NotFound");
+  const auto zones = ec2_->DescribeAvailabilityZones({});
+  ASSERT_TRUE(zones.ok()) << zones.status().ToString();
+  EXPECT_EQ(zones->size(), 3u);
+  const auto types = ec2_->DescribeInstanceTypes(Ids("m5.large"));
+  ASSERT_TRUE(types.ok());
+  EXPECT_EQ(types->at(0).memory_mib, 8192u);
+  const auto offerings = ec2_->DescribeInstanceTypeOfferings(Ids("m5.large"));
+  ASSERT_TRUE(offerings.ok());
+  EXPECT_EQ(offerings->size(), 3u);
+  const auto address = ec2_->AllocateAddress({{"node", "smi-1"}});
+  ASSERT_TRUE(address.ok()) << address.status().ToString();
+  const auto subnets = ec2_->DescribeSubnets({});
+  CreateInterfaceRequest wanted;
+  wanted.subnet_id = subnets->at(0).id;
+  const auto interface = ec2_->CreateNetworkInterface(wanted);
+  ASSERT_TRUE(interface.ok()) << interface.status().ToString();
+  AssociateAddressRequest associate;
+  associate.allocation_id = address->allocation_id;
+  associate.network_interface_id = interface->id;
+  const auto association = ec2_->AssociateAddress(associate);
+  ASSERT_TRUE(association.ok()) << association.status().ToString();
+  EXPECT_EQ(ec2_->DescribeNetworkInterfaces(Ids(interface->id))->at(0).public_ip,
+            address->public_ip);
+  EXPECT_EQ(ec2_->ReleaseAddress(address->allocation_id).code(), "InvalidIPAddress.InUse");
+  EXPECT_TRUE(ec2_->DisassociateAddress(*association).ok());
+  EXPECT_TRUE(ec2_->ReleaseAddress(address->allocation_id).ok());
+  EXPECT_TRUE(ec2_->CreateTags({interface->id}, {{"a", "b"}}).ok());
+  EXPECT_EQ(ec2_->DescribeTags(Ids(interface->id))->at(0).value, "b");
+  EXPECT_TRUE(ec2_->DeleteTags({interface->id}, {{"a", ""}}).ok());
+  EXPECT_TRUE(ec2_->DescribeTags(Ids(interface->id))->empty());
+  EXPECT_TRUE(ec2_->DeleteNetworkInterface(interface->id).ok());
+}
+
+}  // namespace
+}  // namespace snapstore

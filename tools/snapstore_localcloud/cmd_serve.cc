@@ -1,0 +1,135 @@
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/status_macros.h"
+#include "orchestrator/localcloud/endpoint.h"
+#include "tools/snapstore_localcloud/command.h"
+#include "tools/snapstore_localcloud/running_cloud.h"
+
+namespace snapstore::localcloud {
+namespace {
+
+struct Address {
+  std::string host;
+  int port = 0;
+};
+
+Result<Address> ParseAddress(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  Address address;
+  if (colon != std::string::npos && colon > 0) {
+    address.host = text.substr(0, colon);
+    const auto [end, error] =
+        std::from_chars(text.data() + colon + 1, text.data() + text.size(), address.port);
+    if (error == std::errc() && end == text.data() + text.size() && address.port >= 0 &&
+        address.port <= 65535) {
+      return address;
+    }
+  }
+  return Status::InvalidArgument(
+      fmt::format("--listen '{}': must be HOST:PORT, such as 127.0.0.1:8000", text));
+}
+
+class ServeCommand : public Command {
+ public:
+  void AddOptions(CLI::App* app) override {
+    app->add_option("--listen", listen_, "Address of the endpoint; port 0: any")
+        ->type_name("ADDR:PORT")
+        ->capture_default_str();
+    app->add_option("--region", region_, "Region that a new cloud is in")
+        ->type_name("NAME")
+        ->capture_default_str();
+    AddFolderOption(app, &folder_);
+  }
+
+  Outcome Run(const GlobalOptions& globals) override {
+    const Result<Address> address = ParseAddress(listen_);
+    if (!address.ok()) return Outcome::Of(address.status());
+    if (globals.quiet) SetLogLevel(LogLevel::kWarning);
+    // Waited for below; threads inherit the mask.
+    sigset_t stop;
+    sigemptyset(&stop);
+    for (const int number : {SIGTERM, SIGINT}) sigaddset(&stop, number);
+    pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+    std::error_code error;
+    CloudOptions options;
+    options.folder = FolderPath(folder_);
+    options.region = region_;
+    options.program = std::filesystem::read_symlink("/proc/self/exe", error);
+    auto cloud = Cloud::Open(options);
+    if (!cloud.ok()) return Outcome::Of(cloud.status());
+    Outcome outcome = Serve(cloud.value().get(), address.value(), options.folder, globals);
+    cloud.value()->StopServingInstances();
+    return outcome;
+  }
+
+ private:
+  static Outcome Serve(Cloud* cloud, const Address& address, const std::string& folder,
+                       const GlobalOptions& globals) {
+    std::array<uint8_t, 20> random{};
+    SecureRandom(random);
+    const std::string token = HexEncode(random);
+    HideInLogs(token);
+    const pid_t self = getpid();
+    auto endpoint =
+        Endpoint::Start(cloud, address.host, address.port, token, [self] { kill(self, SIGTERM); });
+    if (!endpoint.ok()) return Outcome::Of(endpoint.status());
+    const int port = endpoint.value()->port();
+    const std::string host = address.host == "0.0.0.0" ? "127.0.0.1" : address.host;
+    const std::string url = fmt::format("http://{}:{}", host, port);
+    const nlohmann::json content = {
+        {"endpoint", url},
+        {"instance_endpoint", fmt::format("http://{}:{}", cloud->HostAddress(), port)},
+        {"region", cloud->facts().region},
+        {"access_key_id", cloud->keys().access_key_id},
+        {"secret_access_key", cloud->keys().secret_access_key},
+        {"image_id", cloud->facts().base_image_id},
+        {"cloud_id", cloud->facts().id},
+        {"admin_token", token}};
+    if (Status written = WriteCloudFile(folder, content); !written.ok()) {
+      return Outcome::Of(written);
+    }
+    LogInfo("cloud {} in {} serves {}", cloud->facts().id, folder, url);
+    if (globals.json) {
+      fmt::print("{}\n", nlohmann::json{{"message_type", "started"},
+                                        {"endpoint", url},
+                                        {"cloud_id", cloud->facts().id},
+                                        {"image_id", cloud->facts().base_image_id}}
+                             .dump());
+      std::fflush(stdout);
+    }
+    sigset_t stop;
+    sigemptyset(&stop);
+    for (const int number : {SIGTERM, SIGINT}) sigaddset(&stop, number);
+    int number = 0;
+    sigwait(&stop, &number);
+    LogInfo("stops serving; instances go on");
+    return Outcome::Done();
+  }
+
+  std::string listen_ = "127.0.0.1:8000";
+  std::string region_ = "us-east-1";
+  std::string folder_;
+};
+
+}  // namespace
+
+const CommandInfo kServeCommand{
+    "serve", "Serve a cloud, a new one or the one that is in the folder.",
+    R"(  snapstore-localcloud serve --listen 127.0.0.1:8000 --state-dir /var/lib/snapstore-localcloud
+  snapstore-localcloud serve --listen 0.0.0.0:8000     # instances can call it, too
+
+SIGTERM and SIGINT stop the server, not the instances: the next server finds them. 'destroy' removes
+everything.)",
+    [] { return std::unique_ptr<Command>(new ServeCommand()); }};
+
+}  // namespace snapstore::localcloud
