@@ -7,9 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "agent/shell_words.h"
 #include "base/file.h"
+#include "base/shell_words.h"
 #include "base/status_macros.h"
+#include "base/storage_names.h"
 
 namespace snapstore::agent {
 namespace {
@@ -36,56 +37,6 @@ Result<std::string> RequiredString(const json& config, const char* field) {
   return value;
 }
 
-bool IsLowerOrDigit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
-
-bool IsEfsId(std::string_view text) {
-  if (!text.starts_with("fs-")) return false;
-  text.remove_prefix(3);
-  return (text.size() == 8 || text.size() == 17) &&
-         text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-// The naming rules of general-purpose buckets in the S3 user guide.
-Status CheckBucketName(std::string_view name) {
-  constexpr const char* kField = "snapshotDestination";
-  if (name.size() < 3 || name.size() > 63) {
-    return FieldError(kField, fmt::format("'{}' is neither an S3 bucket name (3 to 63 characters) "
-                                          "nor an EFS id (fs- and 8 or 17 hex digits)",
-                                          name));
-  }
-  const bool characters_ok = std::all_of(
-      name.begin(), name.end(), [](char c) { return IsLowerOrDigit(c) || c == '-' || c == '.'; });
-  if (!characters_ok) {
-    return FieldError(kField, fmt::format("'{}': a bucket name has lower-case letters, digits, "
-                                          "'.' and '-' only",
-                                          name));
-  }
-  if (!IsLowerOrDigit(name.front()) || !IsLowerOrDigit(name.back())) {
-    return FieldError(kField, fmt::format("'{}': a bucket name begins and ends with a letter or a "
-                                          "digit",
-                                          name));
-  }
-  if (name.find("..") != std::string_view::npos) {
-    return FieldError(kField, fmt::format("'{}': a bucket name has no two dots in a row", name));
-  }
-  const bool is_address = name.find_first_not_of("0123456789.") == std::string_view::npos &&
-                          std::count(name.begin(), name.end(), '.') == 3;
-  if (is_address) {
-    return FieldError(kField, fmt::format("'{}': a bucket name is not an IP address", name));
-  }
-  for (const std::string_view prefix : {"xn--", "sthree-", "amzn-s3-demo-"}) {
-    if (name.starts_with(prefix)) {
-      return FieldError(kField, fmt::format("'{}': the prefix {} is reserved", name, prefix));
-    }
-  }
-  for (const std::string_view suffix : {"-s3alias", "--ol-s3", ".mrap", "--x-s3"}) {
-    if (name.ends_with(suffix)) {
-      return FieldError(kField, fmt::format("'{}': the suffix {} is reserved", name, suffix));
-    }
-  }
-  return Status::Ok();
-}
-
 Result<std::vector<std::string>> ParseExternalFiles(const json& config) {
   constexpr const char* kField = "externalFiles";
   std::vector<std::string> files;
@@ -98,18 +49,8 @@ Result<std::vector<std::string>> ParseExternalFiles(const json& config) {
     const json& item = (*it)[i];
     if (!item.is_string()) return FieldError(field, "must be a string");
     std::string path = item.get<std::string>();
-    if (path.find('\0') != std::string::npos) return FieldError(field, "must not contain NUL");
-    if (path.empty() || path.front() != '/') {
-      return FieldError(field, fmt::format("'{}' is not an absolute path", path));
-    }
-    const std::string framed = path + "/";
-    if (path.back() == '/' || framed.find("/../") != std::string::npos ||
-        framed.find("/./") != std::string::npos || framed.find("//") != std::string::npos) {
-      return FieldError(field,
-                        fmt::format("'{}' must be a plain path to a file, without '.', '..', "
-                                    "double or trailing slashes",
-                                    path));
-    }
+    const Status plain = CheckPlainFilePath(path);
+    if (!plain.ok()) return FieldError(field, plain.message());
     if (!seen.insert(path).second) return FieldError(field, fmt::format("'{}' is twice", path));
     files.push_back(std::move(path));
   }
@@ -131,7 +72,8 @@ Result<AppConfig> FromObject(const json& config) {
   auto argv = SplitCommand(run_cmd);
   if (!argv.ok()) return FieldError("runCmd", argv.status().message());
   SNAP_ASSIGN_OR_RETURN(std::string destination, RequiredString(config, "snapshotDestination"));
-  if (!IsEfsId(destination)) SNAP_RETURN_IF_ERROR(CheckBucketName(destination));
+  const Status destination_ok = CheckSnapshotDestination(destination);
+  if (!destination_ok.ok()) return FieldError("snapshotDestination", destination_ok.message());
   SNAP_ASSIGN_OR_RETURN(const std::string cron, RequiredString(config, "snapshotScheduler"));
   auto schedule = CronSchedule::Parse(cron);
   if (!schedule.ok()) return FieldError("snapshotScheduler", schedule.status().message());

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "agent/cron.h"
+#include "base/cron.h"
 #include "snapstore/status.h"
 
 namespace snapstore::agent {

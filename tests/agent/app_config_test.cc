@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "agent/shell_words.h"
+#include "base/shell_words.h"
 
 namespace snapstore::agent {
 namespace {

@@ -12,7 +12,7 @@
 #include "agent/criu_driver.h"
 #include "agent/preflight.h"
 #include "agent/process_tree.h"
-#include "agent/shell_words.h"
+#include "base/shell_words.h"
 #include "base/status_macros.h"
 #include "tools/snapstore_agent/command.h"
 

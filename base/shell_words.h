@@ -1,6 +1,6 @@
 // SplitCommand: a command line cut into words as a shell does it, without any expansion.
-#ifndef SNAPSTORE_AGENT_SHELL_WORDS_H_
-#define SNAPSTORE_AGENT_SHELL_WORDS_H_
+#ifndef SNAPSTORE_BASE_SHELL_WORDS_H_
+#define SNAPSTORE_BASE_SHELL_WORDS_H_
 
 #include <string>
 #include <string_view>
@@ -8,7 +8,7 @@
 
 #include "snapstore/status.h"
 
-namespace snapstore::agent {
+namespace snapstore {
 
 // Blanks separate words; '…', "…" and \ quote as in POSIX sh. `$`, `*` and `~` stand for
 // themselves. InvalidArgument: no word, an open quote, or an unquoted operator (| & ; < > ( ) or a
@@ -16,6 +16,6 @@ namespace snapstore::agent {
 // instead.
 Result<std::vector<std::string>> SplitCommand(std::string_view line);
 
-}  // namespace snapstore::agent
+}  // namespace snapstore
 
-#endif  // SNAPSTORE_AGENT_SHELL_WORDS_H_
+#endif  // SNAPSTORE_BASE_SHELL_WORDS_H_

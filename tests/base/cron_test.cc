@@ -1,4 +1,4 @@
-#include "agent/cron.h"
+#include "base/cron.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 
 #include "base/random.h"
 
-namespace snapstore::agent {
+namespace snapstore {
 namespace {
 
 using ::testing::HasSubstr;
@@ -184,4 +184,4 @@ TEST(CronTest, AgreesWithSteppingMinuteByMinute) {
 }
 
 }  // namespace
-}  // namespace snapstore::agent
+}  // namespace snapstore

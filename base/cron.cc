@@ -1,4 +1,4 @@
-#include "agent/cron.h"
+#include "base/cron.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 #include "base/check.h"
 #include "base/status_macros.h"
 
-namespace snapstore::agent {
+namespace snapstore {
 namespace {
 
 struct Field {
@@ -49,7 +49,7 @@ Status FieldError(const Field& field, std::string_view text, std::string_view wh
   return Status::InvalidArgument(fmt::format("cron {} '{}': {}", field.name, text, why));
 }
 
-std::vector<std::string_view> Split(std::string_view text, char separator) {
+std::vector<std::string_view> PartsOf(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
   while (true) {
     const size_t at = text.find(separator);
@@ -116,7 +116,7 @@ Result<uint64_t> ParseElement(const Field& field, std::string_view text) {
 
 Result<uint64_t> ParseField(const Field& field, std::string_view text) {
   uint64_t bits = 0;
-  for (const std::string_view element : Split(text, ',')) {
+  for (const std::string_view element : PartsOf(text, ',')) {
     SNAP_ASSIGN_OR_RETURN(const uint64_t more, ParseElement(field, element));
     bits |= more;
   }
@@ -223,4 +223,4 @@ int64_t CronSchedule::Next(int64_t after) const {
   return *next;
 }
 
-}  // namespace snapstore::agent
+}  // namespace snapstore

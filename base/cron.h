@@ -10,8 +10,8 @@
 // @hourly are abbreviations.
 //
 // Thread safety: a value; const calls may run concurrently.
-#ifndef SNAPSTORE_AGENT_CRON_H_
-#define SNAPSTORE_AGENT_CRON_H_
+#ifndef SNAPSTORE_BASE_CRON_H_
+#define SNAPSTORE_BASE_CRON_H_
 
 #include <chrono>
 #include <cstdint>
@@ -21,7 +21,7 @@
 
 #include "snapstore/status.h"
 
-namespace snapstore::agent {
+namespace snapstore {
 
 class CronSchedule {
  public:
@@ -53,6 +53,6 @@ class CronSchedule {
   bool either_day_ = false;  // both day fields are restricted
 };
 
-}  // namespace snapstore::agent
+}  // namespace snapstore
 
-#endif  // SNAPSTORE_AGENT_CRON_H_
+#endif  // SNAPSTORE_BASE_CRON_H_

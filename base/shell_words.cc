@@ -1,8 +1,8 @@
-#include "agent/shell_words.h"
+#include "base/shell_words.h"
 
 #include <fmt/format.h>
 
-namespace snapstore::agent {
+namespace snapstore {
 namespace {
 
 constexpr std::string_view kBlanks = " \t";
@@ -67,4 +67,4 @@ Result<std::vector<std::string>> SplitCommand(std::string_view line) {
   return words;
 }
 
-}  // namespace snapstore::agent
+}  // namespace snapstore

@@ -1,0 +1,164 @@
+// The members of the stored records. Names are kept for ever: stores hold them. Private to the
+// folder.
+#ifndef SNAPSTORE_ORCHESTRATOR_MODEL_INTERNAL_RECORD_FIELDS_H_
+#define SNAPSTORE_ORCHESTRATOR_MODEL_INTERNAL_RECORD_FIELDS_H_
+
+#include <array>
+
+#include "orchestrator/model/internal/config_fields.h"
+#include "orchestrator/model/internal/node_spec_fields.h"
+#include "orchestrator/model/internal/request_fields.h"
+#include "orchestrator/model/records.h"
+
+namespace snapstore::spot {
+
+template <>
+struct EnumNames<NodeState> {
+  static constexpr std::array<std::string_view, 12> kNames{
+      "ACTIVE",  "PAUSE",     "PAUSING",    "PAUSED",       "RESUME",      "RESUMING",
+      "RECYCLE", "RECYCLING", "DEALLOCATE", "DEALLOCATING", "DEALLOCATED", "ERROR"};
+};
+template <>
+struct EnumNames<OperationKind> {
+  static constexpr std::array<std::string_view, 8> kNames{
+      "launch", "pause", "resume", "recycle", "deallocate", "deleteVolume", "import", "applyTags"};
+};
+template <>
+struct EnumNames<OperationState> {
+  static constexpr std::array<std::string_view, 5> kNames{"pending", "running", "done", "failed",
+                                                          "superseded"};
+};
+template <>
+struct EnumNames<StepState> {
+  static constexpr std::array<std::string_view, 3> kNames{"started", "done", "failed"};
+};
+template <>
+struct EnumNames<Severity> {
+  static constexpr std::array<std::string_view, 3> kNames{"INFO", "WARN", "ERROR"};
+};
+
+template <typename V, Is<StepRecord> T>
+void Fields(V& v, T& o) {
+  v.Required("name", o.name);
+  v.Required("clientToken", o.client_token);
+  v.Required("state", o.state);
+  v.Field("input", o.input);
+  v.Field("output", o.output);
+  v.Field("error", o.error);
+  v.Field("attempts", o.attempts);
+  v.Field("startedAt", o.started_at_ms);
+  v.Field("finishedAt", o.finished_at_ms);
+}
+template <typename V, Is<Operation> T>
+void Fields(V& v, T& o) {
+  v.Required("id", o.id);
+  v.Required("accountId", o.account_id);
+  v.Required("nodeId", o.node_id);
+  v.Required("kind", o.kind);
+  v.Required("state", o.state);
+  v.Field("trigger", o.trigger);
+  v.Field("input", o.input);
+  v.Field("steps", o.steps);
+  v.Field("supersededBy", o.superseded_by);
+  v.Field("error", o.error);
+  v.Field("sequence", o.sequence);
+  v.Field("createdAt", o.created_at_ms);
+  v.Field("updatedAt", o.updated_at_ms);
+}
+template <typename V, Is<Device> T>
+void Fields(V& v, T& o) {
+  v.Required("deviceName", o.device_name);
+  v.Required("volumeId", o.volume_id);
+  v.Field("snapshotId", o.snapshot_id);
+}
+template <typename V, Is<NodeRuntime> T>
+void Fields(V& v, T& o) {
+  v.Field("instanceId", o.instance_id);
+  v.Field("instanceType", o.instance_type);
+  v.Field("imageId", o.image_id);
+  v.Field("privateIp", o.private_ip);
+  v.Field("publicIp", o.public_ip);
+  v.Field("ipv6Address", o.ipv6_address);
+  v.Field("availabilityZone", o.availability_zone);
+  v.Field("lifeCycle", o.life_cycle);
+  v.Field("launchedAt", o.launched_at_ms);
+  v.Field("devices", o.devices);
+  v.Field("resources", o.resources);
+}
+template <typename V, Is<NodeRecord> T>
+void Fields(V& v, T& o) {
+  v.Required("id", o.id);
+  v.Required("accountId", o.account_id);
+  v.Required("spec", o.spec);
+  v.Field("generation", o.generation);
+  v.Required("state", o.state);
+  v.Field("stateReason", o.state_reason);
+  v.Field("operationId", o.operation_id);
+  v.Field("groupId", o.group_id);
+  v.Field("statefulInstanceId", o.stateful_instance_id);
+  v.Field("eventSequence", o.event_sequence);
+  v.Field("operationSequence", o.operation_sequence);
+  v.Field("createdAt", o.created_at_ms);
+  v.Field("updatedAt", o.updated_at_ms);
+  v.Field("runtime", o.runtime);
+}
+template <typename V, Is<Event> T>
+void Fields(V& v, T& o) {
+  v.Required("sequence", o.sequence);
+  v.Required("time", o.time_ms);
+  v.Required("type", o.type);
+  v.Field("severity", o.severity);
+  v.Field("message", o.message);
+  v.Field("operationId", o.operation_id);
+}
+template <typename V, Is<MigrationRecord> T>
+void Fields(V& v, T& o) {
+  v.Required("id", o.id);
+  v.Required("accountId", o.account_id);
+  v.Required("nodeId", o.node_id);
+  v.Field("groupId", o.group_id);
+  v.Field("statefulInstanceId", o.stateful_instance_id);
+  v.Required("operationId", o.operation_id);
+  v.Required("request", o.request);
+  v.Required("state", o.state);
+  v.Field("stateDescription", o.state_description);
+  v.Field("instanceId", o.instance_id);
+  v.Field("cancelRequested", o.cancel_requested);
+  v.Field("terminationConfirmed", o.termination_confirmed);
+  v.Field("createdAt", o.created_at_ms);
+  v.Field("updatedAt", o.updated_at_ms);
+}
+template <typename V, Is<ConfigRecord> T>
+void Fields(V& v, T& o) {
+  v.Required("id", o.id);
+  v.Required("accountId", o.account_id);
+  v.Required("config", o.config);
+  v.Field("users", o.users);
+  v.Field("createdAt", o.created_at_ms);
+  v.Field("updatedAt", o.updated_at_ms);
+}
+template <typename V, Is<UsageRecord> T>
+void Fields(V& v, T& o) {
+  v.Required("instanceId", o.instance_id);
+  v.Required("startedAt", o.started_at_ms);
+  v.Field("endedAt", o.ended_at_ms);
+  v.Field("hourlyPrice", o.hourly_price);
+  v.Field("onDemandHourlyPrice", o.on_demand_hourly_price);
+}
+template <typename V, Is<AccountRecord> T>
+void Fields(V& v, T& o) {
+  v.Required("id", o.id);
+  v.Field("createdAt", o.created_at_ms);
+}
+template <typename V, Is<TokenRecord> T>
+void Fields(V& v, T& o) {
+  v.Required("id", o.id);
+  v.Required("accounts", o.accounts);
+  v.Field("label", o.label);
+  v.Field("createdAt", o.created_at_ms);
+  v.Field("expiresAt", o.expires_at_ms);
+}
+
+}  // namespace snapstore::spot
+
+#endif  // SNAPSTORE_ORCHESTRATOR_MODEL_INTERNAL_RECORD_FIELDS_H_

@@ -1,0 +1,206 @@
+// What the state store keeps: nodes, operations, events, imports, configurations, tokens.
+//
+// Times are milliseconds since 1970 (UTC). Records are stored as JSON; members may be added in
+// later versions and are never renamed.
+//
+// Thread safety: values.
+#ifndef SNAPSTORE_ORCHESTRATOR_MODEL_RECORDS_H_
+#define SNAPSTORE_ORCHESTRATOR_MODEL_RECORDS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "orchestrator/model/node_spec.h"
+#include "orchestrator/model/persistency_config.h"
+#include "orchestrator/model/requests.h"
+
+namespace snapstore::spot {
+
+// In the words of the Spot API. PAUSE, RESUME, RECYCLE and DEALLOCATE are asked for and not begun:
+// the API sets them, the life-cycle everything else.
+enum class NodeState {
+  kActive,
+  kPause,
+  kPausing,
+  kPaused,
+  kResume,
+  kResuming,
+  kRecycle,
+  kRecycling,
+  kDeallocate,
+  kDeallocating,
+  kDeallocated,
+  kError,
+};
+
+enum class OperationKind {
+  kLaunch,  // the first instance of a new node
+  kPause,
+  kResume,
+  kRecycle,
+  kDeallocate,    // input: the Deallocation
+  kDeleteVolume,  // input: {"volumeId"}
+  kImport,        // input: {"migrationId"}; the node's record comes with it
+  kApplyTags,     // retag what lives
+};
+enum class OperationState { kPending, kRunning, kDone, kFailed, kSuperseded };
+enum class StepState { kStarted, kDone, kFailed };
+
+// One idempotent step of an operation. It is recorded before it is tried, with the client token
+// that makes the cloud recognise a second try; its outputs are what later steps build on.
+struct StepRecord {
+  std::string name;  // distinct within the operation
+  std::string client_token;
+  StepState state = StepState::kStarted;
+  Json input;
+  Json output;
+  std::optional<std::string> error;  // of the last try that failed
+  int64_t attempts = 1;
+  int64_t started_at_ms = 0;
+  std::optional<int64_t> finished_at_ms;
+};
+
+struct Operation {
+  std::string id;
+  std::string account_id;
+  std::string node_id;
+  OperationKind kind = OperationKind::kLaunch;
+  OperationState state = OperationState::kPending;
+  std::string trigger;  // "api", "schedule", "interruption", …
+  Json input;
+  std::vector<StepRecord> steps;
+  // Another operation wants its place (a deallocation): it should end soon as kSuperseded.
+  std::optional<std::string> superseded_by;
+  std::optional<std::string> error;
+  int64_t sequence = 0;  // among the node's operations
+  int64_t created_at_ms = 0;
+  int64_t updated_at_ms = 0;
+};
+
+struct Device {
+  std::string device_name;
+  std::string volume_id;
+  std::optional<std::string> snapshot_id;
+};
+
+// What the life-cycle has found and made; the API only shows it.
+struct NodeRuntime {
+  std::optional<std::string> instance_id;
+  std::optional<std::string> instance_type;
+  std::optional<std::string> image_id;
+  std::optional<std::string> private_ip;
+  std::optional<std::string> public_ip;
+  std::optional<std::string> ipv6_address;
+  std::optional<std::string> availability_zone;
+  std::optional<LifeCycle> life_cycle;
+  std::optional<int64_t> launched_at_ms;
+  std::vector<Device> devices;
+  Json resources;  // of the life-cycle alone: images, snapshots, interfaces it keeps for the node
+};
+
+struct NodeRecord {
+  std::string id;
+  std::string account_id;
+  NodeSpec spec;
+  int64_t generation = 1;  // of spec
+  NodeState state = NodeState::kResume;
+  std::optional<std::string> state_reason;
+  std::optional<std::string> operation_id;  // the one under way or asked for
+  std::optional<std::string> group_id;      // of a node imported as a group
+  std::optional<std::string> stateful_instance_id;
+  int64_t event_sequence = 0;      // of the newest event
+  int64_t operation_sequence = 0;  // of the newest operation
+  int64_t created_at_ms = 0;
+  int64_t updated_at_ms = 0;
+  NodeRuntime runtime;
+};
+
+enum class Severity { kInfo, kWarning, kError };
+struct Event {
+  int64_t sequence = 0;  // from 1, without gaps, per node
+  int64_t time_ms = 0;
+  std::string type;  // AWS_EC2_MANAGED_INSTANCE_PAUSING, …
+  Severity severity = Severity::kInfo;
+  std::string message;
+  std::optional<std::string> operation_id;
+};
+
+struct MigrationRecord {
+  std::string id;
+  std::string account_id;
+  std::string node_id;  // the record of that node exists once it is launched
+  std::optional<std::string> group_id;
+  std::optional<std::string> stateful_instance_id;
+  std::string operation_id;
+  MigrationRequest request;
+  std::string state;  // MIGRATE_START … MIGRATE_FINISH, MIGRATE_CANCEL or MIGRATE_ERROR
+  std::optional<std::string> state_description;
+  std::optional<std::string> instance_id;  // the new one
+  Flag<false> cancel_requested;
+  Flag<false> termination_confirmed;  // by the source's owner
+  int64_t created_at_ms = 0;
+  int64_t updated_at_ms = 0;
+};
+
+struct ConfigRecord {
+  std::string id;
+  std::string account_id;
+  PersistencyConfig config;
+  int64_t users = 0;  // nodes that refer to it
+  int64_t created_at_ms = 0;
+  int64_t updated_at_ms = 0;
+};
+
+// A stretch of time during which one instance ran at one price; what costs are summed from.
+struct UsageRecord {
+  std::string instance_id;
+  int64_t started_at_ms = 0;
+  std::optional<int64_t> ended_at_ms;
+  double hourly_price = 0;            // US dollars
+  double on_demand_hourly_price = 0;  // of the same type
+};
+
+struct AccountRecord {
+  std::string id;
+  int64_t created_at_ms = 0;
+};
+
+// Stored under the SHA-256 of the token, which itself is nowhere.
+struct TokenRecord {
+  std::string id;
+  std::vector<std::string> accounts;  // the oldest first
+  std::string label;
+  int64_t created_at_ms = 0;
+  std::optional<int64_t> expires_at_ms;
+};
+
+// What a user or a schedule can ask of a node.
+enum class NodeAction { kPause, kResume, kRecycle, kDeallocate };
+
+std::string_view NodeStateName(NodeState state);
+std::string_view OperationKindName(OperationKind kind);
+std::string_view OperationStateName(OperationState state);
+std::string_view SeverityName(Severity severity);
+std::string_view NodeActionName(NodeAction action);  // "pause", …
+
+// InvalidArgument when the action makes no sense in that state.
+Status CheckAction(NodeState state, NodeAction action);
+// The state that says that the action is asked for, and its operation.
+NodeState AskedState(NodeAction action);
+OperationKind KindOf(NodeAction action);
+// Whether something is asked for or under way.
+bool IsTransient(NodeState state);
+// Whether an import in this state goes no further.
+bool IsMigrationOver(std::string_view state);
+
+// Of every record type above. Decode: Corruption, `what` names the record.
+template <typename T>
+std::string EncodeRecord(const T& record);
+template <typename T>
+Result<T> DecodeRecord(std::string_view text, std::string_view what);
+
+}  // namespace snapstore::spot
+
+#endif  // SNAPSTORE_ORCHESTRATOR_MODEL_RECORDS_H_
