@@ -13,18 +13,9 @@
 #include <string>
 
 #include "agent/supervisor.h"
+#include "base/listen_address.h"
 
 namespace snapstore::agent {
-
-struct ListenAddress {
-  std::string host;
-  int port = 0;
-
-  // "127.0.0.1:9527", "[::1]:9527", "0.0.0.0:0" (any free port).
-  static Result<ListenAddress> Parse(std::string_view text);
-  bool IsLoopback() const;
-  std::string ToString() const;
-};
 
 class ControlServer {
  public:
