@@ -1,0 +1,143 @@
+// ControllerState: the records in a StateStore, and the changes that go together.
+//
+// This is the seam between the API and the life-cycle. The API asks: it stores specifications,
+// states that say "asked for", and pending operations. The life-cycle follows the operations
+// (OperationJournal), carries them out and stores what it found. Every change here is one
+// transaction, tried again when somebody else changed the same record meanwhile.
+//
+// Errors: NotFound (no such record in that account), InvalidArgument (it makes no sense as things
+// are; the message is for users), Conflict (changed by others again and again; or the leadership
+// is lost), and those of the store.
+//
+// Thread safety: all calls may run concurrently.
+#ifndef SNAPSTORE_ORCHESTRATOR_STATE_CONTROLLER_STATE_H_
+#define SNAPSTORE_ORCHESTRATOR_STATE_CONTROLLER_STATE_H_
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "orchestrator/model/records.h"
+#include "orchestrator/state/state_store.h"
+
+namespace snapstore::spot {
+
+// Older ones are dropped.
+inline constexpr int64_t kEventsKept = 1000;
+inline constexpr int64_t kOperationsKept = 100;
+
+int64_t NowMs();
+
+class ControllerState {
+ public:
+  // Both must outlive it. With a leadership every change fails once that is lost; the API, which
+  // any controller may serve, goes without.
+  explicit ControllerState(StateStore* store, const Leadership* leadership = nullptr)
+      : store_(store), leadership_(leadership) {}
+
+  StateStore* store() const { return store_; }
+
+  // Tokens. The text is returned once and kept nowhere.
+  struct NewToken {
+    std::string text;
+    TokenRecord record;
+  };
+  // Makes the accounts that do not exist yet. REQUIRES: `accounts` is not empty.
+  Result<NewToken> AddToken(const std::vector<std::string>& accounts, const std::string& label,
+                            std::optional<std::chrono::seconds> lifetime);
+  Status RevokeToken(const std::string& id);
+  Result<std::vector<TokenRecord>> ListTokens();
+  // PermissionDenied: unknown or expired.
+  Result<TokenRecord> FindToken(std::string_view text);
+
+  Result<ConfigRecord> CreateConfig(const std::string& account, const PersistencyConfig& config);
+  Result<ConfigRecord> GetConfig(const std::string& account, const std::string& id);
+  Result<std::vector<ConfigRecord>> ListConfigs(const std::string& account);
+  // `change` may be called several times, each time with the newest record.
+  Result<ConfigRecord> ChangeConfig(const std::string& account, const std::string& id,
+                                    const std::function<Status(ConfigRecord*)>& change);
+  // InvalidArgument while a node refers to it.
+  Status DeleteConfig(const std::string& account, const std::string& id);
+
+  // A node in state RESUME, and its operation kLaunch. Unknown configurations go to `errors`, with
+  // InvalidArgument.
+  Result<NodeRecord> CreateNode(const std::string& account, const NodeSpec& spec,
+                                FieldErrors* errors);
+  Result<NodeRecord> GetNode(const std::string& account, const std::string& id);
+  Result<std::vector<NodeRecord>> ListNodes(const std::string& account);
+  // Of all accounts, for the life-cycle.
+  Result<std::vector<NodeRecord>> ListAllNodes();
+
+  // A change of a node, in which more may happen: events, operations. Counts references to
+  // configurations; unknown ones go to `errors` (which may be null) as above. A node that becomes
+  // DEALLOCATED is removed.
+  class NodeChange;
+  Result<NodeRecord> ChangeNode(const std::string& account, const std::string& id,
+                                const std::function<Status(NodeChange*)>& change,
+                                FieldErrors* errors = nullptr);
+
+  // Asks for an action: state, operation and event. InvalidArgument when it makes no sense in the
+  // node's state. A deallocation supersedes what is under way.
+  Result<NodeRecord> Ask(const std::string& account, const std::string& id, NodeAction action,
+                         const std::string& trigger, const Json& input);
+  Status AskVolumeDeletion(const std::string& account, const std::string& id,
+                           const std::string& volume_id);
+
+  // Newest last; those after `after`, at most `limit`.
+  Result<std::vector<Event>> ListEvents(const std::string& account, const std::string& node,
+                                        int64_t after, size_t limit);
+  Status PutUsage(const std::string& account, const std::string& node, const UsageRecord& usage);
+  Result<std::vector<UsageRecord>> ListUsage(const std::string& account, const std::string& node);
+
+  // An import with its operation; `as_group` gives it ids of a group and a stateful instance.
+  Result<MigrationRecord> CreateMigration(const std::string& account,
+                                          const MigrationRequest& request, bool as_group);
+  Result<MigrationRecord> GetMigration(const std::string& account, const std::string& id);
+  Result<MigrationRecord> MigrationOfGroup(const std::string& account, const std::string& group);
+  Result<MigrationRecord> ChangeMigration(const std::string& account, const std::string& id,
+                                          const std::function<Status(MigrationRecord*)>& change);
+  // The node of an import, once its settings are known: its id, its group and its operation are the
+  // import's.
+  Result<NodeRecord> CreateImportedNode(const MigrationRecord& migration, const NodeSpec& spec);
+
+ private:
+  friend class OperationJournal;
+
+  // What somebody else can have changed meanwhile is tried again, a bounded number of times.
+  static Status Retry(const std::function<Status()>& attempt);
+  Status Commit(Transaction* transaction);
+  template <typename T>
+  Result<T> GetRecord(const std::string& key, uint64_t* revision);
+  template <typename T>
+  Result<std::vector<T>> ListRecords(const std::string& prefix);
+  template <typename T>
+  Result<T> ChangeRecord(const std::string& key,
+                         const std::function<Status(T*, Transaction*)>& change);
+  Status CountConfigUsers(const std::string& account, const std::vector<std::string>& before,
+                          const std::vector<std::string>& after, Transaction* transaction,
+                          FieldErrors* errors);
+  // Adds the node's own part of a change to the transaction and commits it.
+  Status CommitNode(NodeChange* change, const std::vector<std::string>& configs_before,
+                    uint64_t revision, FieldErrors* errors);
+
+  StateStore* const store_;
+  const Leadership* const leadership_;
+};
+
+// What ChangeNode hands to its caller.
+class ControllerState::NodeChange {
+ public:
+  NodeRecord node;
+  Transaction transaction;  // further changes that go with it
+
+  void AddEvent(const std::string& type, Severity severity, const std::string& message,
+                const std::optional<std::string>& operation_id = std::nullopt);
+  // Pending; becomes the node's operation.
+  Operation AddOperation(OperationKind kind, const std::string& trigger, const Json& input);
+};
+
+}  // namespace snapstore::spot
+
+#endif  // SNAPSTORE_ORCHESTRATOR_STATE_CONTROLLER_STATE_H_

@@ -1,0 +1,134 @@
+#include "orchestrator/state/operation_journal.h"
+
+#include <algorithm>
+
+#include "orchestrator/model/ids.h"
+#include "orchestrator/state/internal/keys.h"
+#include "orchestrator/state/internal/records_io.h"
+
+namespace snapstore::spot {
+namespace {
+
+StepRecord* FindStep(Operation* operation, const std::string& name) {
+  for (StepRecord& step : operation->steps) {
+    if (step.name == name) return &step;
+  }
+  return nullptr;
+}
+
+// Moves the operation to those that are over, and drops the oldest of these.
+void Retire(const std::string& key, const Operation& operation, Transaction* transaction) {
+  const std::string done = keys::DoneOperations(operation.account_id, operation.node_id);
+  transaction->Delete(key);
+  transaction->Put(keys::Numbered(done, operation.sequence), EncodeRecord(operation));
+  if (operation.sequence > kOperationsKept) {
+    transaction->Delete(keys::Numbered(done, operation.sequence - kOperationsKept));
+  }
+}
+
+}  // namespace
+
+Result<std::vector<Operation>> OperationJournal::Active() {
+  SNAP_ASSIGN_OR_RETURN(auto operations,
+                        state_->ListRecords<Operation>(std::string(keys::kActiveOperations)));
+  std::sort(operations.begin(), operations.end(), [](const Operation& a, const Operation& b) {
+    return std::tie(a.created_at_ms, a.id) < std::tie(b.created_at_ms, b.id);
+  });
+  return operations;
+}
+
+Result<Operation> OperationJournal::Get(const std::string& id) {
+  return state_->GetRecord<Operation>(keys::ActiveOperation(id), nullptr);
+}
+
+Result<std::vector<Operation>> OperationJournal::Finished(const std::string& account,
+                                                          const std::string& node) {
+  return state_->ListRecords<Operation>(keys::DoneOperations(account, node));
+}
+
+Result<StepRecord> OperationJournal::BeginStep(const std::string& id, const std::string& step,
+                                               const Json& input) {
+  StepRecord begun;
+  const auto change = [&](Operation* operation, Transaction*) {
+    operation->state = OperationState::kRunning;
+    operation->updated_at_ms = NowMs();
+    StepRecord* known = FindStep(operation, step);
+    if (known == nullptr) {
+      operation->steps.push_back({});
+      known = &operation->steps.back();
+      known->name = step;
+      known->client_token = NewUuid();
+      known->input = input;
+      known->started_at_ms = NowMs();
+    } else if (known->state != StepState::kDone) {
+      known->state = StepState::kStarted;
+      ++known->attempts;
+    }
+    begun = *known;
+    return Status::Ok();
+  };
+  SNAP_RETURN_IF_ERROR(state_->ChangeRecord<Operation>(keys::ActiveOperation(id), change).status());
+  return begun;
+}
+
+Status OperationJournal::ChangeStep(const std::string& id, const std::string& step,
+                                    const std::function<void(StepRecord*)>& change) {
+  const auto apply = [&](Operation* operation, Transaction*) {
+    StepRecord* known = FindStep(operation, step);
+    if (known == nullptr) return Status::Internal(id + ": step " + step + " was not begun");
+    change(known);
+    operation->updated_at_ms = NowMs();
+    return Status::Ok();
+  };
+  return state_->ChangeRecord<Operation>(keys::ActiveOperation(id), apply).status();
+}
+
+Status OperationJournal::FinishStep(const std::string& id, const std::string& step,
+                                    const Json& output) {
+  return ChangeStep(id, step, [&output](StepRecord* record) {
+    record->state = StepState::kDone;
+    record->output = output;
+    record->error.reset();
+    record->finished_at_ms = NowMs();
+  });
+}
+
+Status OperationJournal::FailStep(const std::string& id, const std::string& step,
+                                  const std::string& error) {
+  return ChangeStep(id, step, [&error](StepRecord* record) {
+    record->state = StepState::kFailed;
+    record->error = error;
+  });
+}
+
+Status OperationJournal::Finish(const std::string& id, OperationState state,
+                                const std::string& error,
+                                const std::function<Status(ControllerState::NodeChange*)>& change) {
+  const std::string key = keys::ActiveOperation(id);
+  return ControllerState::Retry([&]() -> Status {
+    uint64_t revision = 0;
+    SNAP_ASSIGN_OR_RETURN(auto operation, state_->GetRecord<Operation>(key, &revision));
+    operation.state = state;
+    if (!error.empty()) operation.error = error;
+    operation.updated_at_ms = NowMs();
+    uint64_t node_revision = 0;
+    auto node = state_->GetRecord<NodeRecord>(keys::Nodes(operation.account_id) + operation.node_id,
+                                              &node_revision);
+    if (!node.ok()) {
+      if (!node.status().Is(StatusCode::kNotFound)) return node.status();
+      Transaction transaction;
+      transaction.Require(key, revision);
+      Retire(key, operation, &transaction);
+      return state_->Commit(&transaction);
+    }
+    ControllerState::NodeChange pending{*std::move(node), {}};
+    const auto configs = pending.node.spec.persistence.application_persistency_configs;
+    pending.transaction.Require(key, revision);
+    Retire(key, operation, &pending.transaction);
+    if (pending.node.operation_id == id) pending.node.operation_id.reset();
+    if (change) SNAP_RETURN_IF_ERROR(change(&pending));
+    return state_->CommitNode(&pending, configs, node_revision, nullptr);
+  });
+}
+
+}  // namespace snapstore::spot
