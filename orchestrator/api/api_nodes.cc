@@ -1,0 +1,284 @@
+// Calls about stateful nodes.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "orchestrator/api/api_service.h"
+#include "orchestrator/api/internal/replies.h"
+
+namespace snapstore::spot {
+namespace {
+
+constexpr const char* kNodeKind = "spotinst:aws:ec2:managedInstance";
+constexpr const char* kNodeRoot = "managedInstance";
+constexpr const char* kCantCreateNode = "CANT_CREATE_MANAGED_INSTANCE";
+constexpr const char* kCantUpdateNode = "CANT_UPDATE_MANAGED_INSTANCE";
+constexpr const char* kCantDeleteNode = "CANT_DELETE_MANAGED_INSTANCE";
+constexpr const char* kCantDeleteNodeVolume = "CANT_DELETE_MANAGED_INSTANCE_VOLUME";
+constexpr int64_t kEventsAtOnceMax = 1000;
+constexpr double kMsPerHour = 3'600'000;
+
+Json NodeJson(const NodeRecord& node) {
+  Json json = {{"id", node.id}};
+  json.update(NodeSpecJson(node.spec));
+  json["createdAt"] = TimeText(node.created_at_ms);
+  json["updatedAt"] = TimeText(node.updated_at_ms);
+  return json;
+}
+
+// Flat for one kind of clients, with a wrapper for the other.
+Json ListItemJson(const NodeRecord& node) {
+  Json flat = NodeJson(node);
+  Json item = flat;
+  item["config"] = std::move(flat);
+  return item;
+}
+
+Json NodeStatusJson(const NodeRecord& node) {
+  const NodeRuntime& runtime = node.runtime;
+  return {{"id", node.id},
+          {"name", node.spec.name},
+          {"status", NodeStateName(node.state)},
+          {"instanceId", OrNull(runtime.instance_id)},
+          {"instanceType", OrNull(runtime.instance_type)},
+          {"imageId", OrNull(runtime.image_id)},
+          {"privateIp", OrNull(runtime.private_ip)},
+          {"publicIp", OrNull(runtime.public_ip)},
+          {"ipv6Address", OrNull(runtime.ipv6_address)},
+          {"createdAt", TimeText(node.created_at_ms)},
+          {"launchedAt", TimeOrNull(runtime.launched_at_ms)}};
+}
+
+ApiReply NodeFailed(const Status& status, const std::string& id, const char* code) {
+  if (!status.Is(StatusCode::kNotFound)) return FailureReply(status, code);
+  return ApiReply::Error(400, ErrorCode::kNoNode,
+                         fmt::format("No stateful node {} in this account", id),
+                         "managedInstanceId");
+}
+
+std::string CodeOfRefused(NodeAction action) {
+  std::string verb(NodeActionName(action));
+  std::transform(verb.begin(), verb.end(), verb.begin(), [](char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  });
+  return action == NodeAction::kDeallocate ? kCantDeleteNode
+                                           : fmt::format("CANT_{}_MANAGED_INSTANCE", verb);
+}
+
+// Milliseconds since 1970; an ISO date stands for its first instant.
+std::optional<int64_t> TimeParameter(const ApiRequest& request, const char* name,
+                                     FieldErrors* errors) {
+  const auto text = request.Parameter(name);
+  if (!text) {
+    errors->Add(name, "is required");
+    return std::nullopt;
+  }
+  constexpr size_t kDateSize = 10;
+  const auto time = ParseTime(text->size() == kDateSize ? *text + "T00:00:00Z" : *text);
+  if (!time.ok()) {
+    errors->Add(name,
+                fmt::format("must be a date such as 2026-03-01, not '{}'", text->substr(0, 40)));
+    return std::nullopt;
+  }
+  return *time / 1'000'000;
+}
+
+int64_t NumberParameter(const ApiRequest& request, const char* name, int64_t fallback,
+                        FieldErrors* errors) {
+  const auto text = request.Parameter(name);
+  if (!text) return fallback;
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), number);
+  if (error == std::errc() && end == text->data() + text->size() && number >= 0) return number;
+  errors->Add(name, "must be a number, not negative");
+  return fallback;
+}
+
+Json CostsJson(const std::vector<UsageRecord>& usage, int64_t from, int64_t to) {
+  double hours = 0;
+  double actual = 0;
+  double potential = 0;
+  for (const UsageRecord& stretch : usage) {
+    const int64_t start = std::max(from, stretch.started_at_ms);
+    const int64_t end = std::min(to, stretch.ended_at_ms.value_or(NowMs()));
+    if (end <= start) continue;
+    const double length = static_cast<double>(end - start) / kMsPerHour;
+    hours += length;
+    actual += length * stretch.hourly_price;
+    potential += length * stretch.on_demand_hourly_price;
+  }
+  const double savings = potential > 0 ? 100 * (potential - actual) / potential : 0;
+  return {{"running", {{"value", hours}, {"unit", "hours"}}},
+          {"savings", {{"value", savings}, {"unit", "percentage"}}},
+          {"costs", {{"actual", actual}, {"potential", potential}}}};
+}
+
+}  // namespace
+
+ApiReply ApiService::CreateNode(const Call& call) {
+  FieldErrors errors;
+  const Json* object = RootOf(call.body, kNodeRoot, &errors);
+  const auto spec = object == nullptr ? std::nullopt : ParseNodeSpec(*object, &errors);
+  if (!spec) return ApiReply::Invalid(kCantCreateNode, errors);
+  const auto node = state_->CreateNode(call.account, *spec, &errors);
+  if (node.ok()) return ApiReply::Items(kNodeKind, {NodeJson(*node)});
+  if (!errors.empty()) return ApiReply::Invalid(kCantCreateNode, errors);
+  return FailureReply(node.status(), kCantCreateNode);
+}
+
+ApiReply ApiService::ListNodes(const Call& call) {
+  const auto nodes = state_->ListNodes(call.account);
+  if (!nodes.ok()) return FailureReply(nodes.status(), ErrorCode::kGeneral);
+  std::vector<Json> items;
+  items.reserve(nodes->size());
+  for (const NodeRecord& node : *nodes) items.push_back(ListItemJson(node));
+  return ApiReply::Items(kNodeKind, std::move(items));
+}
+
+ApiReply ApiService::GetNode(const Call& call) {
+  const auto node = state_->GetNode(call.account, call.ids[0]);
+  if (!node.ok()) return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);
+  return ApiReply::Items(kNodeKind, {NodeJson(*node)});
+}
+
+ApiReply ApiService::UpdateNode(const Call& call) {
+  FieldErrors errors;
+  const Json* object = RootOf(call.body, kNodeRoot, &errors);
+  const std::string apply = call.request.Parameter("autoApplyTags").value_or("false");
+  if (apply != "true" && apply != "false") errors.Add("autoApplyTags", "must be true or false");
+  if (!errors.empty()) return ApiReply::Invalid(kCantUpdateNode, errors);
+  const auto change = [&](ControllerState::NodeChange* pending) -> Status {
+    errors = {};
+    NodeRecord& node = pending->node;
+    if (!CheckAction(node.state, NodeAction::kDeallocate).ok()) {
+      return Status::InvalidArgument("the stateful node is being deleted");
+    }
+    auto spec = UpdateNodeSpec(node.spec, *object, &errors);
+    if (!spec) return errors.ToStatus();
+    node.spec = *std::move(spec);
+    ++node.generation;
+    pending->AddEvent("AWS_EC2_MANAGED_INSTANCE_UPDATED", Severity::kInfo,
+                      "the configuration was changed");
+    // With anything else under way, that sets the tags.
+    if (apply == "true" && node.state == NodeState::kActive && !node.operation_id) {
+      pending->AddOperation(OperationKind::kApplyTags, "api", Json());
+    }
+    return Status::Ok();
+  };
+  const auto node = state_->ChangeNode(call.account, call.ids[0], change, &errors);
+  if (node.ok()) return ApiReply::Items(kNodeKind, {NodeJson(*node)});
+  if (!errors.empty()) return ApiReply::Invalid(kCantUpdateNode, errors);
+  return NodeFailed(node.status(), call.ids[0], kCantUpdateNode);
+}
+
+ApiReply ApiService::Act(const std::string& account, const std::string& id, NodeAction action,
+                         const Json& input) {
+  const auto node = state_->Ask(account, id, action, "api", input);
+  return node.ok() ? ApiReply::Done()
+                   : NodeFailed(node.status(), id, CodeOfRefused(action).c_str());
+}
+
+ApiReply ApiService::DeleteNode(const Call& call) {
+  FieldErrors errors;
+  const auto deallocation = ParseDeallocation(call.body, &errors);
+  if (!deallocation) return ApiReply::Invalid(kCantDeleteNode, errors);
+  return Act(call.account, call.ids[0], NodeAction::kDeallocate, DeallocationJson(*deallocation));
+}
+
+ApiReply ApiService::PauseNode(const Call& call) {
+  return Act(call.account, call.ids[0], NodeAction::kPause, Json());
+}
+ApiReply ApiService::ResumeNode(const Call& call) {
+  return Act(call.account, call.ids[0], NodeAction::kResume, Json());
+}
+ApiReply ApiService::RecycleNode(const Call& call) {
+  return Act(call.account, call.ids[0], NodeAction::kRecycle, Json());
+}
+
+ApiReply ApiService::ChangeStates(const Call& call) {
+  constexpr const char* kCode = "CANT_UPDATE_MANAGED_INSTANCE_STATE";
+  FieldErrors errors;
+  const Json* list = RootOf(call.body, "managedInstanceStates", &errors);
+  const auto changes = list == nullptr ? std::nullopt : ParseStateChanges(*list, &errors);
+  if (!changes) return ApiReply::Invalid(kCode, errors);
+  const auto action_of = [](const StateChange& change) {
+    return change.state == WantedState::kPause ? NodeAction::kPause : NodeAction::kResume;
+  };
+  // Nothing is asked for unless all of it makes sense.
+  ApiReply refused;
+  refused.status = 400;
+  for (const StateChange& change : *changes) {
+    const auto node = state_->GetNode(call.account, change.id);
+    Status fits = node.status();
+    if (node.ok()) fits = CheckAction(node->state, action_of(change));
+    if (fits.ok()) continue;
+    const ApiReply failed = NodeFailed(fits, change.id, CodeOfRefused(action_of(change)).c_str());
+    if (failed.status != 400) return failed;
+    refused.errors.push_back(failed.errors[0]);
+    refused.errors.back().message = fmt::format("{}: {}", change.id, failed.errors[0].message);
+  }
+  if (!refused.errors.empty()) return refused;
+  // What somebody else changed since is named; the others are under way.
+  for (const StateChange& change : *changes) {
+    ApiReply reply = Act(call.account, change.id, action_of(change), Json());
+    if (reply.status == 200) continue;
+    if (reply.status != 400) return reply;
+    refused.errors.push_back(reply.errors[0]);
+  }
+  return refused.errors.empty() ? ApiReply::Done() : refused;
+}
+
+ApiReply ApiService::GetStatus(const Call& call) {
+  const auto node = state_->GetNode(call.account, call.ids[0]);
+  if (!node.ok()) return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);
+  return ApiReply::Items("spotinst:aws:ec2:managedInstanceStatus", {NodeStatusJson(*node)});
+}
+
+ApiReply ApiService::GetCosts(const Call& call) {
+  FieldErrors errors;
+  const auto from = TimeParameter(call.request, "fromDate", &errors);
+  const auto to = TimeParameter(call.request, "toDate", &errors);
+  if (from && to && *from > *to) errors.Add("fromDate", "must not be later than toDate");
+  if (!errors.empty()) return ApiReply::Invalid(ErrorCode::kQuery, errors);
+  const auto node = state_->GetNode(call.account, call.ids[0]);
+  if (!node.ok()) return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);
+  const auto usage = state_->ListUsage(call.account, call.ids[0]);
+  if (!usage.ok()) return FailureReply(usage.status(), ErrorCode::kGeneral);
+  return ApiReply::Items("spotinst:aws:ec2:managedInstance:costs", {CostsJson(*usage, *from, *to)});
+}
+
+ApiReply ApiService::GetEvents(const Call& call) {
+  FieldErrors errors;
+  const int64_t after = NumberParameter(call.request, "after", 0, &errors);
+  const int64_t limit = NumberParameter(call.request, "limit", 100, &errors);
+  if (limit < 1 || limit > kEventsAtOnceMax) {
+    errors.Add("limit", fmt::format("must be between 1 and {}", kEventsAtOnceMax));
+  }
+  if (!errors.empty()) return ApiReply::Invalid(ErrorCode::kQuery, errors);
+  const auto events =
+      state_->ListEvents(call.account, call.ids[0], after, static_cast<size_t>(limit));
+  if (!events.ok()) return FailureReply(events.status(), ErrorCode::kGeneral);
+  // A node that is gone leaves its events; one that never was has none.
+  if (events->empty()) {
+    const auto node = state_->GetNode(call.account, call.ids[0]);
+    if (!node.ok()) return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);
+  }
+  std::vector<Json> items;
+  for (const Event& event : *events) {
+    items.push_back({{"sequence", event.sequence},
+                     {"createdAt", TimeText(event.time_ms)},
+                     {"eventType", event.type},
+                     {"severity", SeverityName(event.severity)},
+                     {"message", event.message},
+                     {"operationId", OrNull(event.operation_id)}});
+  }
+  return ApiReply::Items("spotinst:aws:ec2:managedInstance:event", std::move(items));
+}
+
+ApiReply ApiService::DeleteVolume(const Call& call) {
+  const Status asked = state_->AskVolumeDeletion(call.account, call.ids[0], call.ids[1]);
+  return asked.ok() ? ApiReply::Done() : NodeFailed(asked, call.ids[0], kCantDeleteNodeVolume);
+}
+
+}  // namespace snapstore::spot

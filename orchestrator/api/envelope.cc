@@ -1,0 +1,67 @@
+#include "orchestrator/api/envelope.h"
+
+#include "base/clock.h"
+#include "orchestrator/model/ids.h"
+
+namespace snapstore::spot {
+
+ApiReply ApiReply::Invalid(const std::string& code, const FieldErrors& errors) {
+  ApiReply reply;
+  reply.status = 400;
+  for (const FieldError& error : errors.all()) {
+    reply.errors.push_back({code, error.ToString(), error.path});
+  }
+  return reply;
+}
+
+std::string StatusText(int status) {
+  switch (status) {
+    case 200:
+      return "OK";
+    case 400:
+      return "Bad Request";
+    case 401:
+      return "Unauthorized";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 413:
+      return "Payload Too Large";
+    case 414:
+      return "URI Too Long";
+    case 429:
+      return "Too Many Requests";
+    default:
+      return "Internal Server Error";
+  }
+}
+
+std::string EnvelopeText(const ApiRequest& request, const ApiReply& reply) {
+  Json response = Json::object();
+  if (!reply.errors.empty()) {
+    Json errors = Json::array();
+    for (const ApiError& error : reply.errors) {
+      Json entry = {{"code", error.code}, {"message", error.message}};
+      if (!error.field.empty()) entry["field"] = error.field;
+      errors.push_back(std::move(entry));
+    }
+    response["errors"] = std::move(errors);
+  }
+  response["status"] = {{"code", reply.status}, {"message", StatusText(reply.status)}};
+  if (reply.items) {
+    response["kind"] = reply.kind;
+    response["items"] = *reply.items;
+    response["count"] = reply.items->size();
+  }
+  if (reply.failures) response["failures"] = *reply.failures;
+  if (!reply.data.empty()) response["data"] = reply.data;
+  return JsonText({{"request",
+                    {{"id", NewUuid()},
+                     {"url", request.target},
+                     {"method", request.method},
+                     {"timestamp", FormatTime(WallNanos())}}},
+                   {"response", std::move(response)}});
+}
+
+}  // namespace snapstore::spot
