@@ -1,0 +1,230 @@
+#include <thread>
+
+#include "tests/orchestrator/api/api_fixture.h"
+
+namespace snapstore::spot {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST_F(ApiTest, TheDocumentedBodiesMakeANode) {
+  const Answer config = Call("POST", std::string(kConfigs) + "?accountId=act-1", kDocumentedConfig);
+  ASSERT_EQ(config.status, 200) << config.body.dump();
+  const Answer node = Call("POST", kNodes, NodeBody(config.item()["id"]));
+  ASSERT_EQ(node.status, 200) << node.body.dump();
+  EXPECT_EQ(node.response()["kind"], "spotinst:aws:ec2:managedInstance");
+  EXPECT_EQ(node.item()["name"], "my-node");
+  EXPECT_EQ(node.item()["persistence"]["applicationPersistencyConfig"][0], config.item()["id"]);
+  EXPECT_TRUE(node.item().contains("createdAt"));
+  const std::string id = node.item()["id"];
+  EXPECT_EQ(Call("GET", PathOf(id)).item(), node.item());
+  EXPECT_EQ(PendingKind(id), OperationKind::kLaunch);
+  EXPECT_THAT(Call("POST", kNodes, kDocumentedNode).error(),
+              HasSubstr("applicationPersistencyConfig[0]: there is no"));
+}
+
+TEST_F(ApiTest, ConfigurationsCanBeMadeReadChangedAndDeleted) {
+  const Json bare = Parsed(kDocumentedConfig)["config"];
+  const Answer made = Call("POST", kConfigs, bare.dump());
+  ASSERT_EQ(made.status, 200) << made.body.dump();
+  const std::string path = fmt::format("{}/{}", kConfigs, made.item()["id"].get<std::string>());
+  EXPECT_EQ(Call("GET", path).item(), made.item());
+  const Answer changed = Call("PUT", path, R"({"config": {"externalFiles": null, "name": "X"}})");
+  EXPECT_EQ(changed.item()["name"], "X");
+  EXPECT_TRUE(changed.item()["externalFiles"].is_null());
+  EXPECT_EQ(changed.item()["runCmd"], bare["runCmd"]);
+  EXPECT_THAT(Call("PUT", path, R"({"config": {"runCmd": 5}})").error(),
+              StartsWith("CANT_UPDATE_APPLICATION_PERSISTENCY_CONFIG config.runCmd: "));
+  EXPECT_EQ(Call("GET", kConfigs).response()["count"], 1);
+  EXPECT_EQ(Call("DELETE", path).status, 200);
+  EXPECT_THAT(Call("GET", path).error(), StartsWith("APPLICATION_PERSISTENCY_CONFIG_DOESNT_EXIST"));
+  EXPECT_THAT(Call("POST", kConfigs, "{}").error(), HasSubstr("config: is required"));
+}
+
+TEST_F(ApiTest, AConfigurationInUseIsNotDeleted) {
+  const std::string config = NewConfig();
+  EXPECT_EQ(Call("POST", kNodes, NodeBody(config)).status, 200);
+  EXPECT_THAT(Call("DELETE", fmt::format("{}/{}", kConfigs, config)).error(),
+              HasSubstr("is in use"));
+}
+
+TEST_F(ApiTest, TheListSuitsBothKindsOfClients) {
+  const std::string id = NewNode();
+  const Answer list = Call("GET", kNodes);
+  EXPECT_EQ(list.response()["count"], 1);
+  EXPECT_EQ(list.item()["id"], id);
+  EXPECT_EQ(list.item()["name"], list.item()["config"]["name"]);
+}
+
+TEST_F(ApiTest, AnUpdateChangesWhatItNames) {
+  const std::string id = NewNode();
+  const Answer changed =
+      Call("PUT", PathOf(id), R"({"managedInstance": {"healthCheck": {"gracePeriod": 7}}})");
+  ASSERT_EQ(changed.status, 200) << changed.body.dump();
+  EXPECT_EQ(changed.item()["healthCheck"]["gracePeriod"], 7);
+  EXPECT_EQ(changed.item()["healthCheck"]["unhealthyDuration"], 120);
+  EXPECT_EQ(state_->GetNode("act-1", id)->generation, 2);
+  EXPECT_THAT(Call("PUT", PathOf(id), R"({"managedInstance": {"compute": {"vpcId": 1}}})").error(),
+              StartsWith("CANT_UPDATE_MANAGED_INSTANCE managedInstance.compute.vpcId: "));
+  EXPECT_THAT(Call("PUT", PathOf(id, "?autoApplyTags=x"), R"({"managedInstance": {}})").error(),
+              HasSubstr("autoApplyTags: must be true or false"));
+  CarryOut(id, NodeState::kActive);
+  EXPECT_EQ(Call("PUT", PathOf(id, "?autoApplyTags=true"), R"({"managedInstance": {}})").status,
+            200);
+  EXPECT_EQ(PendingKind(id), OperationKind::kApplyTags);
+}
+
+TEST_F(ApiTest, ANodesLifeAsAskedFor) {
+  const std::string id = NewNode();
+  EXPECT_THAT(
+      Call("PUT", PathOf(id, "/pause")).error(),
+      StartsWith("CANT_PAUSE_MANAGED_INSTANCE : cannot pause a stateful node that is RESUME"));
+  CarryOut(id, NodeState::kActive);
+  EXPECT_THAT(Call("PUT", PathOf(id, "/resume")).error(), StartsWith("CANT_RESUME_"));
+  const Answer paused = Call("PUT", PathOf(id, "/pause"));
+  EXPECT_EQ(paused.status, 200);
+  EXPECT_FALSE(paused.response().contains("items"));
+  EXPECT_EQ(Call("GET", PathOf(id, "/status")).item()["status"], "PAUSE");
+  EXPECT_EQ(PendingKind(id), OperationKind::kPause);
+  CarryOut(id, NodeState::kPaused);
+  EXPECT_EQ(Call("PUT", PathOf(id, "/recycle")).status, 200);
+  CarryOut(id, NodeState::kActive);
+  const Answer deleted =
+      Call("DELETE", PathOf(id), R"({"deallocationConfig": {"shouldDeleteVolumes": true}})");
+  EXPECT_EQ(deleted.status, 200) << deleted.body.dump();
+  EXPECT_EQ(PendingKind(id), OperationKind::kDeallocate);
+  const auto record = state_->GetNode("act-1", id);
+  EXPECT_EQ(OperationJournal(state_.get())
+                .Get(*record->operation_id)
+                ->input["deallocationConfig"]["shouldDeleteVolumes"],
+            true);
+  EXPECT_THAT(Call("DELETE", PathOf(id)).error(), StartsWith("CANT_DELETE_MANAGED_INSTANCE"));
+  EXPECT_THAT(Call("PUT", PathOf(id), R"({"managedInstance": {}})").error(), HasSubstr("deleted"));
+  CarryOut(id, NodeState::kDeallocated);
+  EXPECT_THAT(Call("GET", PathOf(id)).error(), StartsWith("MANAGED_INSTANCE_DOESNT_EXIST"));
+}
+
+TEST_F(ApiTest, BulkStatesAreAllOrNothing) {
+  const std::string first = NewNode();
+  const std::string second = NewNode();
+  CarryOut(first, NodeState::kActive);
+  const auto body = [&](const std::string& other) {
+    return fmt::format(R"({{"managedInstanceStates": [{{"id": "{}", "state": "PAUSE"}},
+                           {{"id": "{}", "state": "PAUSE"}}]}})",
+                       first, other);
+  };
+  const std::string path = std::string(kNodes) + "/state";
+  EXPECT_THAT(Call("PUT", path, body(second)).error(), HasSubstr(second));
+  EXPECT_THAT(Call("PUT", path, body("smi-0")).error(),
+              StartsWith("MANAGED_INSTANCE_DOESNT_EXIST"));
+  EXPECT_EQ(state_->GetNode("act-1", first)->state, NodeState::kActive);
+  CarryOut(second, NodeState::kActive);
+  EXPECT_EQ(Call("PUT", path, body(second)).status, 200);
+  EXPECT_EQ(state_->GetNode("act-1", first)->state, NodeState::kPause);
+  EXPECT_EQ(state_->GetNode("act-1", second)->state, NodeState::kPause);
+}
+
+TEST_F(ApiTest, StatusShowsWhatTheLifeCycleFound) {
+  const std::string id = NewNode();
+  EXPECT_TRUE(Call("GET", PathOf(id, "/status")).item()["instanceId"].is_null());
+  ASSERT_TRUE(state_
+                  ->ChangeNode("act-1", id,
+                               [](ControllerState::NodeChange* change) {
+                                 change->node.runtime.instance_id = "i-1";
+                                 change->node.runtime.launched_at_ms = 1'000;
+                                 return Status::Ok();
+                               })
+                  .ok());
+  const Json status = Call("GET", PathOf(id, "/status")).item();
+  EXPECT_EQ(status["instanceId"], "i-1");
+  EXPECT_EQ(status["launchedAt"], "1970-01-01T00:00:01.000Z");
+}
+
+TEST_F(ApiTest, CostsAreSummedOverTheTimeAskedFor) {
+  const std::string id = NewNode();
+  constexpr int64_t kHour = 3'600'000;
+  ASSERT_TRUE(state_->PutUsage("act-1", id, {"i-1", 0, 4 * kHour, 1.0, 4.0}).ok());
+  ASSERT_TRUE(state_->PutUsage("act-1", id, {"i-2", 30 * kHour, 32 * kHour, 2.0, 4.0}).ok());
+  const Json costs =
+      Call("GET", PathOf(id, "/costs?fromDate=1970-01-01T02:00:00Z&toDate=1970-01-03&x=1")).item();
+  EXPECT_EQ(costs["running"]["value"], 4.0);
+  EXPECT_EQ(costs["running"]["unit"], "hours");
+  EXPECT_EQ(costs["costs"]["actual"], 6.0);
+  EXPECT_EQ(costs["costs"]["potential"], 16.0);
+  EXPECT_EQ(costs["savings"]["value"], 62.5);
+  EXPECT_THAT(Call("GET", PathOf(id, "/costs?toDate=1970-01-03")).error(),
+              HasSubstr("fromDate: is required"));
+  EXPECT_THAT(Call("GET", PathOf(id, "/costs?fromDate=x&toDate=1970-01-03")).error(),
+              HasSubstr("fromDate: must be a date"));
+}
+
+TEST_F(ApiTest, EventsTellTheHistory) {
+  const std::string id = NewNode();
+  CarryOut(id, NodeState::kActive);
+  Call("PUT", PathOf(id, "/pause"));
+  const Answer events = Call("GET", PathOf(id, "/events"));
+  ASSERT_EQ(events.response()["count"], 2);
+  EXPECT_EQ(events.item(1)["sequence"], 2);
+  EXPECT_EQ(events.item(1)["eventType"], "AWS_EC2_MANAGED_INSTANCE_PAUSING");
+  EXPECT_EQ(Call("GET", PathOf(id, "/events?after=1")).response()["count"], 1);
+  EXPECT_EQ(Call("GET", PathOf(id, "/events?limit=0")).status, 400);
+  EXPECT_THAT(Call("GET", PathOf("smi-0", "/events")).error(), StartsWith("MANAGED_INSTANCE_DOES"));
+}
+
+TEST_F(ApiTest, AVolumeIsDeletedByAnOperation) {
+  const std::string id = NewNode();
+  CarryOut(id, NodeState::kActive);
+  EXPECT_THAT(Call("DELETE", PathOf(id, "/volume/vol-1")).error(),
+              StartsWith("CANT_DELETE_MANAGED_INSTANCE_VOLUME"));
+  ASSERT_TRUE(state_
+                  ->ChangeNode("act-1", id,
+                               [](ControllerState::NodeChange* change) {
+                                 change->node.runtime.devices.push_back({"/dev/sdf", "vol-1", {}});
+                                 return Status::Ok();
+                               })
+                  .ok());
+  EXPECT_EQ(Call("DELETE", PathOf(id, "/volume/vol-1")).status, 200);
+  EXPECT_EQ(PendingKind(id), OperationKind::kDeleteVolume);
+}
+
+TEST_F(ApiTest, UnknownNodesAreNamedByEveryCall) {
+  const std::pair<const char*, const char*> calls[] = {
+      {"GET", ""},
+      {"GET", "/status"},
+      {"GET", "/costs?fromDate=2026-01-01&toDate=2026-01-02"},
+      {"PUT", "/pause"},
+      {"PUT", "/resume"},
+      {"PUT", "/recycle"},
+      {"DELETE", ""},
+      {"DELETE", "/volume/vol-1"}};
+  for (const auto& [method, rest] : calls) {
+    const Answer answer = Call(method, PathOf("smi-0", rest));
+    EXPECT_EQ(answer.status, 400) << method << rest;
+    EXPECT_THAT(answer.error(), StartsWith("MANAGED_INSTANCE_DOESNT_EXIST")) << method << rest;
+  }
+  EXPECT_THAT(Call("PUT", PathOf("smi-0"), R"({"managedInstance": {}})").error(),
+              StartsWith("MANAGED_INSTANCE_DOESNT_EXIST"));
+}
+
+TEST_F(ApiTest, ConcurrentUpdatesLoseNothing) {
+  const std::string id = NewNode();
+  std::vector<std::thread> threads(6);
+  for (int t = 0; t < 6; ++t) {
+    threads[t] = std::thread([&, t] {
+      const std::string field[] = {"gracePeriod", "unhealthyDuration"};
+      for (int i = 0; i < 5; ++i) {
+        EXPECT_EQ(Call("PUT", PathOf(id),
+                       fmt::format(R"({{"managedInstance": {{"healthCheck": {{"{}": {}}}}}}})",
+                                   field[t % 2], 100 + i))
+                      .status,
+                  200);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(state_->GetNode("act-1", id)->generation, 31);
+}
+
+}  // namespace
+}  // namespace snapstore::spot

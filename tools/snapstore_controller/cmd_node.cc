@@ -1,0 +1,135 @@
+#include <fmt/format.h>
+
+#include "base/status_macros.h"
+#include "orchestrator/model/ids.h"
+#include "tools/snapstore_controller/api_client.h"
+#include "tools/snapstore_controller/command.h"
+
+namespace snapstore::spot {
+namespace {
+
+constexpr const char* kBase = "/aws/ec2/managedInstance";
+constexpr int64_t kEventsAtOnce = 1000;
+
+struct NodeOptions {
+  ApiClient client;
+  std::string id;
+  int64_t after = 0;
+};
+
+std::string TextOf(const Json& object, const char* member) {
+  const auto it = object.find(member);
+  return it != object.end() && it->is_string() ? it->get<std::string>() : "-";
+}
+
+void PrintJson(const char* type, const Json& item) {
+  Json document = {{"message_type", type}};
+  document.update(item);
+  fmt::print("{}\n", JsonText(document));
+}
+
+Status CheckNodeId(const std::string& id) {
+  if (IsId(IdPrefix::kNode, id)) return Status::Ok();
+  return Status::InvalidArgument(fmt::format("ID: must be of the form smi-…, not '{}'", id));
+}
+
+Status List(const NodeOptions& options, bool json) {
+  SNAP_ASSIGN_OR_RETURN(const Json items, options.client.Call("GET", kBase));
+  for (const Json& item : items) {
+    const std::string id = TextOf(item, "id");
+    SNAP_ASSIGN_OR_RETURN(const Json status,
+                          options.client.Call("GET", fmt::format("{}/{}/status", kBase, id)));
+    if (json) {
+      PrintJson("node", status.at(0));
+    } else {
+      fmt::print("{}  {:12}  {:20}  {:15}  {}\n", id, TextOf(status.at(0), "status"),
+                 TextOf(status.at(0), "instanceId"), TextOf(status.at(0), "privateIp"),
+                 TextOf(item, "name"));
+    }
+  }
+  return Status::Ok();
+}
+
+Status Show(const NodeOptions& options, bool json) {
+  SNAP_RETURN_IF_ERROR(CheckNodeId(options.id));
+  const std::string path = fmt::format("{}/{}", kBase, options.id);
+  SNAP_ASSIGN_OR_RETURN(const Json node, options.client.Call("GET", path));
+  SNAP_ASSIGN_OR_RETURN(const Json status, options.client.Call("GET", path + "/status"));
+  if (json) {
+    PrintJson("node", {{"status", status.at(0)}, {"node", node.at(0)}});
+    return Status::Ok();
+  }
+  for (const auto& [name, value] : status.at(0).items()) {
+    fmt::print("{:14} {}\n", name, value.is_string() ? value.get<std::string>() : "-");
+  }
+  fmt::print("{}\n", node.at(0).dump(2, ' ', false, Json::error_handler_t::replace));
+  return Status::Ok();
+}
+
+Status Act(const NodeOptions& options, const char* action, bool json) {
+  SNAP_RETURN_IF_ERROR(CheckNodeId(options.id));
+  SNAP_RETURN_IF_ERROR(
+      options.client.Call("PUT", fmt::format("{}/{}/{}", kBase, options.id, action)).status());
+  if (json) PrintJson("asked", {{"id", options.id}, {"action", action}});
+  return Status::Ok();
+}
+
+Status Events(const NodeOptions& options, bool json) {
+  SNAP_RETURN_IF_ERROR(CheckNodeId(options.id));
+  SNAP_ASSIGN_OR_RETURN(
+      const Json events,
+      options.client.Call("GET", fmt::format("{}/{}/events", kBase, options.id),
+                          fmt::format("after={}&limit={}", options.after, kEventsAtOnce)));
+  for (const Json& event : events) {
+    if (json) {
+      PrintJson("event", event);
+    } else {
+      fmt::print("{:6} {} {:5} {}: {}\n", event.value("sequence", int64_t{0}),
+                 TextOf(event, "createdAt"), TextOf(event, "severity"), TextOf(event, "eventType"),
+                 TextOf(event, "message"));
+    }
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+void AddNodeCommands(Program* program) {
+  auto options = std::make_shared<NodeOptions>();
+  CLI::App* group =
+      program->root.add_subcommand("node", "Look at stateful nodes and ask things of them.");
+  group->fallthrough();
+  group->require_subcommand(1);
+  group->footer(R"(
+Examples:
+  snapstore-controller node list --token-file token
+  snapstore-controller node pause smi-0a1b2c3d --url https://controller:8080)");
+  const auto add = [&](const char* name, const char* what, auto run, bool with_id) {
+    CLI::App* app = group->add_subcommand(name, what);
+    app->fallthrough();
+    if (with_id) app->add_option("ID", options->id, "The node, smi-…")->required();
+    options->client.AddOptions(app);
+    app->callback([program, options, run] {
+      program->run = [program, options, run] { return run(*options, program->globals.json); };
+    });
+    return app;
+  };
+  add("list", "List the nodes of the account and their states.", &List, false);
+  add("show", "Show a node's state and configuration.", &Show, true);
+  const std::pair<const char*, const char*> actions[] = {
+      {"pause", "Give the instance up and keep what it needs to come back."},
+      {"resume", "Bring a paused node back."},
+      {"recycle", "Replace the instance."}};
+  for (const auto& [action, what] : actions) {
+    add(
+        action, what,
+        [name = action](const NodeOptions& given, bool json) { return Act(given, name, json); },
+        true);
+  }
+  CLI::App* events =
+      add("events", "Show what happened to a node, the oldest first.", &Events, true);
+  events->add_option("--after", options->after, "Only those after this sequence number")
+      ->check(CLI::NonNegativeNumber);
+}
+
+}  // namespace snapstore::spot

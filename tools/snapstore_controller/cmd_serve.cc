@@ -1,0 +1,109 @@
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "orchestrator/api/api_server.h"
+#include "orchestrator/state/etcd_state_store.h"
+#include "orchestrator/state/rocks_state_store.h"
+#include "tools/snapstore_controller/command.h"
+
+namespace snapstore::spot {
+namespace {
+
+struct ServeOptions {
+  std::string listen;
+  std::string state_directory;
+  std::vector<std::string> etcd;
+  std::string etcd_ca;
+  // Of the life-cycle, which looks at the cloud that often.
+  int64_t poll_seconds = 5;
+  ApiOptions api;
+  ApiServerOptions server;
+};
+
+Result<std::unique_ptr<StateStore>> OpenStore(const ServeOptions& options) {
+  if (!options.etcd.empty()) {
+    EtcdOptions etcd;
+    etcd.endpoints = options.etcd;
+    etcd.ca_file = options.etcd_ca;
+    return EtcdStateStore::Open(etcd);
+  }
+  return RocksStateStore::Open(options.state_directory + "/state");
+}
+
+Status Serve(const ServeOptions& options, bool json) {
+  SNAP_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse(options.listen));
+  // Threads inherit the mask; this one waits for the signals.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int number : {SIGTERM, SIGINT}) sigaddset(&signals, number);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  SNAP_RETURN_IF_ERROR(MakeDirectories(options.state_directory, 0700));
+  SNAP_ASSIGN_OR_RETURN(const auto store, OpenStore(options));
+  ControllerState state(store.get());
+  ApiService service(&state, options.api);
+  if (!address.IsLoopback() && options.server.certificate_file.empty()) {
+    LogWarning("listening on {} without TLS: tokens can be read on the way", address.ToString());
+  }
+  SNAP_ASSIGN_OR_RETURN(auto server, ApiServer::Start(address, options.server, &service));
+  const std::string listen = server->address().ToString();
+  SNAP_RETURN_IF_ERROR(ReplaceFile(options.state_directory + "/listen", AsBytes(listen + "\n")));
+  if (json) {
+    fmt::print("{}\n", nlohmann::json({{"message_type", "serving"}, {"listen", listen}}).dump());
+  } else {
+    fmt::print("serving on {}\n", listen);
+  }
+  fflush(stdout);
+  int number = 0;
+  sigwait(&signals, &number);
+  server.reset();
+  return Status::Ok();
+}
+
+}  // namespace
+
+void AddServeCommand(Program* program) {
+  auto options = std::make_shared<ServeOptions>();
+  CLI::App* app = program->root.add_subcommand("serve", "Serve the Spot API.");
+  app->fallthrough();
+  app->add_option("--listen", options->listen, "Where; port 0 takes any free one")
+      ->type_name("ADDR:PORT")
+      ->required();
+  app->add_option("--state-dir", options->state_directory,
+                  "What is kept: the state store, and the address that was taken (file 'listen')")
+      ->type_name("DIR")
+      ->required();
+  app->add_option("--poll-seconds", options->poll_seconds, "How often the cloud is looked at")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  app->add_option("--etcd", options->etcd,
+                  "Keep the state in etcd instead, so that several controllers can serve it")
+      ->type_name("URL")
+      ->delimiter(',');
+  app->add_option("--etcd-ca", options->etcd_ca, "PEM file of etcd's certificate authority")
+      ->type_name("FILE");
+  auto* certificate = app->add_option("--tls-cert", options->server.certificate_file,
+                                      "Certificate with its chain, PEM: serve HTTPS")
+                          ->type_name("FILE");
+  auto* key =
+      app->add_option("--tls-key", options->server.key_file, "Its key, PEM")->type_name("FILE");
+  certificate->needs(key);
+  key->needs(certificate);
+  app->add_option("--rate-limit", options->api.calls_per_minute,
+                  "Calls a minute per account, method and route; 0: no limit")
+      ->capture_default_str();
+  app->footer(R"(
+Examples:
+  snapstore-controller serve --listen 127.0.0.1:8080 --state-dir /var/lib/snapstore-controller
+  snapstore-controller serve --listen 0.0.0.0:443 --state-dir /srv/c --tls-cert c.pem --tls-key k.pem)");
+  app->callback([program, options] {
+    program->run = [program, options] { return Serve(*options, program->globals.json); };
+  });
+}
+
+}  // namespace snapstore::spot
