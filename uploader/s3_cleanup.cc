@@ -6,6 +6,7 @@
 #include <array>
 #include <map>
 
+#include "base/base64.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -32,7 +33,7 @@ std::string ContentMd5(std::string_view body) {
   unsigned length = 0;
   SNAP_CHECK(EVP_Digest(body.data(), body.size(), digest.data(), &length, EVP_md5(), nullptr) == 1);
   SNAP_CHECK(length == digest.size());
-  return Base64(digest);
+  return Base64Encode(digest);
 }
 
 // Answers of servers that know no DeleteObjects.

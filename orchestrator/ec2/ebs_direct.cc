@@ -1,10 +1,10 @@
 #include "orchestrator/ec2/ebs_direct.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include <nlohmann/json.hpp>
 
+#include "base/base64.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
 
@@ -13,14 +13,6 @@ namespace {
 
 constexpr size_t kPageBytesMax = 64 << 20;
 constexpr size_t kBlockBytesMax = 4 << 20;
-
-std::string Base64(ByteSpan bytes) {
-  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), bytes.data(),
-                                     static_cast<int>(bytes.size()));
-  text.resize(static_cast<size_t>(length));
-  return text;
-}
 
 std::string TextOf(const nlohmann::json& object, const char* name) {
   const auto found = object.find(name);
@@ -108,7 +100,7 @@ Ec2Result<Bytes> EbsDirect::GetSnapshotBlock(const std::string& snapshot_id, uin
   if (!answer.ok()) return answer.failure();
   const std::string_view algorithm = answer->Header("x-amz-checksum-algorithm");
   const std::string_view checksum = answer->Header("x-amz-checksum");
-  if (algorithm != "SHA256" || checksum != Base64(Sha256::Of(answer->body).bytes)) {
+  if (algorithm != "SHA256" || checksum != Base64Encode(Sha256::Of(answer->body).bytes)) {
     return Status::Io(
         fmt::format("block {} of {}: its bytes do not fit their checksum", index, snapshot_id));
   }

@@ -1,13 +1,13 @@
 // What workers do for instances.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <map>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -25,16 +25,10 @@ constexpr int kDetachAttempts = 250;
 constexpr std::chrono::milliseconds kDetachWait{20};
 constexpr int64_t kCredentialNs = 6 * 3600 * kNanosPerSecond;
 
-std::string DecodeBase64(const std::string& text) {
-  std::string out(text.size() / 4 * 3 + 3, '\0');
-  const int length = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                     reinterpret_cast<const unsigned char*>(text.data()),
-                                     static_cast<int>(text.size()));
-  if (length < 0) return {};
-  size_t size = static_cast<size_t>(length);
-  for (auto at = text.rbegin(); at != text.rend() && *at == '=' && size > 0; ++at) --size;
-  out.resize(size);
-  return out;
+// Of text that was checked when it came in.
+std::string PlainText(const std::string& base64) {
+  auto text = Base64Decode(base64);
+  return text.ok() ? *std::move(text) : "";
 }
 
 std::string NetworkBatch(const std::vector<Json>& interfaces, const Fabric& fabric) {
@@ -182,11 +176,11 @@ ImdsView Cloud::ViewForMetadata(const std::string& id) {
     }
   }
   if (const Json* key = records_->Find("key-name/" + instance.value("keyName", ""))) {
-    entries[base + "public-keys/0/openssh-key"] = DecodeBase64(key->value("_material", ""));
+    entries[base + "public-keys/0/openssh-key"] = PlainText(key->value("_material", ""));
   }
   AddCredentials(instance, keys_, &entries);
   entries["/latest/dynamic/instance-identity/document"] = IdentityDocument(instance, facts_);
-  const std::string user_data = DecodeBase64(instance.value("_userData", ""));
+  const std::string user_data = PlainText(instance.value("_userData", ""));
   if (!user_data.empty()) entries["/latest/user-data"] = user_data;
   if (const int64_t end = instance.value("_noticeNs", int64_t{0}); end != 0) {
     entries[base + "spot/instance-action"] =
@@ -210,7 +204,7 @@ Result<InstanceProcess> Cloud::StartOnMachine(const Json& instance,
   plan.host_name = host.substr(0, host.find('.'));
   plan.hidden = options_.folder;
   plan.scratch = options_.folder + "/run/" + id;
-  plan.user_data = DecodeBase64(instance.value("_userData", ""));
+  plan.user_data = PlainText(instance.value("_userData", ""));
   plan.network_batch = NetworkBatch(interfaces, *fabric_);
   for (const Json& volume : volumes) {
     SNAP_ASSIGN_OR_RETURN(const LoopDevice loop, AttachLoop(volumes_->Path(volume.at("volumeId"))));

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 #include <httplib.h>
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 
 #include <thread>
 
+#include "base/base64.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/sha256.h"
@@ -32,13 +32,6 @@ std::string RequestId() {
   const std::string hex = HexEncode(random);
   return fmt::format("{}-{}-{}-{}-{}", hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4),
                      hex.substr(16, 4), hex.substr(20));
-}
-
-std::string Base64(ByteSpan bytes) {
-  std::string text(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  text.resize(static_cast<size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
-                                                  bytes.data(), static_cast<int>(bytes.size()))));
-  return text;
 }
 
 // "a=1&b=2" decoded; a name that comes twice keeps its last value.
@@ -183,7 +176,7 @@ void Endpoint::Impl::Block(const Request& request, Response& response) {
   auto bytes = cloud->ReadBlock(request.matches[1], request.matches[2], query.Text("blockToken"));
   if (!bytes.ok()) return RefuseRest(bytes.status(), &response);
   response.set_header("x-amz-Data-Length", std::to_string(bytes->size()));
-  response.set_header("x-amz-Checksum", Base64(Sha256::Of(*bytes).bytes));
+  response.set_header("x-amz-Checksum", Base64Encode(Sha256::Of(*bytes).bytes));
   response.set_header("x-amz-Checksum-Algorithm", "SHA256");
   response.set_content(std::string(AsText(*bytes)), "application/octet-stream");
 }

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <map>
 
+#include "base/base64.h"
 #include "base/status_macros.h"
 
 namespace snapstore::localcloud {
@@ -75,6 +76,9 @@ ApiError CheckOffered(const Parameters& p) {
   API_RETURN_IF_ERROR(only("MetadataOptions.HttpEndpoint", "enabled"));
   if (p.Text("UserData").size() > kUserDataMax) {
     return InvalidValue("User data is limited to 16384 bytes");
+  }
+  if (!Base64Decode(p.Text("UserData")).ok()) {
+    return {"InvalidUserData.Malformed", "Invalid BASE64 encoding of user data."};
   }
   return {};
 }

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/base64.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "orchestrator/state/internal/etcd_client.h"
@@ -107,7 +108,10 @@ class EtcdStore : public StateStore {
 
  private:
   std::string Key(std::string_view key) const {
-    return ToBase64(options_.key_prefix + std::string(key));
+    return Base64Encode(AsBytes(options_.key_prefix + std::string(key)));
+  }
+  std::string EndOf(const std::string& prefix) const {
+    return Base64Encode(AsBytes(PrefixEnd(options_.key_prefix + prefix)));
   }
   Result<StateEntry> EntryFrom(const json& pair) const;
   json TransactionJson(const Transaction& transaction, const std::string& lease) const;
@@ -143,9 +147,7 @@ Result<StateEntry> EtcdStore::Get(const std::string& key) {
 Result<StateListing> EtcdStore::List(const std::string& prefix, const std::string& after,
                                      size_t limit) {
   const std::string from = after.empty() || after < prefix ? prefix : after + '\0';
-  const json request = {{"key", Key(from)},
-                        {"range_end", ToBase64(PrefixEnd(options_.key_prefix + prefix))},
-                        {"limit", limit}};
+  const json request = {{"key", Key(from)}, {"range_end", EndOf(prefix)}, {"limit", limit}};
   SNAP_ASSIGN_OR_RETURN(const json answer,
                         client_->Call("/v3/kv/range", request, /*only_reads=*/true));
   StateListing listing;
@@ -172,7 +174,7 @@ json EtcdStore::TransactionJson(const Transaction& transaction, const std::strin
       success.push_back({{"request_delete_range", {{"key", Key(change.key)}}}});
       continue;
     }
-    json put = {{"key", Key(change.key)}, {"value", ToBase64(change.value)}};
+    json put = {{"key", Key(change.key)}, {"value", Base64Encode(AsBytes(change.value))}};
     if (!lease.empty()) put["lease"] = lease;
     success.push_back({{"request_put", std::move(put)}});
   }
@@ -202,7 +204,7 @@ Result<StoreChanges> EtcdStore::Watch(const std::string& prefix, uint64_t revisi
                                       std::chrono::milliseconds timeout) {
   const json request = {{"create_request",
                          {{"key", Key(prefix)},
-                          {"range_end", ToBase64(PrefixEnd(options_.key_prefix + prefix))},
+                          {"range_end", EndOf(prefix)},
                           {"start_revision", std::to_string(revision + 1)}}}};
   const auto wanted = [](const json& message) {
     const json result = message.value("result", json::object());

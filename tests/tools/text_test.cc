@@ -103,12 +103,6 @@ TEST(NormalisePath, DropsWhatASnapshotPathDoesNotHave) {
   EXPECT_FALSE(NormalisePath("a/../b").ok());
 }
 
-TEST(Base64, EncodesAnyBytes) {
-  EXPECT_EQ(Base64(""), "");
-  EXPECT_EQ(Base64("\xff\0\x01"s), "/wAB");
-  EXPECT_EQ(Base64("a"), "YQ==");
-}
-
 TEST(Table, PadsByCodePointsAndTrimsLineEnds) {
   Table table({Table::Align::kLeft, Table::Align::kRight, Table::Align::kLeft});
   table.Row({"é", "1", ""});

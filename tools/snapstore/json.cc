@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "tools/snapstore/text.h"
 
@@ -44,7 +45,7 @@ Json StagesJson(const std::vector<PipelineStage>& stages) {
 // Names of attributes are text in practice, their values are not.
 Json XattrsJson(const Entry& entry) {
   Json out = Json::object();
-  for (const auto& [name, value] : entry.xattrs) out[name] = Base64(value);
+  for (const auto& [name, value] : entry.xattrs) out[name] = Base64Encode(AsBytes(value));
   return out;
 }
 
@@ -56,14 +57,14 @@ std::string DumpJson(const Json& document) {
 
 void SetBytes(Json* object, const std::string& key, std::string_view bytes) {
   (*object)[key] = bytes;
-  if (!IsUtf8(bytes)) (*object)[key + "_base64"] = Base64(bytes);
+  if (!IsUtf8(bytes)) (*object)[key + "_base64"] = Base64Encode(AsBytes(bytes));
 }
 
 void SetBytesList(Json* object, const std::string& key, const std::vector<std::string>& list) {
   (*object)[key] = list;
   if (std::all_of(list.begin(), list.end(), IsUtf8)) return;
   Json exact = Json::array();
-  for (const std::string& item : list) exact.push_back(Base64(item));
+  for (const std::string& item : list) exact.push_back(Base64Encode(AsBytes(item)));
   (*object)[key + "_base64"] = std::move(exact);
 }
 

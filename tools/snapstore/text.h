@@ -26,8 +26,6 @@ bool IsUtf8(std::string_view text);
 // that are not UTF-8.
 std::string EscapeForTerminal(std::string_view text);
 
-std::string Base64(std::string_view bytes);
-
 // "512 B", "1.50 KiB", "12.0 GiB".
 std::string FormatSize(uint64_t bytes);
 // "0:07", "1:02:03".

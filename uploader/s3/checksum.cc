@@ -1,9 +1,8 @@
 #include "uploader/s3/checksum.h"
 
-#include <openssl/evp.h>
-
 #include <array>
 
+#include "base/base64.h"
 #include "base/check.h"
 #include "base/sha256.h"
 
@@ -64,7 +63,7 @@ std::string BigEndianBase64(Word value) {
   for (size_t n = 0; n < sizeof(Word); ++n) {
     bytes[n] = static_cast<uint8_t>(value >> (8 * (sizeof(Word) - 1 - n)));
   }
-  return Base64(bytes);
+  return Base64Encode(bytes);
 }
 
 }  // namespace
@@ -73,15 +72,6 @@ uint32_t Crc32c(std::span<const ByteSpan> parts) { return Crc<uint32_t, 0x82f63b
 
 uint64_t Crc64Nvme(std::span<const ByteSpan> parts) {
   return Crc<uint64_t, 0x9a6c9329ac4bc9b5>::Of(parts);
-}
-
-std::string Base64(ByteSpan bytes) {
-  // Four characters for three bytes, and a zero.
-  std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), bytes.data(),
-                                     static_cast<int>(bytes.size()));
-  out.resize(length);
-  return out;
 }
 
 std::vector<HttpHeader> ChecksumHeaders(S3Checksum checksum, std::span<const ByteSpan> parts,
@@ -99,7 +89,7 @@ std::vector<HttpHeader> ChecksumHeaders(S3Checksum checksum, std::span<const Byt
     case S3Checksum::kSha256: {
       std::array<uint8_t, 32> digest;
       SNAP_CHECK(HexDecode(sha256, digest).ok());
-      return {{kAlgorithm, "SHA256"}, {"x-amz-checksum-sha256", Base64(digest)}};
+      return {{kAlgorithm, "SHA256"}, {"x-amz-checksum-sha256", Base64Encode(digest)}};
     }
     case S3Checksum::kAuto:
       break;

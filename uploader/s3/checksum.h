@@ -22,8 +22,6 @@ namespace snapstore {
 uint32_t Crc32c(std::span<const ByteSpan> parts);
 uint64_t Crc64Nvme(std::span<const ByteSpan> parts);
 
-std::string Base64(ByteSpan bytes);
-
 // The headers that send a checksum of `parts`, none for kNone. `sha256` is their SHA-256 in hex.
 // REQUIRES: not kAuto.
 std::vector<HttpHeader> ChecksumHeaders(S3Checksum checksum, std::span<const ByteSpan> parts,

@@ -1,14 +1,15 @@
 #include "orchestrator/model/internal/checks.h"
 
 #include <arpa/inet.h>
-#include <openssl/evp.h>
 #include <strings.h>
 
 #include <algorithm>
 #include <array>
 
+#include "base/base64.h"
 #include "base/clock.h"
 #include "base/cron.h"
+#include "orchestrator/model/ids.h"
 
 namespace snapstore::spot {
 namespace {
@@ -66,13 +67,8 @@ std::string TextOf::operator()(const std::string& value) const {
 }
 
 std::string IdOf::operator()(const std::string& value) const {
-  const std::string_view text = value;
-  if (text.starts_with(prefix) && text.size() > prefix.size() && text.size() <= 64 &&
-      std::all_of(text.begin() + static_cast<ptrdiff_t>(prefix.size()), text.end(),
-                  [](char c) { return IsDigit(c) || IsLower(c); })) {
-    return "";
-  }
-  return fmt::format("must be an id of the form {}…, not '{}'", prefix, Shown(text));
+  if (IsId(prefix, value)) return "";
+  return fmt::format("must be an id of the form {}…, not '{}'", prefix, Shown(value));
 }
 
 std::string WordOf::operator()(const std::string& value) const {
@@ -85,22 +81,12 @@ std::string WordOf::operator()(const std::string& value) const {
 }
 
 std::string Base64Of::operator()(const std::string& value) const {
-  const size_t padding = value.size() - std::min(value.size(), value.find_last_not_of('=') + 1);
-  const auto fits = [](char c) {
-    return IsDigit(c) || IsLower(c) || (c >= 'A' && c <= 'Z') || c == '+' || c == '/';
-  };
-  if (value.size() % 4 != 0 || padding > 2 ||
-      !std::all_of(value.begin(), value.end() - static_cast<ptrdiff_t>(padding), fits)) {
-    return "must be base64 text";
+  const auto text = Base64Decode(value);
+  if (!text.ok()) return "must be base64 text";
+  if (text->size() > most) {
+    return fmt::format("must hold at most {} bytes, not {}", most, text->size());
   }
-  const size_t bytes = value.size() / 4 * 3 - padding;
-  if (bytes > most) return fmt::format("must hold at most {} bytes, not {}", most, bytes);
-  if (start.empty()) return "";
-  std::vector<unsigned char> decoded(value.size() / 4 * 3 + 1);
-  EVP_DecodeBlock(decoded.data(), reinterpret_cast<const unsigned char*>(value.data()),
-                  static_cast<int>(value.size()));
-  const std::string_view text(reinterpret_cast<const char*>(decoded.data()), bytes);
-  return text.starts_with(start) ? "" : fmt::format("must hold text that begins with {}", start);
+  return text->starts_with(start) ? "" : fmt::format("must hold text that begins with {}", start);
 }
 
 std::string CheckRegion(const std::string& value) {

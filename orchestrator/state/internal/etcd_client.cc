@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 #include <httplib.h>
-#include <openssl/evp.h>
 
 #include <charconv>
 
+#include "base/base64.h"
 #include "base/status_macros.h"
 
 namespace snapstore::spot {
@@ -43,26 +43,6 @@ class Lines {
 
 }  // namespace
 
-std::string ToBase64(std::string_view bytes) {
-  std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
-  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
-                                   reinterpret_cast<const unsigned char*>(bytes.data()),
-                                   static_cast<int>(bytes.size()));
-  text.resize(static_cast<size_t>(size));
-  return text;
-}
-
-Result<std::string> FromBase64(std::string_view text) {
-  std::string bytes(text.size() / 4 * 3 + 1, '\0');
-  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()),
-                                   static_cast<int>(text.size()));
-  if (size < 0 || text.size() % 4 != 0) return Status::Corruption("etcd: not base64");
-  const size_t padding = text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0;
-  bytes.resize(static_cast<size_t>(size) - padding);
-  return bytes;
-}
-
 uint64_t EtcdNumber(const json& object, const char* member) {
   const auto it = object.find(member);
   if (it == object.end()) return 0;
@@ -77,7 +57,7 @@ uint64_t EtcdNumber(const json& object, const char* member) {
 std::string EtcdBytes(const json& object, const char* member) {
   const auto it = object.find(member);
   if (it == object.end() || !it->is_string()) return "";
-  auto bytes = FromBase64(it->get_ref<const std::string&>());
+  auto bytes = Base64Decode(it->get_ref<const std::string&>());
   return bytes.ok() ? *std::move(bytes) : "";
 }
 

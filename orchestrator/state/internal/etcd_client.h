@@ -17,8 +17,6 @@
 
 namespace snapstore::spot {
 
-std::string ToBase64(std::string_view bytes);
-Result<std::string> FromBase64(std::string_view text);
 // A number the gateway wrote as a string, or left out (0).
 uint64_t EtcdNumber(const nlohmann::json& object, const char* member);
 std::string EtcdBytes(const nlohmann::json& object, const char* member);
