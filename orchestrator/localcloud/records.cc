@@ -4,18 +4,9 @@
 #include <rocksdb/db.h>
 #include <rocksdb/write_batch.h>
 
+#include "orchestrator/rocks/rocks_error.h"
+
 namespace snapstore::localcloud {
-namespace {
-
-Status FromRocks(const rocksdb::Status& status, const char* what) {
-  const std::string text = fmt::format("{}: {}", what, status.ToString());
-  if (status.IsCorruption()) return Status::Corruption(text);
-  if (status.IsNoSpace()) return Status::NoSpace(text);
-  return Status::Io(text);
-}
-
-}  // namespace
-
 Records::Records(std::unique_ptr<rocksdb::DB> db) : db_(std::move(db)) {}
 Records::~Records() = default;
 
@@ -27,12 +18,7 @@ Result<std::unique_ptr<Records>> Records::Open(const std::string& folder) {
   options.write_buffer_size = 4 << 20;
   rocksdb::DB* opened = nullptr;
   const rocksdb::Status status = rocksdb::DB::Open(options, folder, &opened);
-  if (!status.ok()) {
-    if (status.ToString().find("lock") != std::string::npos) {
-      return Status::Conflict(fmt::format("{}: another process has it open", folder));
-    }
-    return FromRocks(status, "open the cloud's records");
-  }
+  if (!status.ok()) return StatusOfRocksOpen(status, folder);
   std::unique_ptr<Records> records(new Records(std::unique_ptr<rocksdb::DB>(opened)));
   const std::unique_ptr<rocksdb::Iterator> at(records->db_->NewIterator({}));
   for (at->SeekToFirst(); at->Valid(); at->Next()) {
@@ -43,7 +29,7 @@ Result<std::unique_ptr<Records>> Records::Open(const std::string& folder) {
     }
     records->all_.emplace(at->key().ToString(), std::move(record));
   }
-  if (!at->status().ok()) return FromRocks(at->status(), "read the cloud's records");
+  if (!at->status().ok()) return StatusOfRocks(at->status(), fmt::format("read {}", folder));
   return records;
 }
 
@@ -93,7 +79,7 @@ Status Records::Transaction::Commit() {
     rocksdb::WriteOptions durable;
     durable.sync = true;
     const rocksdb::Status status = records_->db_->Write(durable, &batch);
-    if (!status.ok()) return FromRocks(status, "write the cloud's records");
+    if (!status.ok()) return StatusOfRocks(status, "write the cloud's records");
   }
   before_.clear();
   return {};

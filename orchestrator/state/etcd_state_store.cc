@@ -22,12 +22,14 @@ constexpr std::chrono::milliseconds kCampaignPoll{200};
 // A lease kept alive by a thread of its own, and the key that dies with it.
 class EtcdLeadership : public Leadership {
  public:
+  // `renewed`: when the request that the lease's life counts from was sent.
   EtcdLeadership(std::shared_ptr<EtcdClient> client, std::string lease, uint64_t revision,
-                 std::chrono::seconds time_to_live)
+                 std::chrono::seconds time_to_live, std::chrono::steady_clock::time_point renewed)
       : client_(std::move(client)),
         lease_(std::move(lease)),
         revision_(revision),
         time_to_live_(time_to_live),
+        valid_until_(renewed + time_to_live),
         keeper_([this] { KeepAlive(); }) {}
   EtcdLeadership(const EtcdLeadership&) = delete;
   EtcdLeadership& operator=(const EtcdLeadership&) = delete;
@@ -39,7 +41,7 @@ class EtcdLeadership : public Leadership {
     wake_.notify_all();
     keeper_.join();
     // If it fails the lease runs out by itself.
-    (void)client_->Call("/v3/lease/revoke", {{"ID", lease_}}, /*only_reads=*/false);
+    (void)client_->Call("/v3/lease/revoke", {{"ID", lease_}}, /*may_repeat=*/false);
   }
 
   bool Held() const override {
@@ -53,21 +55,21 @@ class EtcdLeadership : public Leadership {
  private:
   void KeepAlive() {
     std::unique_lock lock(mutex_);
-    valid_until_ = std::chrono::steady_clock::now() + time_to_live_;
     while (!stopped_ && !lost_) {
       wake_.wait_for(lock, time_to_live_ / 3, [this] { return stopped_; });
       if (stopped_) return;
       lock.unlock();
       const auto sent = std::chrono::steady_clock::now();
       const auto answer =
-          client_->Call("/v3/lease/keepalive", {{"ID", lease_}}, /*only_reads=*/true);
+          client_->Call("/v3/lease/keepalive", {{"ID", lease_}}, /*may_repeat=*/true);
       lock.lock();
       if (!answer.ok()) {
         if (std::chrono::steady_clock::now() >= valid_until_) lost_ = true;
         continue;
       }
       const json result = answer->value("result", json::object());
-      if (EtcdNumber(result, "TTL") == 0) {
+      // Whoever asked in between was told that it is lost, which is for good.
+      if (EtcdNumber(result, "TTL") == 0 || std::chrono::steady_clock::now() >= valid_until_) {
         lost_ = true;
       } else {
         valid_until_ = sent + time_to_live_;
@@ -83,8 +85,7 @@ class EtcdLeadership : public Leadership {
   std::condition_variable wake_;
   bool stopped_ = false;
   bool lost_ = false;
-  std::chrono::steady_clock::time_point valid_until_ =
-      std::chrono::steady_clock::now() + time_to_live_;
+  std::chrono::steady_clock::time_point valid_until_;
   std::thread keeper_;  // last: it uses all others
 };
 
@@ -94,7 +95,7 @@ class EtcdStore : public StateStore {
       : options_(options), client_(std::make_shared<EtcdClient>(options)) {}
 
   Status Probe() {
-    return client_->Call("/v3/kv/range", {{"key", Key("probe")}}, /*only_reads=*/true).status();
+    return client_->Call("/v3/kv/range", {{"key", Key("probe")}}, /*may_repeat=*/true).status();
   }
 
   Result<StateEntry> Get(const std::string& key) override;
@@ -138,7 +139,7 @@ Result<StateEntry> EtcdStore::EntryFrom(const json& pair) const {
 
 Result<StateEntry> EtcdStore::Get(const std::string& key) {
   SNAP_ASSIGN_OR_RETURN(const json answer,
-                        client_->Call("/v3/kv/range", {{"key", Key(key)}}, /*only_reads=*/true));
+                        client_->Call("/v3/kv/range", {{"key", Key(key)}}, /*may_repeat=*/true));
   const json pairs = answer.value("kvs", json::array());
   if (pairs.empty()) return Status::NotFound(key);
   return EntryFrom(pairs[0]);
@@ -149,7 +150,7 @@ Result<StateListing> EtcdStore::List(const std::string& prefix, const std::strin
   const std::string from = after.empty() || after < prefix ? prefix : after + '\0';
   const json request = {{"key", Key(from)}, {"range_end", EndOf(prefix)}, {"limit", limit}};
   SNAP_ASSIGN_OR_RETURN(const json answer,
-                        client_->Call("/v3/kv/range", request, /*only_reads=*/true));
+                        client_->Call("/v3/kv/range", request, /*may_repeat=*/true));
   StateListing listing;
   listing.more = answer.value("more", false);
   listing.revision = RevisionOf(answer);
@@ -185,7 +186,7 @@ Result<bool> EtcdStore::Try(const Transaction& transaction, const std::string& l
                             uint64_t* revision) {
   SNAP_ASSIGN_OR_RETURN(const json answer,
                         client_->Call("/v3/kv/txn", TransactionJson(transaction, lease),
-                                      /*only_reads=*/false));
+                                      /*may_repeat=*/false));
   *revision = RevisionOf(answer);
   return answer.value("succeeded", false);
 }
@@ -232,11 +233,12 @@ Result<StoreChanges> EtcdStore::Watch(const std::string& prefix, uint64_t revisi
 
 Result<std::unique_ptr<Leadership>> EtcdStore::Campaign(const std::string& candidate,
                                                         std::chrono::milliseconds timeout) {
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  auto renewed = std::chrono::steady_clock::now();
+  const auto deadline = renewed + timeout;
   SNAP_ASSIGN_OR_RETURN(
       const json grant,
       client_->Call("/v3/lease/grant", {{"TTL", std::to_string(options_.leader_lease.count())}},
-                    /*only_reads=*/true));
+                    /*may_repeat=*/true));
   const std::string lease = std::to_string(EtcdNumber(grant, "ID"));
   Status outcome = Status::Timeout("etcd: another controller leads");
   while (true) {
@@ -250,15 +252,18 @@ Result<std::unique_ptr<Leadership>> EtcdStore::Campaign(const std::string& candi
       break;
     }
     if (*won) {
-      return std::unique_ptr<Leadership>(
-          std::make_unique<EtcdLeadership>(client_, lease, revision, options_.leader_lease));
+      return std::unique_ptr<Leadership>(std::make_unique<EtcdLeadership>(
+          client_, lease, revision, options_.leader_lease, renewed));
     }
     if (std::chrono::steady_clock::now() >= deadline) break;
     std::this_thread::sleep_for(kCampaignPoll);
     // The wait may outlast the lease.
-    (void)client_->Call("/v3/lease/keepalive", {{"ID", lease}}, /*only_reads=*/true);
+    const auto sent = std::chrono::steady_clock::now();
+    if (client_->Call("/v3/lease/keepalive", {{"ID", lease}}, /*may_repeat=*/true).ok()) {
+      renewed = sent;
+    }
   }
-  (void)client_->Call("/v3/lease/revoke", {{"ID", lease}}, /*only_reads=*/false);
+  (void)client_->Call("/v3/lease/revoke", {{"ID", lease}}, /*may_repeat=*/false);
   return outcome;
 }
 

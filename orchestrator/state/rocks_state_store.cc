@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "orchestrator/rocks/rocks_error.h"
 
 namespace snapstore::spot {
 namespace {
@@ -29,15 +30,7 @@ constexpr size_t kGroupCommitsMax = 64;
 constexpr uint64_t kTrimEveryCommits = 1000;
 
 Status FromRocks(const rocksdb::Status& status, std::string_view what) {
-  std::string text = fmt::format("state store: {}: {}", what, status.ToString());
-  std::replace(text.begin(), text.end(), '\n', ' ');
-  if (status.IsNoSpace()) return Status::NoSpace(std::move(text));
-  if (status.IsCorruption()) return Status::Corruption(std::move(text));
-  if (status.IsIOError()) return Status::Io(std::move(text));
-  if (status.IsInvalidArgument() || status.IsNotSupported()) {
-    return Status::Corruption(std::move(text));
-  }
-  return Status::Internal(std::move(text));
+  return StatusOfRocks(status, fmt::format("state store: {}", what));
 }
 
 // Big-endian, so that keys order as numbers.
@@ -162,13 +155,7 @@ Status RocksStore::Open(const std::string& path) {
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
   rocksdb::DB* db = nullptr;
   const rocksdb::Status opened = rocksdb::DB::Open(options, path, families, &handles, &db);
-  if (!opened.ok()) {
-    // RocksDB has no code of its own for a lock that is held.
-    if (opened.IsIOError() && opened.ToString().find("lock") != std::string::npos) {
-      return Status::Conflict(fmt::format("state store {}: in use by another process", path));
-    }
-    return FromRocks(opened, "open " + path);
-  }
+  if (!opened.ok()) return StatusOfRocksOpen(opened, fmt::format("state store {}", path));
   db_.reset(db);
   meta_ = handles[0];
   entries_ = handles[1];
@@ -370,12 +357,14 @@ Result<StoreChanges> RocksStore::Watch(const std::string& prefix, uint64_t revis
       const uint64_t now = revision_;
       lock.unlock();
       SNAP_ASSIGN_OR_RETURN(std::vector<StoreChange> changes, HistoryAfter(prefix, seen));
+      lock.lock();
+      // What was read while its beginning went is not whole.
+      if (seen < history_start_) continue;
       if (!changes.empty()) {
         const uint64_t last = changes.back().revision;
         return StoreChanges{std::move(changes), last};
       }
       seen = now;
-      lock.lock();
     }
     if (!changed_.wait_until(lock, deadline, [this, seen] { return revision_ > seen; })) {
       return StoreChanges{{}, seen};

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <httplib.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/base64.h"
@@ -74,7 +75,7 @@ EtcdClient::EtcdClient(const EtcdOptions& options)
              .ca_file = options.ca_file,
              .use_proxy = false}) {}
 
-Result<json> EtcdClient::Call(const std::string& path, const json& request, bool only_reads) {
+Result<json> EtcdClient::Call(const std::string& path, const json& request, bool may_repeat) {
   const std::string body = request.dump();
   const ByteSpan part = AsBytes(body);
   Status failure = Status::Io("etcd: no endpoint");
@@ -89,21 +90,25 @@ Result<json> EtcdClient::Call(const std::string& path, const json& request, bool
                            .body_max = kAnswerBytesMax};
     const auto response = http_.Send(post);
     if (!response.ok()) {
-      failure = response.status().WithContext("etcd");
-      if (only_reads) continue;
+      failure = response.status().WithContext(fmt::format("etcd {}", options_.endpoints[at]));
+      if (may_repeat) continue;
       return failure;
     }
     preferred_ = at;
     if (response->status != kHttpOk) {
-      const std::string text = "etcd: " + BodyText(*response);
+      const std::string text =
+          fmt::format("etcd {}: {}: {}", options_.endpoints[at], path, BodyText(*response));
       if (response->status == HttpStatus::kBadRequest) return Status::InvalidArgument(text);
       if (response->status == HttpStatus::kNotFound) return Status::NotFound(text);
       failure = Status::Io(text);
-      if (only_reads) continue;
+      if (may_repeat) continue;
       return failure;
     }
     json document = json::parse(AsText(response->body), nullptr, /*allow_exceptions=*/false);
-    if (!document.is_object()) return Status::Io("etcd: answered something else than JSON");
+    if (!document.is_object()) {
+      return Status::Io(fmt::format("etcd {}: {}: answered something else than JSON",
+                                    options_.endpoints[at], path));
+    }
     return document;
   }
   return failure;
@@ -112,19 +117,40 @@ Result<json> EtcdClient::Call(const std::string& path, const json& request, bool
 Result<json> EtcdClient::FirstOf(const std::string& path, const json& request,
                                  std::chrono::milliseconds timeout,
                                  const std::function<bool(const json&)>& wanted) {
-  // libcurl's wrapper collects whole answers; a stream has no end.
-  httplib::Client client(options_.endpoints[preferred_]);
-  const auto timeout_us = std::chrono::duration_cast<std::chrono::microseconds>(timeout).count();
-  client.set_connection_timeout(options_.timeout);
-  client.set_read_timeout(timeout_us / 1'000'000, timeout_us % 1'000'000);
-  if (!options_.ca_file.empty()) client.set_ca_cert_path(options_.ca_file.c_str());
   const auto deadline = std::chrono::steady_clock::now() + timeout;
+  Status failure = Status::Io("etcd: no endpoint");
+  const size_t first = preferred_;
+  for (size_t i = 0; i < options_.endpoints.size(); ++i) {
+    const size_t at = (first + i) % options_.endpoints.size();
+    auto message = FirstOfStream(options_.endpoints[at], path, request.dump(), deadline, wanted);
+    if (message.ok()) {
+      preferred_ = at;
+      return message;
+    }
+    failure = message.status();
+  }
+  return failure;
+}
+
+Result<json> EtcdClient::FirstOfStream(const std::string& endpoint, const std::string& path,
+                                       const std::string& body,
+                                       std::chrono::steady_clock::time_point deadline,
+                                       const std::function<bool(const json&)>& wanted) {
+  using std::chrono::steady_clock;
+  // libcurl's wrapper collects whole answers; a stream has no end.
+  httplib::Client client(endpoint);
+  const auto left_us = std::max<int64_t>(
+      1, std::chrono::duration_cast<std::chrono::microseconds>(deadline - steady_clock::now())
+             .count());
+  client.set_connection_timeout(options_.timeout);
+  client.set_read_timeout(left_us / 1'000'000, left_us % 1'000'000);
+  if (!options_.ca_file.empty()) client.set_ca_cert_path(options_.ca_file.c_str());
   Lines lines;
   json found;
   httplib::Request post;
   post.method = "POST";
   post.path = path;
-  post.body = request.dump();
+  post.body = body;
   post.set_header("Content-Type", "application/json");
   post.content_receiver = [&](const char* data, size_t size, uint64_t, uint64_t) {
     lines.Add({data, size});
@@ -133,17 +159,16 @@ Result<json> EtcdClient::FirstOf(const std::string& path, const json& request,
       found = *message;
       return false;
     }
-    return lines.size() <= kAnswerBytesMax && std::chrono::steady_clock::now() < deadline;
+    return lines.size() <= kAnswerBytesMax && steady_clock::now() < deadline;
   };
   const httplib::Result result = client.send(post);
   if (!found.is_null()) return found;
-  if (!result && result.error() == httplib::Error::Connection) {
-    return Status::Io(fmt::format("etcd: {}", httplib::to_string(result.error())));
-  }
   if (result && result->status != kHttpOk) {
-    return Status::Io(fmt::format("etcd: {}: HTTP {}", path, result->status));
+    return Status::Io(fmt::format("etcd {}: {}: HTTP {}", endpoint, path, result->status));
   }
-  return json();
+  if (steady_clock::now() >= deadline) return json();
+  return Status::Io(fmt::format("etcd {}: {}: the stream broke off: {}", endpoint, path,
+                                httplib::to_string(result.error())));
 }
 
 }  // namespace snapstore::spot

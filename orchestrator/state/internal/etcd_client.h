@@ -8,6 +8,8 @@
 #define SNAPSTORE_ORCHESTRATOR_STATE_INTERNAL_ETCD_CLIENT_H_
 
 #include <atomic>
+#include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -27,17 +29,23 @@ class EtcdClient {
  public:
   explicit EtcdClient(const EtcdOptions& options);
 
-  // POST of `request` to "/v3/…". Calls that only read may be tried at every endpoint; others only
-  // where nothing was sent.
+  // POST of `request` to "/v3/…". A call that may happen twice is tried at every endpoint, others
+  // at one.
   Result<nlohmann::json> Call(const std::string& path, const nlohmann::json& request,
-                              bool only_reads);
+                              bool may_repeat);
 
   // A streaming call: its first message that `wanted` accepts; null when there was none in time.
+  // Io: no endpoint keeps the stream up.
   Result<nlohmann::json> FirstOf(const std::string& path, const nlohmann::json& request,
                                  std::chrono::milliseconds timeout,
                                  const std::function<bool(const nlohmann::json&)>& wanted);
 
  private:
+  Result<nlohmann::json> FirstOfStream(const std::string& endpoint, const std::string& path,
+                                       const std::string& body,
+                                       std::chrono::steady_clock::time_point deadline,
+                                       const std::function<bool(const nlohmann::json&)>& wanted);
+
   const EtcdOptions options_;
   HttpClient http_;
   std::atomic<size_t> preferred_{0};  // the endpoint that answered last

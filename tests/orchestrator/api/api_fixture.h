@@ -7,13 +7,13 @@
 #include <gtest/gtest.h>
 #include <httplib.h>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 
 #include "orchestrator/api/api_server.h"
 #include "orchestrator/state/operation_journal.h"
 #include "orchestrator/state/rocks_state_store.h"
+#include "tests/base/temp_folder.h"
 #include "tests/orchestrator/model/bodies.h"
 
 namespace snapstore::spot {
@@ -45,14 +45,11 @@ class ApiTest : public ::testing::Test {
     service_.reset();
     state_.reset();
     store_.reset();
-    std::filesystem::remove_all(folder_);
   }
 
   void Serve(const ApiOptions& options) {
     if (!store_) {
-      char folder[] = "/tmp/snapstore-api-XXXXXX";
-      folder_ = mkdtemp(folder);
-      store_ = *RocksStateStore::Open(folder_);
+      store_ = *RocksStateStore::Open(folder_.path());
       state_ = std::make_unique<ControllerState>(store_.get());
       token_ = state_->AddToken({"act-1", "act-3"}, "", std::nullopt)->text;
       foreign_token_ = state_->AddToken({"act-2"}, "", std::nullopt)->text;
@@ -119,7 +116,7 @@ class ApiTest : public ::testing::Test {
     return OperationJournal(state_.get()).Get(*record->operation_id)->kind;
   }
 
-  std::string folder_;
+  const TempFolder folder_;
   std::unique_ptr<StateStore> store_;
   std::unique_ptr<ControllerState> state_;
   std::unique_ptr<ApiService> service_;

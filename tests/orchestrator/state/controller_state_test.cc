@@ -10,6 +10,7 @@
 
 #include "orchestrator/state/operation_journal.h"
 #include "orchestrator/state/rocks_state_store.h"
+#include "tests/base/temp_folder.h"
 #include "tests/orchestrator/model/bodies.h"
 
 namespace snapstore::spot {
@@ -20,9 +21,7 @@ using ::testing::HasSubstr;
 class ControllerStateTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    char folder[] = "/tmp/snapstore-state-XXXXXX";
-    folder_ = mkdtemp(folder);
-    auto store = RocksStateStore::Open(folder_);
+    auto store = RocksStateStore::Open(folder_.path());
     ASSERT_TRUE(store.ok()) << store.status().ToString();
     store_ = *std::move(store);
     state_ = std::make_unique<ControllerState>(store_.get());
@@ -30,7 +29,6 @@ class ControllerStateTest : public ::testing::Test {
   void TearDown() override {
     state_.reset();
     store_.reset();
-    std::filesystem::remove_all(folder_);
   }
 
   ConfigRecord NewConfig(const std::string& account = "act-1") {
@@ -64,7 +62,7 @@ class ControllerStateTest : public ::testing::Test {
     return state_->GetConfig("act-1", config.id)->users;
   }
 
-  std::string folder_;
+  const TempFolder folder_;
   std::unique_ptr<StateStore> store_;
   std::unique_ptr<ControllerState> state_;
 };
@@ -89,7 +87,7 @@ TEST_F(ControllerStateTest, NoTokenIsOnTheDisk) {
   state_.reset();
   store_.reset();
   int files = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_)) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_.path())) {
     if (!entry.is_regular_file()) continue;
     std::ifstream file(entry.path(), std::ios::binary);
     const std::string bytes((std::istreambuf_iterator<char>(file)), {});
@@ -97,7 +95,7 @@ TEST_F(ControllerStateTest, NoTokenIsOnTheDisk) {
     ++files;
   }
   EXPECT_GT(files, 2);
-  store_ = *RocksStateStore::Open(folder_);
+  store_ = *RocksStateStore::Open(folder_.path());
   state_ = std::make_unique<ControllerState>(store_.get());
   EXPECT_TRUE(state_->FindToken(token->text).ok());
 }

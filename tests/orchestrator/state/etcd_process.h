@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "orchestrator/state/etcd_state_store.h"
+#include "tests/base/temp_folder.h"
 
 namespace snapstore::spot {
 
@@ -25,12 +26,10 @@ class EtcdProcess {
   static bool Installed() { return std::filesystem::exists("/usr/bin/etcd"); }
 
   EtcdProcess() {
-    char folder[] = "/tmp/snapstore-etcd-XXXXXX";
-    folder_ = mkdtemp(folder);
     const std::string client = fmt::format("http://127.0.0.1:{}", FreePort());
     const std::string peer = fmt::format("http://127.0.0.1:{}", FreePort());
     std::string arguments[] = {"/usr/bin/etcd",
-                               "--data-dir=" + folder_ + "/data",
+                               "--data-dir=" + folder_.File("data"),
                                "--listen-client-urls=" + client,
                                "--advertise-client-urls=" + client,
                                "--listen-peer-urls=" + peer,
@@ -41,7 +40,7 @@ class EtcdProcess {
     for (size_t i = 0; i < 8; ++i) argv[i] = arguments[i].data();
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    const std::string log = folder_ + "/log";
+    const std::string log = folder_.File("log");
     posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT, 0600);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
     if (posix_spawn(&pid_, argv[0], &actions, nullptr, argv, environ) != 0) pid_ = -1;
@@ -50,18 +49,21 @@ class EtcdProcess {
   }
   EtcdProcess(const EtcdProcess&) = delete;
   EtcdProcess& operator=(const EtcdProcess&) = delete;
-  ~EtcdProcess() {
-    if (pid_ > 0) {
-      kill(pid_, SIGKILL);
-      waitpid(pid_, nullptr, 0);
-    }
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
+  ~EtcdProcess() { Kill(); }
+
+  void Kill() {
+    if (pid_ <= 0) return;
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    pid_ = -1;
   }
 
-  // A store under a prefix of its own, once the server answers.
-  Result<std::unique_ptr<StateStore>> Open(const std::string& prefix) const {
+  // A store under a prefix of its own, once the server answers; `before` is an endpoint that is
+  // tried first.
+  Result<std::unique_ptr<StateStore>> Open(const std::string& prefix,
+                                           const std::string& before = "") const {
     EtcdOptions options = options_;
+    if (!before.empty()) options.endpoints.insert(options.endpoints.begin(), before);
     options.key_prefix = prefix;
     options.leader_lease = std::chrono::seconds(2);
     auto store = EtcdStateStore::Open(options);
@@ -85,7 +87,7 @@ class EtcdProcess {
     return ntohs(address.sin_port);
   }
 
-  std::string folder_;
+  const TempFolder folder_;
   pid_t pid_ = -1;
   EtcdOptions options_;
 };

@@ -8,24 +8,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <fstream>
 #include <map>
 #include <random>
 #include <set>
 
 #include "orchestrator/state/rocks_state_store.h"
+#include "tests/base/temp_folder.h"
 #include "tests/orchestrator/model/bodies.h"
 
 namespace snapstore::spot {
 namespace {
 
 constexpr int kSteps = 60;
-
-std::string NewFolder() {
-  char folder[] = "/tmp/snapstore-journal-XXXXXX";
-  return mkdtemp(folder);
-}
 
 NodeSpec Spec() {
   FieldErrors errors;
@@ -35,7 +30,8 @@ NodeSpec Spec() {
 std::string StepName(int i) { return fmt::format("step-{}", i); }
 
 TEST(OperationJournal, AStepBegunAgainIsTheSame) {
-  const std::string folder = NewFolder();
+  const TempFolder temporary;
+  const std::string& folder = temporary.path();
   {
     const auto store = *RocksStateStore::Open(folder);
     ControllerState state(store.get());
@@ -64,7 +60,6 @@ TEST(OperationJournal, AStepBegunAgainIsTheSame) {
     ASSERT_EQ(finished->size(), 1);
     EXPECT_EQ((*finished)[0].steps[0].output["instanceId"], "i-1");
   }
-  std::filesystem::remove_all(folder);
 }
 
 // Carries the operation on, as a controller does; what each step does to the world is a line in a
@@ -110,7 +105,8 @@ TEST(OperationJournalController, RunsInAProcessOfItsOwn) {
 }
 
 TEST(OperationJournal, AControllerThatIsKilledAgainAndAgainGoesOnWhereItWas) {
-  const std::string folder = NewFolder();
+  const TempFolder temporary;
+  const std::string& folder = temporary.path();
   const std::string world = folder + "/world";
   NodeRecord node;
   {
@@ -169,7 +165,6 @@ TEST(OperationJournal, AControllerThatIsKilledAgainAndAgainGoesOnWhereItWas) {
     EXPECT_EQ((*done)[0].steps[i].output["token"], (*done)[0].steps[i].client_token);
   }
   EXPECT_EQ(state.GetNode("act-1", node.id)->state, NodeState::kActive);
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

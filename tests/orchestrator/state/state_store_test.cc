@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "orchestrator/state/rocks_state_store.h"
+#include "tests/base/temp_folder.h"
 #include "tests/orchestrator/state/etcd_process.h"
 
 namespace snapstore::spot {
@@ -25,17 +26,11 @@ class StateStoreTest : public ::testing::TestWithParam<const char*> {
   static void TearDownTestSuite() { etcd_.reset(); }
 
   void SetUp() override {
-    char folder[] = "/tmp/snapstore-state-XXXXXX";
-    folder_ = mkdtemp(folder);
     if (std::string(GetParam()) == "etcd") {
       if (!EtcdProcess::Installed()) GTEST_SKIP() << "etcd-server is not installed";
       if (!etcd_) etcd_ = std::make_unique<EtcdProcess>();
     }
     Reopen();
-  }
-  void TearDown() override {
-    store_.reset();
-    std::filesystem::remove_all(folder_);
   }
 
   void Reopen() {
@@ -45,8 +40,8 @@ class StateStoreTest : public ::testing::TestWithParam<const char*> {
     store_ = *std::move(store);
   }
   Result<std::unique_ptr<StateStore>> Open() {
-    if (std::string(GetParam()) == "etcd") return etcd_->Open(folder_ + "/");
-    return RocksStateStore::Open(folder_);
+    if (std::string(GetParam()) == "etcd") return etcd_->Open(folder_.path() + "/");
+    return RocksStateStore::Open(folder_.path());
   }
 
   uint64_t Put(const std::string& key, const std::string& value) {
@@ -69,7 +64,7 @@ class StateStoreTest : public ::testing::TestWithParam<const char*> {
     return keys;
   }
 
-  std::string folder_;
+  const TempFolder folder_;
   std::unique_ptr<StateStore> store_;
   static std::unique_ptr<EtcdProcess> etcd_;
 };
@@ -270,21 +265,60 @@ TEST(EtcdLeader, ThereIsOneAndAnotherFollowsIt) {
   EXPECT_TRUE((*first_store)->Commit(late).status().Is(StatusCode::kConflict));
 }
 
+TEST(EtcdLeader, IsNoneOnceItsServerIsGone) {
+  if (!EtcdProcess::Installed()) GTEST_SKIP() << "etcd-server is not installed";
+  EtcdProcess etcd;
+  auto store = etcd.Open("/l/");
+  ASSERT_TRUE(store.ok()) << store.status().ToString();
+  auto leader = (*store)->Campaign("one", kLong);
+  ASSERT_TRUE(leader.ok()) << leader.status().ToString();
+  Status watched;
+  std::thread watcher([&] { watched = (*store)->Watch("k/", 1'000, kLong).status(); });
+  std::this_thread::sleep_for(kSoon);
+  etcd.Kill();
+  watcher.join();
+  // Not that nothing happened.
+  EXPECT_TRUE(watched.Is(StatusCode::kIo)) << watched.ToString();
+  const auto deadline = std::chrono::steady_clock::now() + kLong;
+  while ((*leader)->Held() && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(kSoon);
+  }
+  EXPECT_FALSE((*leader)->Held());
+  Transaction change;
+  change.Put("k", "v");
+  EXPECT_FALSE((*store)->Commit(change).ok());
+}
+
+TEST(EtcdEndpoints, OneThatIsDownIsPassedOver) {
+  if (!EtcdProcess::Installed()) GTEST_SKIP() << "etcd-server is not installed";
+  const EtcdProcess etcd;
+  ASSERT_TRUE(etcd.Open("/e/").ok());
+  auto store = etcd.Open("/e/", /*before=*/"http://127.0.0.1:9");
+  ASSERT_TRUE(store.ok()) << store.status().ToString();
+  Transaction change;
+  change.Put("k/1", "v");
+  ASSERT_TRUE((*store)->Commit(change).ok());
+  EXPECT_EQ((*store)->Watch("k/", 1, kLong)->changes.size(), 1);
+}
+
 TEST(RocksState, IsOpenOnce) {
-  char folder[] = "/tmp/snapstore-state-XXXXXX";
-  const std::string path = mkdtemp(folder);
+  const TempFolder temporary;
+  const std::string& path = temporary.path();
   {
     const auto first = RocksStateStore::Open(path);
     ASSERT_TRUE(first.ok());
     EXPECT_TRUE(RocksStateStore::Open(path).status().Is(StatusCode::kConflict));
   }
   EXPECT_TRUE(RocksStateStore::Open(path).ok());
-  std::filesystem::remove_all(path);
+  // What cannot be opened for another reason is not in use.
+  std::filesystem::remove(path + "/LOCK");
+  std::filesystem::create_directory(path + "/LOCK");
+  EXPECT_TRUE(RocksStateStore::Open(path).status().Is(StatusCode::kIo));
 }
 
 TEST(RocksState, OldHistoryIsDroppedAndSaysSo) {
-  char folder[] = "/tmp/snapstore-state-XXXXXX";
-  const std::string path = mkdtemp(folder);
+  const TempFolder temporary;
+  const std::string& path = temporary.path();
   {
     auto store = RocksStateStore::Open(path);
     ASSERT_TRUE(store.ok());
@@ -308,7 +342,6 @@ TEST(RocksState, OldHistoryIsDroppedAndSaysSo) {
   auto again = RocksStateStore::Open(path);
   ASSERT_TRUE(again.ok());
   EXPECT_TRUE((*again)->Watch("k/", 1, kSoon).status().Is(StatusCode::kNotFound));
-  std::filesystem::remove_all(path);
 }
 
 }  // namespace
