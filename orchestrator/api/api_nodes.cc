@@ -11,6 +11,7 @@ namespace snapstore::spot {
 namespace {
 
 constexpr const char* kNodeKind = "spotinst:aws:ec2:managedInstance";
+constexpr const char* kStatusKind = "spotinst:aws:ec2:managedInstanceStatus";
 constexpr const char* kNodeRoot = "managedInstance";
 constexpr const char* kCantCreateNode = "CANT_CREATE_MANAGED_INSTANCE";
 constexpr const char* kCantUpdateNode = "CANT_UPDATE_MANAGED_INSTANCE";
@@ -232,7 +233,16 @@ ApiReply ApiService::ChangeStates(const Call& call) {
 ApiReply ApiService::GetStatus(const Call& call) {
   const auto node = state_->GetNode(call.account, call.ids[0]);
   if (!node.ok()) return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);
-  return ApiReply::Items("spotinst:aws:ec2:managedInstanceStatus", {NodeStatusJson(*node)});
+  return ApiReply::Items(kStatusKind, {NodeStatusJson(*node)});
+}
+
+ApiReply ApiService::ListStatus(const Call& call) {
+  const auto nodes = state_->ListNodes(call.account);
+  if (!nodes.ok()) return FailureReply(nodes.status(), ErrorCode::kGeneral);
+  std::vector<Json> items;
+  items.reserve(nodes->size());
+  for (const NodeRecord& node : *nodes) items.push_back(NodeStatusJson(node));
+  return ApiReply::Items(kStatusKind, std::move(items));
 }
 
 ApiReply ApiService::GetCosts(const Call& call) {

@@ -73,6 +73,7 @@ const std::vector<ApiService::Route>& ApiService::Routes() {
       {"GET", "aws/ec2/managedInstance/migration/*", &ApiService::GetMigration, false},
       {"POST", "aws/ec2/managedInstance", &ApiService::CreateNode, true},
       {"GET", "aws/ec2/managedInstance", &ApiService::ListNodes, false},
+      {"GET", "aws/ec2/managedInstance/status", &ApiService::ListStatus, false},
       {"GET", "aws/ec2/managedInstance/*", &ApiService::GetNode, false},
       {"PUT", "aws/ec2/managedInstance/*", &ApiService::UpdateNode, true},
       {"DELETE", "aws/ec2/managedInstance/*", &ApiService::DeleteNode, true},

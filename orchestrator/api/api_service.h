@@ -69,6 +69,7 @@ class ApiService {
   ApiReply UpdateNode(const Call& call);
   ApiReply DeleteNode(const Call& call);
   ApiReply GetStatus(const Call& call);
+  ApiReply ListStatus(const Call& call);
   ApiReply GetCosts(const Call& call);
   ApiReply GetEvents(const Call& call);
   ApiReply PauseNode(const Call& call);

@@ -33,7 +33,8 @@ std::string StatusText(int status) {
     case 429:
       return "Too Many Requests";
     default:
-      return "Internal Server Error";
+      // What the server refuses before it is a call: lengths, ranges, transfer codings.
+      return status < 500 ? "Bad Request" : "Internal Server Error";
   }
 }
 

@@ -119,7 +119,7 @@ struct SpotPriceQuery {
   int64_t end_ns = 0;    // 0: now
 };
 
-struct StateChange {
+struct Ec2StateChange {
   std::string instance_id = {};
   std::string previous = {};
   std::string current = {};
@@ -135,7 +135,7 @@ class Ec2Client {
   // Instances.
   // With `count` > 1 all or none.
   Ec2Result<std::vector<Ec2Instance>> RunInstances(RunInstancesRequest request);
-  Ec2Result<std::vector<StateChange>> TerminateInstances(const std::vector<std::string>& ids);
+  Ec2Result<std::vector<Ec2StateChange>> TerminateInstances(const std::vector<std::string>& ids);
   Ec2Result<std::vector<Ec2Instance>> DescribeInstances(const Ec2Query& query);
   // `all`: instances in states other than running, too.
   Ec2Result<std::vector<Ec2InstanceStatus>> DescribeInstanceStatus(const Ec2Query& query,

@@ -63,13 +63,13 @@ Ec2Result<std::vector<Ec2Instance>> Ec2Client::RunInstances(RunInstancesRequest 
   return instances;
 }
 
-Ec2Result<std::vector<StateChange>> Ec2Client::TerminateInstances(
+Ec2Result<std::vector<Ec2StateChange>> Ec2Client::TerminateInstances(
     const std::vector<std::string>& ids) {
   Parameters p;
   p.List("InstanceId", ids);
   Ec2Result<Document> answer = Call("TerminateInstances", p.Take());
   if (!answer.ok()) return answer.failure();
-  std::vector<StateChange> changes;
+  std::vector<Ec2StateChange> changes;
   for (const pugi::xml_node item :
        (*answer)->first_child().child("instancesSet").children("item")) {
     changes.push_back({item.child_value("instanceId"),

@@ -34,17 +34,14 @@ Status CheckNodeId(const std::string& id) {
 }
 
 Status List(const NodeOptions& options, bool json) {
-  SNAP_ASSIGN_OR_RETURN(const Json items, options.client.Call("GET", kBase));
-  for (const Json& item : items) {
-    const std::string id = TextOf(item, "id");
-    SNAP_ASSIGN_OR_RETURN(const Json status,
-                          options.client.Call("GET", fmt::format("{}/{}/status", kBase, id)));
+  const std::string path = fmt::format("{}/status", kBase);
+  SNAP_ASSIGN_OR_RETURN(const Json nodes, options.client.Call("GET", path));
+  for (const Json& node : nodes) {
     if (json) {
-      PrintJson("node", status.at(0));
+      PrintJson("node", node);
     } else {
-      fmt::print("{}  {:12}  {:20}  {:15}  {}\n", id, TextOf(status.at(0), "status"),
-                 TextOf(status.at(0), "instanceId"), TextOf(status.at(0), "privateIp"),
-                 TextOf(item, "name"));
+      fmt::print("{}  {:12}  {:20}  {:15}  {}\n", TextOf(node, "id"), TextOf(node, "status"),
+                 TextOf(node, "instanceId"), TextOf(node, "privateIp"), TextOf(node, "name"));
     }
   }
   return Status::Ok();

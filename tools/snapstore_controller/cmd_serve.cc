@@ -7,33 +7,20 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "orchestrator/api/api_server.h"
-#include "orchestrator/state/etcd_state_store.h"
-#include "orchestrator/state/rocks_state_store.h"
 #include "tools/snapstore_controller/command.h"
+#include "tools/snapstore_controller/store_options.h"
 
 namespace snapstore::spot {
 namespace {
 
 struct ServeOptions {
   std::string listen;
-  std::string state_directory;
-  std::vector<std::string> etcd;
-  std::string etcd_ca;
+  StoreOptions store;
   // Of the life-cycle, which looks at the cloud that often.
   int64_t poll_seconds = 5;
   ApiOptions api;
   ApiServerOptions server;
 };
-
-Result<std::unique_ptr<StateStore>> OpenStore(const ServeOptions& options) {
-  if (!options.etcd.empty()) {
-    EtcdOptions etcd;
-    etcd.endpoints = options.etcd;
-    etcd.ca_file = options.etcd_ca;
-    return EtcdStateStore::Open(etcd);
-  }
-  return RocksStateStore::Open(options.state_directory + "/state");
-}
 
 Status Serve(const ServeOptions& options, bool json) {
   SNAP_ASSIGN_OR_RETURN(const ListenAddress address, ListenAddress::Parse(options.listen));
@@ -43,8 +30,8 @@ Status Serve(const ServeOptions& options, bool json) {
   for (const int number : {SIGTERM, SIGINT}) sigaddset(&signals, number);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 
-  SNAP_RETURN_IF_ERROR(MakeDirectories(options.state_directory, 0700));
-  SNAP_ASSIGN_OR_RETURN(const auto store, OpenStore(options));
+  SNAP_RETURN_IF_ERROR(MakeDirectories(options.store.state_directory, 0700));
+  SNAP_ASSIGN_OR_RETURN(const auto store, options.store.Open());
   ControllerState state(store.get());
   ApiService service(&state, options.api);
   if (!address.IsLoopback() && options.server.certificate_file.empty()) {
@@ -52,7 +39,8 @@ Status Serve(const ServeOptions& options, bool json) {
   }
   SNAP_ASSIGN_OR_RETURN(auto server, ApiServer::Start(address, options.server, &service));
   const std::string listen = server->address().ToString();
-  SNAP_RETURN_IF_ERROR(ReplaceFile(options.state_directory + "/listen", AsBytes(listen + "\n")));
+  SNAP_RETURN_IF_ERROR(
+      ReplaceFile(options.store.state_directory + "/listen", AsBytes(listen + "\n")));
   if (json) {
     fmt::print("{}\n", nlohmann::json({{"message_type", "serving"}, {"listen", listen}}).dump());
   } else {
@@ -74,19 +62,12 @@ void AddServeCommand(Program* program) {
   app->add_option("--listen", options->listen, "Where; port 0 takes any free one")
       ->type_name("ADDR:PORT")
       ->required();
-  app->add_option("--state-dir", options->state_directory,
-                  "What is kept: the state store, and the address that was taken (file 'listen')")
-      ->type_name("DIR")
-      ->required();
+  options->store.AddTo(
+      app, "What is kept: the state store, and the address that was taken (file 'listen')");
+  app->get_option("--state-dir")->required();
   app->add_option("--poll-seconds", options->poll_seconds, "How often the cloud is looked at")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
-  app->add_option("--etcd", options->etcd,
-                  "Keep the state in etcd instead, so that several controllers can serve it")
-      ->type_name("URL")
-      ->delimiter(',');
-  app->add_option("--etcd-ca", options->etcd_ca, "PEM file of etcd's certificate authority")
-      ->type_name("FILE");
   auto* certificate = app->add_option("--tls-cert", options->server.certificate_file,
                                       "Certificate with its chain, PEM: serve HTTPS")
                           ->type_name("FILE");

@@ -4,16 +4,14 @@
 #include "base/status_macros.h"
 #include "orchestrator/model/ids.h"
 #include "orchestrator/state/controller_state.h"
-#include "orchestrator/state/etcd_state_store.h"
-#include "orchestrator/state/rocks_state_store.h"
 #include "tools/snapstore_controller/command.h"
+#include "tools/snapstore_controller/store_options.h"
 
 namespace snapstore::spot {
 namespace {
 
 struct TokenOptions {
-  std::string state_directory;
-  std::vector<std::string> etcd;
+  StoreOptions store;
   std::vector<std::string> accounts;
   std::string label;
   int64_t expires_days = 0;
@@ -32,12 +30,7 @@ Json TokenJson(const char* type, const TokenRecord& token) {
 }
 
 Result<std::unique_ptr<StateStore>> OpenStore(const TokenOptions& options) {
-  if (!options.etcd.empty()) {
-    EtcdOptions etcd;
-    etcd.endpoints = options.etcd;
-    return EtcdStateStore::Open(etcd);
-  }
-  auto store = RocksStateStore::Open(options.state_directory + "/state");
+  auto store = options.store.Open();
   if (store.ok() || !store.status().Is(StatusCode::kConflict)) return store;
   return Status::Conflict(store.status().message() +
                           ": stop the controller, or keep the state in etcd");
@@ -103,12 +96,7 @@ void AddTokenCommands(Program* program) {
                                Status (*run)(const TokenOptions&, bool)) {
     CLI::App* app = group->add_subcommand(name, what);
     app->fallthrough();
-    app->add_option("--state-dir", options->state_directory, "The controller's; it must be stopped")
-        ->type_name("DIR")
-        ->required();
-    app->add_option("--etcd", options->etcd, "The state is in etcd; the controller may run")
-        ->type_name("URL")
-        ->delimiter(',');
+    options->store.AddTo(app, "The controller's, which must not run");
     app->callback([program, options, run] {
       program->run = [program, options, run] { return run(*options, program->globals.json); };
     });

@@ -3,11 +3,11 @@
 #include <unistd.h>
 
 #include <array>
-#include <charconv>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
+#include "base/listen_address.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/status_macros.h"
@@ -17,27 +17,6 @@
 
 namespace snapstore::localcloud {
 namespace {
-
-struct Address {
-  std::string host;
-  int port = 0;
-};
-
-Result<Address> ParseAddress(const std::string& text) {
-  const size_t colon = text.rfind(':');
-  Address address;
-  if (colon != std::string::npos && colon > 0) {
-    address.host = text.substr(0, colon);
-    const auto [end, error] =
-        std::from_chars(text.data() + colon + 1, text.data() + text.size(), address.port);
-    if (error == std::errc() && end == text.data() + text.size() && address.port >= 0 &&
-        address.port <= 65535) {
-      return address;
-    }
-  }
-  return Status::InvalidArgument(
-      fmt::format("--listen '{}': must be HOST:PORT, such as 127.0.0.1:8000", text));
-}
 
 class ServeCommand : public Command {
  public:
@@ -52,8 +31,8 @@ class ServeCommand : public Command {
   }
 
   Outcome Run(const GlobalOptions& globals) override {
-    const Result<Address> address = ParseAddress(listen_);
-    if (!address.ok()) return Outcome::Of(address.status());
+    const Result<ListenAddress> address = ListenAddress::Parse(listen_);
+    if (!address.ok()) return Outcome::Of(address.status().WithContext("--listen"));
     if (globals.quiet) SetLogLevel(LogLevel::kWarning);
     // Waited for below; threads inherit the mask.
     sigset_t stop;
@@ -73,7 +52,7 @@ class ServeCommand : public Command {
   }
 
  private:
-  static Outcome Serve(Cloud* cloud, const Address& address, const std::string& folder,
+  static Outcome Serve(Cloud* cloud, const ListenAddress& address, const std::string& folder,
                        const GlobalOptions& globals) {
     std::array<uint8_t, 20> random{};
     SecureRandom(random);

@@ -5,6 +5,7 @@
 namespace snapstore::spot {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -55,6 +56,17 @@ TEST_F(ApiTest, TheListSuitsBothKindsOfClients) {
   EXPECT_EQ(list.response()["count"], 1);
   EXPECT_EQ(list.item()["id"], id);
   EXPECT_EQ(list.item()["name"], list.item()["config"]["name"]);
+}
+
+TEST_F(ApiTest, OneCallTellsTheStatusOfAllNodes) {
+  EXPECT_EQ(Call("GET", PathOf("status")).response()["count"], 0);
+  const std::string ids[] = {NewNode(), NewNode()};
+  const Answer all = Call("GET", PathOf("status"));
+  EXPECT_EQ(all.response()["count"], 2);
+  for (const std::string& id : ids) {
+    EXPECT_THAT(all.response()["items"], Contains(Call("GET", PathOf(id, "/status")).item()));
+  }
+  EXPECT_EQ(CallAs(foreign_token_, "GET", PathOf("status")).response()["count"], 0);
 }
 
 TEST_F(ApiTest, AnUpdateChangesWhatItNames) {

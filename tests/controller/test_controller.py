@@ -1,0 +1,228 @@
+"""snapstore-controller from outside: its commands, what they print, what survives the program."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.request
+
+CONTROLLER = os.environ["SNAPSTORE_CONTROLLER_BIN"]
+ETCD = "/usr/bin/etcd"
+NODES = "/aws/ec2/managedInstance"
+NODE = {"managedInstance": {
+    "name": "db", "region": "us-east-1", "persistence": {"persistRootDevice": True},
+    "compute": {"subnetIds": ["subnet-1"], "vpcId": "vpc-1", "launchSpecification": {
+        "instanceTypes": {"types": ["m5.large"]}, "imageId": "ami-1"}}}}
+
+
+def run(*words, token=None, code=0):
+    """The lines of standard output; those of standard error when another exit code is wanted."""
+    environment = {name: value for name, value in os.environ.items()
+                   if not name.startswith("SPOTINST_")}
+    if token:
+        environment["SPOTINST_TOKEN"] = token
+    done = subprocess.run([CONTROLLER, *words], capture_output=True, text=True, check=False,
+                          env=environment)
+    if done.returncode != code:
+        raise AssertionError(f"{words}: exit code {done.returncode}: {done.stdout}{done.stderr}")
+    return (done.stderr if code else done.stdout).splitlines()
+
+
+def documents(*words, **more):
+    return [json.loads(line) for line in run(*words, "--json", **more)]
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+class Server:
+    """A controller that serves; `stop` with SIGTERM, `kill` with SIGKILL."""
+
+    def __init__(self, folder, *words):
+        self.process = subprocess.Popen(
+            [CONTROLLER, "serve", "--listen", "127.0.0.1:0", "--state-dir", folder, "--json",
+             *words], stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        self.url = "http://" + json.loads(line)["listen"] if line else None
+
+    def stop(self):
+        self.process.terminate()
+        return self._reap()
+
+    def kill(self):
+        self.process.kill()
+        return self._reap()
+
+    def _reap(self):
+        code = self.process.wait(20)
+        self.process.stdout.close()
+        return code
+
+    def create_node(self, token):
+        request = urllib.request.Request(
+            self.url + NODES, json.dumps(NODE).encode(), method="POST",
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)["response"]["items"][0]["id"]
+
+
+class ControllerTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="snapstore-controller-")
+        self.addCleanup(shutil.rmtree, self.folder)
+
+    def state(self, name="state"):
+        return os.path.join(self.folder, name)
+
+    def serve(self, *words, name="state"):
+        server = Server(self.state(name), *words)
+        self.addCleanup(lambda: server.process.poll() is not None or server.kill())
+        self.assertIsNotNone(server.url)
+        return server
+
+
+class CommandTest(ControllerTest):
+    def test_a_token_is_added_listed_and_revoked(self):
+        place = ("--state-dir", self.state())
+        added, = documents("token", "add", "--account", "act-1", "--label", "ci", "--expires-days",
+                           "2", *place)
+        self.assertEqual(added["message_type"], "token_added")
+        self.assertRegex(added["token"], r"^[0-9a-f]{64}$")
+        listed, = documents("token", "list", *place)
+        self.assertEqual((listed["id"], listed["accounts"], listed["label"]),
+                         (added["id"], ["act-1"], "ci"))
+        self.assertNotIn("token", listed)
+        self.assertNotIn(added["token"], str(listed))
+        documents("token", "revoke", added["id"], *place)
+        self.assertEqual(documents("token", "list", *place), [])
+        gone, = documents("token", "revoke", added["id"], *place, code=1)
+        self.assertEqual(gone["status"], "NotFound")
+
+    def test_a_wrong_command_line_is_exit_code_2_and_says_what(self):
+        for words, text in (
+                ((), "no command"),
+                (("serve", "--state-dir", self.state()), "--listen"),
+                (("serve", "--listen", "9", "--state-dir", self.state()), "HOST:PORT"),
+                (("serve", "--listen", "127.0.0.1:0", "--state-dir", self.state(), "--tls-cert",
+                  "x"), "--tls-key"),
+                (("token", "add", "--account", "1", "--state-dir", self.state()), "act-"),
+                (("token", "list"), "--state-dir"),
+                (("node", "show", "i-1"), "smi-"),
+                (("node", "list"), "SPOTINST_TOKEN"),
+                (("node", "explode", "smi-1"), "subcommand")):
+            with self.subTest(words=words):
+                error, = documents(*words, code=2)
+                self.assertEqual(error["message_type"], "exit_error")
+                self.assertIn(text, error["message"])
+
+    def test_a_controller_that_does_not_run_is_named(self):
+        url = f"http://127.0.0.1:{free_port()}"
+        error, = run("node", "list", "--url", url, token="x", code=1)
+        self.assertIn(url, error)
+        self.assertIn("is it running?", error)
+
+
+class ServeTest(ControllerTest):
+    def test_nodes_are_listed_shown_and_asked(self):
+        token, = run("token", "add", "--account", "act-1", "--state-dir", self.state())
+        server = self.serve()
+        at = ("--url", server.url)
+        with open(self.state() + "/listen", encoding="utf-8") as file:
+            self.assertEqual("http://" + file.read().strip(), server.url)
+        nodes = sorted(server.create_node(token) for _ in range(3))
+        listed = documents("node", "list", *at, token=token)
+        self.assertEqual([node["id"] for node in listed], nodes)
+        self.assertEqual({node["status"] for node in listed}, {"RESUME"})
+        self.assertEqual(len(run("node", "list", *at, token=token)), 3)
+        shown, = documents("node", "show", nodes[0], *at, token=token)
+        self.assertEqual(shown["node"]["name"], "db")
+        self.assertEqual(shown["status"]["status"], "RESUME")
+        event, = documents("node", "events", nodes[0], *at, token=token)
+        self.assertEqual((event["sequence"], event["eventType"]),
+                         (1, "AWS_EC2_MANAGED_INSTANCE_RESUMING"))
+        # Its launch is asked for already.
+        error, = documents("node", "pause", nodes[0], *at, token=token, code=1)
+        self.assertIn("cannot pause a stateful node that is RESUME", error["message"])
+        error, = documents("node", "show", "smi-0", *at, token=token, code=1)
+        self.assertIn("MANAGED_INSTANCE_DOESNT_EXIST", error["message"])
+        error, = documents("node", "list", *at, token="wrong", code=1)
+        self.assertEqual(error["status"], "PermissionDenied")
+
+    def test_what_was_answered_survives_kill_9(self):
+        token, = run("token", "add", "--account", "act-1", "--state-dir", self.state())
+        nodes = []
+        for _ in range(3):
+            server = self.serve()
+            nodes.append(server.create_node(token))
+            server.kill()
+        server = self.serve()
+        listed = documents("node", "list", "--url", server.url, token=token)
+        self.assertEqual({node["id"] for node in listed}, set(nodes))
+        self.assertEqual(server.stop(), 0)
+
+    def test_one_controller_has_the_state(self):
+        server = self.serve()
+        error, = documents("token", "list", "--state-dir", self.state(), code=11)
+        self.assertIn("in use", error["message"])
+        second, = documents("serve", "--listen", "127.0.0.1:0", "--state-dir", self.state(), code=11)
+        self.assertIn("in use", second["message"])
+        # Nor has another one its port.
+        listen = server.url.removeprefix("http://")
+        error, = documents("serve", "--listen", listen, "--state-dir", self.state("other"), code=1)
+        self.assertIn(listen, error["message"])
+
+    def test_the_rate_limit_is_the_command_line_s(self):
+        token, = run("token", "add", "--account", "act-1", "--state-dir", self.state())
+        server = self.serve("--rate-limit", "2")
+        for _ in range(2):
+            documents("node", "list", "--url", server.url, token=token)
+        error, = documents("node", "list", "--url", server.url, token=token, code=1)
+        self.assertEqual(error["status"], "Throttled")
+
+
+@unittest.skipUnless(os.path.exists(ETCD), "etcd-server is not installed")
+class EtcdTest(ControllerTest):
+    def setUp(self):
+        super().setUp()
+        client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        etcd = subprocess.Popen(
+            [ETCD, "--data-dir", self.state("etcd"), "--listen-client-urls", client,
+             "--advertise-client-urls", client, "--listen-peer-urls", peer,
+             "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
+             "--log-level", "error"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(etcd.wait)
+        self.addCleanup(etcd.kill)
+        self.place = ("--etcd", client)
+        end = time.monotonic() + 30
+        while True:
+            try:
+                self.token, = run("token", "add", "--account", "act-1", *self.place)
+                return
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
+    def test_controllers_share_what_is_in_etcd(self):
+        first = self.serve(*self.place, name="1")
+        second = self.serve(*self.place, name="2")
+        node = first.create_node(self.token)
+        first.kill()
+        listed, = documents("node", "list", "--url", second.url, token=self.token)
+        self.assertEqual(listed["id"], node)
+        # A token that is revoked is so everywhere, at once.
+        token, = documents("token", "list", *self.place)
+        run("token", "revoke", token["id"], *self.place)
+        error, = documents("node", "list", "--url", second.url, token=self.token, code=1)
+        self.assertEqual(error["status"], "PermissionDenied")
+
+
+if __name__ == "__main__":
+    unittest.main()
