@@ -77,10 +77,10 @@ Json ImageRecord(const Call& call, const std::string& id, const std::string& nam
           {"tagSet", Json::array()}};
 }
 
-// A running, or stopping, instance's volumes in state attached.
+// A running or stopped instance's volumes.
 ApiResult<std::vector<std::string>> AttachedVolumes(const Call& call, const Json& instance) {
   const std::string state = StateOf(instance);
-  if (state != "running") {
+  if (state != "running" && state != "stopped") {
     return ApiError{"IncorrectState", fmt::format("Instance '{}' is not 'running'.",
                                                   instance.value("instanceId", ""))};
   }

@@ -16,6 +16,10 @@ ApiResult<Json> DescribeInstances(Call& call);
 ApiResult<Json> DescribeInstanceStatus(Call& call);
 ApiResult<Json> DescribeInstanceAttribute(Call& call);
 ApiResult<Json> ModifyInstanceAttribute(Call& call);
+// action_power.cc
+ApiResult<Json> StopInstances(Call& call);
+ApiResult<Json> StartInstances(Call& call);
+ApiResult<Json> RebootInstances(Call& call);
 // action_volumes.cc
 ApiResult<Json> CreateVolume(Call& call);
 ApiResult<Json> DeleteVolume(Call& call);

@@ -166,7 +166,7 @@ ApiResult<Json> AssociateAddress(Call& call) {
     SNAP_ASSIGN_OR_RETURN(const std::string instance_id, call.p.Required("InstanceId"));
     SNAP_ASSIGN_OR_RETURN(const Json* instance, Lookup(call.tx, kInstances, instance_id));
     const std::string state = StateOf(*instance);
-    if (state != "pending" && state != "running") {
+    if (state == "shutting-down" || state == "terminated") {
       return ApiError{"InvalidInstanceID",
                       fmt::format("The instance '{}' is not in a valid state for this operation.",
                                   instance_id)};

@@ -116,7 +116,7 @@ ApiResult<Json> AttachVolume(Call& call) {
   if (volume->value("status", "") != "available") {
     return ApiError{"IncorrectState", fmt::format("{} is not 'available'.", id)};
   }
-  if (StateOf(*instance) != "running") {
+  if (StateOf(*instance) != "running" && StateOf(*instance) != "stopped") {
     return ApiError{"IncorrectState", fmt::format("Instance '{}' is not 'running'.", instance_id)};
   }
   if (volume->at("availabilityZone") != instance->at("placement").at("availabilityZone")) {
@@ -155,7 +155,8 @@ ApiResult<Json> DetachVolume(Call& call) {
     }
   }
   const Json* instance = call.tx.Find(instance_id);
-  if (instance != nullptr && instance->value("rootDeviceName", "") == attachment.at("device")) {
+  if (instance != nullptr && StateOf(*instance) != "stopped" &&
+      instance->value("rootDeviceName", "") == attachment.at("device")) {
     return ApiError{
         "OperationNotPermitted",
         fmt::format("Unable to detach root volume '{}' from instance '{}'", id, instance_id)};

@@ -91,12 +91,18 @@ class Cloud {
   bool Commit(Records::Transaction* tx);
   std::optional<Json> Read(const std::string& id);
 
-  // What workers do (cloud_instances.cc, cloud_volumes.cc).
+  // What workers do (cloud_instances.cc, cloud_power.cc, cloud_volumes.cc).
   void LaunchInstance(const std::string& id);
   Result<InstanceProcess> StartOnMachine(const Json& instance, const std::vector<Json>& volumes,
                                          const std::vector<Json>& interfaces);
   void FinishLaunch(const std::string& id, const Result<InstanceProcess>& process);
   void EndInstanceWork(const std::string& id);
+  void StopInstanceWork(const std::string& id);
+  void RebootInstanceWork(const std::string& id);
+  // Ends all that an instance has on the machine; records stay as they are. False: try again.
+  bool PowerOff(const Json& instance);
+  // Public addresses have to be routed again. Those that nobody allocated may go with it.
+  void ForgetRoutes(Records::Transaction* tx, const Json& instance, bool own_addresses_go);
   void ReleaseVolumes(const Json& instance);
   void ReleaseInterfaces(const Json& instance);
   void ApplyAddress(const std::string& interface_id);

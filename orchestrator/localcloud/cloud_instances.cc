@@ -20,9 +20,6 @@
 namespace snapstore::localcloud {
 namespace {
 
-constexpr double kShutdownSeconds = 6;  // a second more than the instance gives its processes
-constexpr int kDetachAttempts = 250;
-constexpr std::chrono::milliseconds kDetachWait{20};
 constexpr int64_t kCredentialNs = 6 * 3600 * kNanosPerSecond;
 
 // Of text that was checked when it came in.
@@ -47,16 +44,6 @@ std::string NetworkBatch(const std::vector<Json>& interfaces, const Fabric& fabr
 
 InstanceProcess ProcessOf(const Json& instance) {
   return {.pid = instance.value("_pid", -1), .start_ticks = instance.value("_start", uint64_t{0})};
-}
-
-// Once the mount namespace has gone, which takes a moment, nothing holds the device any more.
-Status DetachGone(const LoopDevice& loop) {
-  for (int attempt = 0; attempt < kDetachAttempts; ++attempt) {
-    const Status detached = DetachLoop(loop, /*force=*/false);
-    if (!detached.Is(StatusCode::kConflict)) return detached;
-    std::this_thread::sleep_for(kDetachWait);
-  }
-  return DetachLoop(loop, /*force=*/true);
 }
 
 void AddTo(std::map<std::string, std::string>* entries, const Json& record,
@@ -236,7 +223,8 @@ Result<InstanceProcess> Cloud::StartOnMachine(const Json& instance,
 
 void Cloud::LaunchInstance(const std::string& id) {
   std::optional<Json> instance = Read(id);
-  if (!instance || StateOf(*instance) != "pending") return;
+  if (!instance) return;
+  if (StateOf(*instance) != "pending" && !instance->value("_reboot", false)) return;
   std::vector<Json> volumes;
   std::vector<Json> interfaces;
   Status ready;
@@ -269,6 +257,7 @@ void Cloud::FinishLaunch(const std::string& id, const Result<InstanceProcess>& p
   Json& instance = tx.Edit(id);
   instance["_pid"] = process.value().pid;
   instance["_start"] = process.value().start_ticks;
+  instance.erase("_reboot");
   // It may have been terminated meanwhile.
   if (StateOf(instance) == "pending") instance["instanceState"] = InstanceState("running");
   for (const Json& volume : instance.value("_volumes", Json::array())) {
@@ -286,25 +275,10 @@ void Cloud::FinishLaunch(const std::string& id, const Result<InstanceProcess>& p
 void Cloud::EndInstanceWork(const std::string& id) {
   const std::optional<Json> instance = Read(id);
   if (!instance) return;
-  const double grace = instance->value("_hard", false) ? 0 : kShutdownSeconds;
-  Status ended = EndInstance(ProcessOf(*instance), grace);
-  if (ended.ok()) ended = groups_->Remove(id);
-  if (!ended.ok()) {
-    LogError("{}: {}", id, ended.message());
-    return;  // tried again
-  }
-  std::unique_ptr<ImdsServer> metadata;
-  {
-    const std::lock_guard lock(imds_mutex_);
-    const auto found = imds_.find(id);
-    if (found != imds_.end()) metadata = std::move(found->second);
-    imds_.erase(id);
-  }
-  metadata.reset();
+  if (!PowerOff(*instance)) return;
   ReleaseVolumes(*instance);
   ReleaseInterfaces(*instance);
   std::error_code ignored;
-  std::filesystem::remove(options_.folder + "/run/" + id, ignored);
   std::filesystem::remove_all(options_.folder + "/instances/" + id, ignored);
   const std::lock_guard lock(mutex_);
   Records::Transaction tx(records_.get());
@@ -313,7 +287,8 @@ void Cloud::EndInstanceWork(const std::string& id) {
   record["_volumes"] = Json::array();
   record["_interfaces"] = Json::array();
   record["_terminatedNs"] = WallNanos();
-  for (const char* name : {"privateIpAddress", "_pid", "_start", "_noticeNs", "_interruptNs"}) {
+  for (const char* name :
+       {"privateIpAddress", "_pid", "_start", "_noticeNs", "_interruptNs", "_reboot"}) {
     record.erase(name);
   }
   record["privateDnsName"] = "";
@@ -324,11 +299,6 @@ void Cloud::EndInstanceWork(const std::string& id) {
 void Cloud::ReleaseVolumes(const Json& instance) {
   for (const Json& volume : instance.value("_volumes", Json::array())) {
     const std::string id = volume;
-    const auto loops = LoopsOf(volumes_->Path(id));
-    for (const LoopDevice& loop : loops.ok() ? *loops : std::vector<LoopDevice>()) {
-      const Status detached = DetachGone(loop);
-      if (!detached.ok()) LogWarning("{}: {}", id, detached.message());
-    }
     const std::lock_guard lock(mutex_);
     const Json* record = records_->Find(id);
     if (record == nullptr || record->at("attachmentSet").empty()) continue;

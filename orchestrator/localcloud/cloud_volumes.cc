@@ -97,13 +97,15 @@ void Cloud::AttachVolumeWork(const std::string& id) {
   if (!volume || volume->at("attachmentSet").empty()) return;
   const Json attachment = volume->at("attachmentSet")[0];
   const std::optional<Json> instance = Read(attachment.at("instanceId"));
-  const Result<LoopDevice> loop = AttachLoop(volumes_->Path(id));
-  Status attached = loop.status();
-  if (loop.ok()) {
+  Status attached;
+  // One that is stopped takes it up when it starts.
+  if (PidOf(instance) > 0) {
+    const Result<LoopDevice> loop = AttachLoop(volumes_->Path(id));
+    attached = loop.status();
     const std::string node =
         fmt::format("/proc/{}/root{}", PidOf(instance), attachment.at("device").get<std::string>());
     (void)unlink(node.c_str());
-    if (mknod(node.c_str(), S_IFBLK | 0660, loop.value().number) != 0) {
+    if (attached.ok() && mknod(node.c_str(), S_IFBLK | 0660, loop.value().number) != 0) {
       attached = Status::FromErrno(errno, "make " + node);
     }
   }

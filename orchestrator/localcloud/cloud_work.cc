@@ -65,6 +65,7 @@ std::optional<Json> Cloud::Read(const std::string& id) {
 }
 
 void Cloud::FindTasks() {
+  std::erase_if(retry_ns_, [now = WallNanos()](const auto& wait) { return wait.second < now; });
   for (const std::string& id : records_->Ids("i-")) FindInstanceTask(id);
   for (const std::string& id : records_->Ids("vol-")) FindVolumeTask(id);
   for (const std::string& id : records_->Ids("eni-")) FindAddressTask(id);
@@ -87,6 +88,9 @@ void Cloud::FindInstanceTask(const std::string& id) {
     const InstanceProcess process{.pid = instance.value("_pid", -1),
                                   .start_ticks = instance.value("_start", uint64_t{0})};
     const int64_t end = instance.value("_interruptNs", int64_t{0});
+    if (instance.value("_reboot", false)) {
+      return Enqueue(id, [this, id] { RebootInstanceWork(id); });
+    }
     if (!IsAlive(process)) {
       const bool failed = instance.value("_status", "ok") != "ok";
       BeginTermination(tx, id, failed ? "Server.InternalError" : "Client.InstanceInitiatedShutdown",
@@ -105,6 +109,8 @@ void Cloud::FindInstanceTask(const std::string& id) {
       if (record != nullptr && record->value("status", "") == "creating") return;
     }
     Enqueue(id, [this, id] { LaunchInstance(id); });
+  } else if (state == "stopping") {
+    Enqueue(id, [this, id] { StopInstanceWork(id); });
   } else if (state == "terminated") {
     if (instance.value("_terminatedNs", int64_t{0}) + kShowTerminatedNs > WallNanos()) return;
     tx.Remove(id);
@@ -125,7 +131,8 @@ void Cloud::FindVolumeTask(const std::string& id) {
   const std::string attached = attachments[0].value("status", "");
   const Json* instance = records_->Find(attachments[0].value("instanceId", ""));
   // Those of an instance that comes or goes are its own workers' affair.
-  if (instance == nullptr || StateOf(*instance) != "running") return;
+  const std::string state = instance == nullptr ? "" : StateOf(*instance);
+  if (state != "running" && state != "stopped") return;
   if (attached == "attaching") Enqueue(id, [this, id] { AttachVolumeWork(id); });
   if (attached == "detaching") Enqueue(id, [this, id] { DetachVolumeWork(id); });
 }

@@ -218,7 +218,7 @@ ApiError ChooseInterfaces(const Call& call, Launch* launch) {
             [](const LaunchInterface& a, const LaunchInterface& b) { return a.index < b.index; });
   for (size_t i = 0; i < launch->interfaces.size(); ++i) {
     if (launch->interfaces[i].index != i) {
-      return InvalidValue("LaunchDevice indexes of network interfaces must be 0, 1, …");
+      return InvalidValue("Device indexes of network interfaces must be 0, 1, …");
     }
   }
   return {};

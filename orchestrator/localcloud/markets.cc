@@ -60,7 +60,7 @@ int64_t SpotCapacity(const Records::Transaction& tx, const std::string& type,
   for (const std::string& id : tx.Ids("i-")) {
     const Json& instance = *tx.Find(id);
     const std::string state = StateOf(instance);
-    if (state == "terminated" || state == "shutting-down") continue;
+    if (state != "pending" && state != "running") continue;
     const bool is_spot = instance.contains("spotInstanceRequestId");
     if (instance.value("instanceType", "") == type && is_spot == spot &&
         instance.at("placement").value("availabilityZone", "") == zone) {

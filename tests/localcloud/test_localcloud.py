@@ -177,6 +177,75 @@ class InstanceTest(CloudTest):
                          "Server.InternalError")
 
 
+class PowerTest(CloudTest):
+    def boots(self, instance, count):
+        lab.wait_for("it has booted", lambda: self.cloud.pid(instance) and self.cloud.inside(
+            instance, "cat /root/boots", check=False).count("boot") == count)
+
+    def test_an_instance_is_stopped_started_and_rebooted(self):
+        scripts = "/var/lib/cloud/scripts/per-boot"
+        instance = self.cloud.launch("--instance-type", "m5.large", user_data=(
+            f"#!/bin/sh\nmkdir -p {scripts}\n"
+            f"printf '#!/bin/sh\\necho boot >> /root/boots\\n' > {scripts}/note\n"
+            f"chmod +x {scripts}/note\necho boot >> /root/boots\necho once >> /root/runs\n"))
+        self.cloud.wait_state(instance, "running")
+        self.boots(instance, 1)
+        address = self.cloud.instance(instance)["PrivateIpAddress"]
+        before = self.cloud.pid(instance)
+        changed = self.cloud.ec2("stop-instances", "--instance-ids", instance)
+        self.assertEqual(changed["StoppingInstances"][0]["CurrentState"]["Name"], "stopping")
+        self.cloud.wait_state(instance, "stopped")
+        self.assertIsNone(self.cloud.pid(instance))
+        self.assertFalse(os.path.exists(f"/proc/{before}/root/root/boots"))
+        self.refused("IncorrectInstanceState", "reboot-instances", "--instance-ids", instance)
+        # What is attached meanwhile is there afterwards.
+        volume = self.cloud.ec2("create-volume", "--size", "1", "--availability-zone",
+                                "us-east-1a")["VolumeId"]
+        lab.wait_for("the volume", lambda: self.cloud.volume(volume)["State"] == "available")
+        self.cloud.ec2("attach-volume", "--volume-id", volume, "--instance-id", instance,
+                       "--device", "/dev/sdf")
+        lab.wait_for("it is attached", lambda: self.cloud.volume(volume)["Attachments"][0][
+            "State"] == "attached")
+        self.cloud.kill()
+        self.cloud.start()
+        self.cloud.ec2("start-instances", "--instance-ids", instance)
+        self.cloud.wait_state(instance, "running")
+        self.boots(instance, 2)
+        self.assertEqual(self.cloud.inside(instance, "cat /root/runs"), "once\n")
+        self.cloud.inside(instance, "test -b /dev/sdf")
+        self.assertEqual(self.cloud.instance(instance)["PrivateIpAddress"], address)
+        self.assertIn(address, self.cloud.inside(instance, "ip -4 addr show eth0"))
+        before = self.cloud.pid(instance)
+        self.cloud.ec2("reboot-instances", "--instance-ids", instance)
+        lab.wait_for("it is another process", lambda: self.cloud.pid(instance) not in (
+            None, before))
+        self.boots(instance, 3)
+        self.assertEqual(self.cloud.instance(instance)["State"]["Name"], "running")
+        self.assertEqual(self.cloud.metadata(instance, "meta-data/instance-id"), (200, instance))
+        self.cloud.ec2("stop-instances", "--force", "--instance-ids", instance)
+        self.cloud.wait_state(instance, "stopped")
+        self.cloud.ec2("terminate-instances", "--instance-ids", instance)
+        self.cloud.wait_state(instance, "terminated")
+        self.assertEqual(self.cloud.volume(volume)["State"], "available")
+
+    def test_what_cannot_be_stopped_or_started_is_refused(self):
+        spot = self.cloud.launch("--instance-type", "m5.large", "--instance-market-options",
+                                 "MarketType=spot")
+        demand = self.cloud.launch("--instance-type", "m5.large")
+        for instance in (spot, demand):
+            self.cloud.wait_state(instance, "running")
+        self.refused("UnsupportedOperation", "stop-instances", "--instance-ids", spot)
+        self.cloud.ec2("stop-instances", "--instance-ids", demand)
+        self.cloud.wait_state(demand, "stopped")
+        # The machine it had is somebody else's by now.
+        self.cloud.admin("capacity", "--type", "m5.large", "--zone", "us-east-1a", "--count", "0",
+                         "--on-demand")
+        self.refused("InsufficientInstanceCapacity", "start-instances", "--instance-ids", demand)
+        self.cloud.ec2("terminate-instances", "--instance-ids", demand)
+        self.cloud.wait_state(demand, "terminated")
+        self.refused("IncorrectInstanceState", "start-instances", "--instance-ids", demand)
+
+
 class StatefulTest(CloudTest):
     def test_a_node_moves_with_its_disks_and_address(self):
         """The life of a stateful node: kept interface, kept root by image, kept data volume."""

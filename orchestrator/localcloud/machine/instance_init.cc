@@ -26,6 +26,7 @@ namespace {
 
 constexpr size_t kPlanBytesMax = 1 << 20;
 constexpr const char* kUserDataFolder = "/var/lib/cloud/instance";
+constexpr const char* kPerBootFolder = "/var/lib/cloud/scripts/per-boot";  // as cloud-init has it
 constexpr const char* kUserDataLog = "/var/log/cloud-init-output.log";
 
 Status Failed(const std::string& what) { return Status::FromErrno(errno, what); }
@@ -157,16 +158,30 @@ Status SetUp(const InstancePlan& plan) {
   return MakeRoot(plan);
 }
 
-// The user data's process, or -1.
+// Puts the user data where it runs from. False: it is no script, or has run on this root as this
+// instance (a root that was made from an image is another instance's).
+Result<bool> StoreUserData(const InstancePlan& plan, const std::string& script) {
+  if (!plan.user_data.starts_with("#!")) return false;
+  const std::string mark = std::string(kUserDataFolder) + "/instance-id";
+  constexpr size_t kIdBytesMax = 64;
+  const Result<Bytes> ran = ReadWholeFile(mark, kIdBytesMax);
+  if (ran.ok() && AsText(*ran) == plan.id) return false;
+  SNAP_RETURN_IF_ERROR(MakeDirectories(kUserDataFolder, 0755));
+  SNAP_RETURN_IF_ERROR(ReplaceFile(script, AsBytes(plan.user_data), 0700));
+  SNAP_RETURN_IF_ERROR(ReplaceFile(mark, AsBytes(plan.id), 0644));
+  return true;
+}
+
+// The process of what runs at boot: the scripts for every boot, then the user data.
 pid_t StartUserData(const InstancePlan& plan) {
-  if (!plan.user_data.starts_with("#!")) return -1;
   const std::string script = std::string(kUserDataFolder) + "/user-data.txt";
-  Status stored = MakeDirectories(kUserDataFolder, 0755);
-  if (stored.ok()) stored = ReplaceFile(script, AsBytes(plan.user_data), 0700);
-  if (!stored.ok()) {
-    fmt::print(stderr, "user data: {}\n", stored.message());
+  const Result<bool> first = StoreUserData(plan, script);
+  if (!first.ok()) {
+    fmt::print(stderr, "user data: {}\n", first.status().message());
     return -1;
   }
+  std::string command = fmt::format("[ ! -d {0} ] || run-parts {0}", kPerBootFolder);
+  if (*first) command += "; exec " + script;
   const pid_t child = fork();
   if (child != 0) return child;
   setsid();
@@ -186,7 +201,7 @@ pid_t StartUserData(const InstancePlan& plan) {
   setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
   setenv("HOME", "/root", 1);
   setenv("INSTANCE_ID", plan.id.c_str(), 1);
-  execl(script.c_str(), script.c_str(), nullptr);
+  execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
   fmt::print(stderr, "user data: {}\n", std::strerror(errno));
   _exit(127);
 }

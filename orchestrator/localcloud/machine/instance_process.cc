@@ -149,6 +149,7 @@ bool IsAlive(const InstanceProcess& process) {
 }
 
 Status EndInstance(const InstanceProcess& process, double seconds) {
+  if (process.pid <= 0) return {};  // it never ran; waiting for -1 would reap others
   const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, process.pid, 0)));
   if (!pidfd.valid() || !IsAlive(process)) {
     // Ours to reap, if this server started it.
