@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/status_macros.h"
+#include "orchestrator/localcloud/balancers.h"
 #include "orchestrator/localcloud/machine/loop_device.h"
 #include "orchestrator/localcloud/resources.h"
 
@@ -209,8 +210,11 @@ Cloud::~Cloud() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-ApiResult<Json> Cloud::Query(const std::string& action, const Parameters& parameters) {
-  const Action handler = FindAction(action);
+ApiResult<Json> Cloud::Query(const std::string& version, const std::string& action,
+                             const Parameters& parameters) {
+  const Action handler = version == kTargetGroupVersion ? FindTargetGroupAction(action)
+                         : version == kClassicVersion   ? FindClassicBalancerAction(action)
+                                                        : FindAction(action);
   if (handler == nullptr) {
     return ApiError{"InvalidAction",
                     fmt::format("The action {} is not valid for this web service.", action)};

@@ -54,7 +54,9 @@ class Cloud {
   // in it. No server may have it open (Conflict). NotFound: there is no cloud in it.
   static Status Destroy(const std::string& folder);
 
-  ApiResult<Json> Query(const std::string& action, const Parameters& parameters);
+  // `version` is that of one of the query services, EC2's if empty.
+  ApiResult<Json> Query(const std::string& version, const std::string& action,
+                        const Parameters& parameters);
   // EBS direct APIs; `first` is empty for all blocks of `snapshot_id`. The answers' JSON.
   ApiResult<Json> ListBlocks(const std::string& first, const std::string& snapshot_id,
                              const Parameters& query);
@@ -87,6 +89,7 @@ class Cloud {
   void FindInstanceTask(const std::string& id);
   void FindVolumeTask(const std::string& id);
   void FindAddressTask(const std::string& id);
+  void FindHealthTasks();
   void Enqueue(const std::string& id, std::function<void()> run);
   bool Commit(Records::Transaction* tx);
   std::optional<Json> Read(const std::string& id);
@@ -116,6 +119,8 @@ class Cloud {
   void Capture(const std::vector<std::string>& snapshot_ids);
   ImdsView ViewForMetadata(const std::string& id);
 
+  void CheckHealth(const std::string& balancer_key, const std::string& id);  // cloud_health.cc
+
   // Admin verbs (cloud_admin.cc).
   Result<Json> AdminMarket(const std::string& verb, const Json& arguments);
   Result<Json> AdminInterrupt(const Json& arguments);
@@ -132,8 +137,9 @@ class Cloud {
 
   std::mutex mutex_;  // guards what follows
   std::unique_ptr<Records> records_;
-  std::set<std::string> busy_;               // ids that a worker is at
-  std::map<std::string, int64_t> retry_ns_;  // ids not to be taken on before that time
+  std::set<std::string> busy_;                    // ids that a worker is at
+  std::map<std::string, int64_t> retry_ns_;       // ids not to be taken on before that time
+  std::map<std::string, int64_t> next_check_ns_;  // by balancer and instance
   std::deque<Task> tasks_;
   bool stopping_ = false;
   std::condition_variable wake_scan_;

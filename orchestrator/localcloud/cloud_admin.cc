@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "orchestrator/localcloud/balancers.h"
 #include "orchestrator/localcloud/cloud.h"
 #include "orchestrator/localcloud/resources.h"
 
@@ -138,7 +139,8 @@ Result<Json> Cloud::AdminFail(const Json& arguments) {
   if (what == "api") {
     SNAP_ASSIGN_OR_RETURN(const std::string action, TextOf(arguments, "action"));
     SNAP_ASSIGN_OR_RETURN(const std::string code, TextOf(arguments, "code"));
-    if (FindAction(action) == nullptr && action != "*") {
+    if (action != "*" && FindAction(action) == nullptr &&
+        FindTargetGroupAction(action) == nullptr && FindClassicBalancerAction(action) == nullptr) {
       return Status::InvalidArgument(fmt::format("there is no action {}", action));
     }
     Json& faults = tx.Edit(kFaultsKey)["list"];

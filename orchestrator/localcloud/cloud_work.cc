@@ -69,6 +69,7 @@ void Cloud::FindTasks() {
   for (const std::string& id : records_->Ids("i-")) FindInstanceTask(id);
   for (const std::string& id : records_->Ids("vol-")) FindVolumeTask(id);
   for (const std::string& id : records_->Ids("eni-")) FindAddressTask(id);
+  FindHealthTasks();
   for (const std::string& id : records_->Ids("snap-")) {
     if (records_->Find(id)->value("status", "") == "pending") {
       Enqueue(id, [this, id] { StoreSnapshot(id); });

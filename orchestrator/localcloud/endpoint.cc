@@ -4,6 +4,7 @@
 #include <httplib.h>
 #include <openssl/crypto.h>
 
+#include <array>
 #include <thread>
 
 #include "base/base64.h"
@@ -11,6 +12,7 @@
 #include "base/random.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
+#include "orchestrator/localcloud/balancers.h"
 #include "orchestrator/localcloud/xml_answer.h"
 
 namespace snapstore::localcloud {
@@ -25,6 +27,28 @@ constexpr time_t kKeepSeconds = 2;
 constexpr size_t kKeepRequests = 1000;
 constexpr const char* kEc2Version = "2016-11-15";
 constexpr const char* kStsVersion = "2011-06-15";
+
+// Told apart by the version that a call names; the first when none fits.
+struct QueryService {
+  const char* version;
+  const char* name;  // in the signature's scope
+  const char* name_space;
+};
+constexpr std::array<QueryService, 4> kServices = {
+    {{kEc2Version, "ec2", "http://ec2.amazonaws.com/doc/2016-11-15/"},
+     {kStsVersion, "sts", "https://sts.amazonaws.com/doc/2011-06-15/"},
+     {kTargetGroupVersion, "elasticloadbalancing",
+      "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/"},
+     {kClassicVersion, "elasticloadbalancing",
+      "http://elasticloadbalancing.amazonaws.com/doc/2012-06-01/"}}};
+
+const QueryService& ServiceOf(const std::map<std::string, std::string>& form) {
+  const auto version = form.find("Version");
+  for (const QueryService& service : kServices) {
+    if (version != form.end() && version->second == service.version) return service;
+  }
+  return kServices[0];
+}
 
 std::string RequestId() {
   std::array<uint8_t, 16> random{};
@@ -90,44 +114,46 @@ struct Endpoint::Impl {
   void Blocks(const Request& request, Response& response);
   void Block(const Request& request, Response& response);
   void Admin(const Request& request, Response& response);
-  ApiResult<std::string> Ec2OrSts(const Request& request,
-                                  const std::map<std::string, std::string>& form, bool sts,
-                                  const std::string& request_id);
+  ApiResult<std::string> Answer(const Request& request,
+                                const std::map<std::string, std::string>& form,
+                                const QueryService& service, const std::string& request_id);
   void AddRoutes();
 };
 
-ApiResult<std::string> Endpoint::Impl::Ec2OrSts(const Request& request,
-                                                const std::map<std::string, std::string>& form,
-                                                bool sts, const std::string& request_id) {
-  SNAP_ASSIGN_OR_RETURN(
-      const std::string arn,
-      Authenticate(Signed(request), cloud->keys(), cloud->facts().account, {sts ? "sts" : "ec2"}));
+ApiResult<std::string> Endpoint::Impl::Answer(const Request& request,
+                                              const std::map<std::string, std::string>& form,
+                                              const QueryService& service,
+                                              const std::string& request_id) {
+  SNAP_ASSIGN_OR_RETURN(const std::string arn,
+                        Authenticate(Signed(request), cloud->keys(), cloud->facts().account,
+                                     {std::string(service.name)}));
   const Parameters parameters(form);
   SNAP_ASSIGN_OR_RETURN(const std::string action, parameters.Required("Action"));
   const std::string version = parameters.Text("Version");
-  if (version != (sts ? kStsVersion : kEc2Version)) {
+  if (version != service.version) {
     return InvalidValue(fmt::format("Version {} is not one that is served", version));
   }
-  if (sts) {
+  Json answer;
+  if (version == kStsVersion) {
     if (action != "GetCallerIdentity") {
       return ApiError{"InvalidAction", fmt::format("Could not find operation {}", action)};
     }
     API_RETURN_IF_ERROR(parameters.Check({}));
-    return StsAnswer(
-        action, request_id,
-        {{"Arn", arn}, {"UserId", "AIDALOCALCLOUD0000000"}, {"Account", cloud->facts().account}});
+    answer = {
+        {"Arn", arn}, {"UserId", "AIDALOCALCLOUD0000000"}, {"Account", cloud->facts().account}};
+  } else {
+    SNAP_ASSIGN_OR_RETURN(answer, cloud->Query(version, action, parameters));
   }
-  SNAP_ASSIGN_OR_RETURN(const Json answer, cloud->Query(action, parameters));
-  return Ec2Answer(action, request_id, answer);
+  if (version == kEc2Version) return Ec2Answer(action, request_id, answer);
+  return ServiceAnswer(service.name_space, action, request_id, answer);
 }
 
 void Endpoint::Impl::Query(const Request& request, Response& response) {
   std::map<std::string, std::string> form = ParseForm(QueryPart(request));
   form.merge(ParseForm(request.body));
-  const auto version = form.find("Version");
-  const bool sts = version != form.end() && version->second == kStsVersion;
+  const QueryService& service = ServiceOf(form);
   const std::string id = RequestId();
-  ApiResult<std::string> answer = Ec2OrSts(request, form, sts, id);
+  ApiResult<std::string> answer = Answer(request, form, service, id);
   if (answer.ok()) {
     response.set_content(*answer, "text/xml;charset=UTF-8");
     return;
@@ -135,8 +161,9 @@ void Endpoint::Impl::Query(const Request& request, Response& response) {
   const ApiError& error = answer.status();
   LogDebug("{}: {}: {}", form["Action"], error.code, error.message);
   response.status = error.http_status;
-  response.set_content(sts ? StsErrorAnswer(error, id) : Ec2ErrorAnswer(error, id),
-                       "text/xml;charset=UTF-8");
+  response.set_content(
+      &service == &kServices[0] ? Ec2ErrorAnswer(error, id) : ServiceErrorAnswer(error, id),
+      "text/xml;charset=UTF-8");
 }
 
 namespace {

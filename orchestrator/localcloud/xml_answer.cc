@@ -8,14 +8,14 @@ namespace {
 
 using Json = nlohmann::json;
 
-void Write(const Json& value, pugi::xml_node node) {
+void Write(const Json& value, pugi::xml_node node, const char* element) {
   if (value.is_object()) {
     for (const auto& [name, member] : value.items()) {
       if (name.starts_with('_') || member.is_null()) continue;
-      Write(member, node.append_child(name.c_str()));
+      Write(member, node.append_child(name.c_str()), element);
     }
   } else if (value.is_array()) {
-    for (const Json& item : value) Write(item, node.append_child("item"));
+    for (const Json& item : value) Write(item, node.append_child(element), element);
   } else if (value.is_string()) {
     node.text().set(value.get_ref<const std::string&>().c_str());
   } else {
@@ -36,7 +36,7 @@ std::string Ec2Answer(const std::string& action, const std::string& request_id, 
   pugi::xml_node root = document.append_child((action + "Response").c_str());
   root.append_attribute("xmlns") = "http://ec2.amazonaws.com/doc/2016-11-15/";
   root.append_child("requestId").text().set(request_id.c_str());
-  Write(body, root);
+  Write(body, root, "item");
   return Print(document);
 }
 
@@ -50,16 +50,17 @@ std::string Ec2ErrorAnswer(const ApiError& error, const std::string& request_id)
   return Print(document);
 }
 
-std::string StsAnswer(const std::string& action, const std::string& request_id, const Json& body) {
+std::string ServiceAnswer(const std::string& name_space, const std::string& action,
+                          const std::string& request_id, const Json& body) {
   pugi::xml_document document;
   pugi::xml_node root = document.append_child((action + "Response").c_str());
-  root.append_attribute("xmlns") = "https://sts.amazonaws.com/doc/2011-06-15/";
-  Write(body, root.append_child((action + "Result").c_str()));
+  root.append_attribute("xmlns") = name_space.c_str();
+  Write(body, root.append_child((action + "Result").c_str()), "member");
   root.append_child("ResponseMetadata").append_child("RequestId").text().set(request_id.c_str());
   return Print(document);
 }
 
-std::string StsErrorAnswer(const ApiError& error, const std::string& request_id) {
+std::string ServiceErrorAnswer(const ApiError& error, const std::string& request_id) {
   pugi::xml_document document;
   pugi::xml_node root = document.append_child("ErrorResponse");
   pugi::xml_node node = root.append_child("Error");

@@ -1,7 +1,8 @@
 // Answers of the query protocol, from resources as they are kept.
 //
 // A resource is kept as what EC2 says about it: a JSON object whose names are the XML's elements.
-// Lists become <item> elements. Names that begin with '_' are this program's own and are not told.
+// Lists become <item> elements (EC2). Names that begin with '_' are this program's own and are not
+// told.
 //
 // Thread safety: free functions only.
 #ifndef SNAPSTORE_ORCHESTRATOR_LOCALCLOUD_XML_ANSWER_H_
@@ -18,10 +19,10 @@ namespace snapstore::localcloud {
 std::string Ec2Answer(const std::string& action, const std::string& request_id,
                       const nlohmann::json& body);
 std::string Ec2ErrorAnswer(const ApiError& error, const std::string& request_id);
-// With the inner {action}Result of the other query services.
-std::string StsAnswer(const std::string& action, const std::string& request_id,
-                      const nlohmann::json& body);
-std::string StsErrorAnswer(const ApiError& error, const std::string& request_id);
+// With the inner {action}Result of the other query services; their lists' elements are <member>.
+std::string ServiceAnswer(const std::string& name_space, const std::string& action,
+                          const std::string& request_id, const nlohmann::json& body);
+std::string ServiceErrorAnswer(const ApiError& error, const std::string& request_id);
 
 }  // namespace snapstore::localcloud
 

@@ -246,6 +246,84 @@ class PowerTest(CloudTest):
         self.refused("IncorrectInstanceState", "start-instances", "--instance-ids", demand)
 
 
+class BalancerTest(CloudTest):
+    """Health checks are real; the AWS CLI's `elbv2` and `elb` see what they find."""
+
+    SERVER = "#!/bin/sh\nmkdir /srv/www; echo fine > /srv/www/health\n" \
+             "cd /srv/www && exec python3 -m http.server 8080\n"
+
+    def test_a_target_is_checked_in_its_group_and_behind_a_classic_balancer(self):
+        instance = self.cloud.launch("--instance-type", "m5.large", user_data=self.SERVER)
+        vpc = self.cloud.ec2("describe-vpcs")["Vpcs"][0]["VpcId"]
+        group = self.cloud.aws(
+            "elbv2", "create-target-group", "--name", "web", "--protocol", "HTTP", "--port", "8080",
+            "--vpc-id", vpc, "--health-check-path", "/health", "--health-check-interval-seconds",
+            "5", "--healthy-threshold-count", "2")["TargetGroups"][0]
+        arn = group["TargetGroupArn"]
+        self.assertEqual((group["HealthCheckPath"], group["Port"]), ("/health", 8080))
+        self.assertEqual(self.cloud.aws("elbv2", "describe-target-groups", "--names", "web")
+                         ["TargetGroups"], [group])
+        self.cloud.aws("elb", "create-load-balancer", "--load-balancer-name", "old", "--listeners",
+                       "Protocol=TCP,LoadBalancerPort=80,InstancePort=8080",
+                       "--availability-zones", "us-east-1a")
+        self.cloud.aws("elb", "configure-health-check", "--load-balancer-name", "old",
+                       "--health-check", "Target=TCP:8080,Interval=5,Timeout=2,"
+                       "UnhealthyThreshold=2,HealthyThreshold=2")
+
+        def target():
+            found, = self.cloud.aws("elbv2", "describe-target-health", "--target-group-arn", arn,
+                                    "--targets", f"Id={instance}")["TargetHealthDescriptions"]
+            return found["TargetHealth"]
+
+        def classic():
+            found, = self.cloud.aws("elb", "describe-instance-health", "--load-balancer-name",
+                                    "old")["InstanceStates"]
+            return found["State"]
+
+        self.assertEqual(target()["Reason"], "Target.NotRegistered")
+        self.cloud.aws("elbv2", "register-targets", "--target-group-arn", arn, "--targets",
+                       f"Id={instance}")
+        self.cloud.aws("elb", "register-instances-with-load-balancer", "--load-balancer-name", "old",
+                       "--instances", instance)
+        lab.wait_for("both find it healthy",
+                     lambda: target()["State"] == "healthy" and classic() == "InService")
+        # The server goes on, what is asked for does not.
+        self.cloud.inside(instance, "rm /srv/www/health")
+        lab.wait_for("the page is missed", lambda: target()["State"] == "unhealthy")
+        self.assertEqual(target()["Reason"], "Target.FailedHealthChecks")
+        self.assertEqual(classic(), "InService")
+        self.cloud.kill()
+        self.cloud.start()
+        self.assertEqual(target()["State"], "unhealthy")
+        self.cloud.aws("elbv2", "deregister-targets", "--target-group-arn", arn, "--targets",
+                       f"Id={instance}")
+        self.assertEqual(target()["State"], "unused")
+        self.cloud.ec2("terminate-instances", "--instance-ids", instance)
+        lab.wait_for("it is taken out", lambda: not self.cloud.aws(
+            "elb", "describe-instance-health", "--load-balancer-name", "old")["InstanceStates"])
+
+    def test_errors_are_those_of_the_service(self):
+        def refused(code, *arguments):
+            with self.assertRaises(lab.Refused) as caught:
+                self.cloud.aws(*arguments)
+            self.assertEqual(caught.exception.code, code, str(caught.exception))
+
+        refused("TargetGroupNotFound", "elbv2", "describe-target-health", "--target-group-arn",
+                "arn:aws:elasticloadbalancing:us-east-1:0:targetgroup/x/1")
+        refused("LoadBalancerNotFound", "elb", "describe-instance-health", "--load-balancer-name",
+                "x")
+        vpc = self.cloud.ec2("describe-vpcs")["Vpcs"][0]["VpcId"]
+        make = ("elbv2", "create-target-group", "--name", "web", "--protocol", "TCP", "--port", "1",
+                "--vpc-id", vpc)
+        arn = self.cloud.aws(*make)["TargetGroups"][0]["TargetGroupArn"]
+        refused("DuplicateTargetGroupName", *make)
+        refused("ValidationError", *make, "--healthy-threshold-count", "11")
+        refused("InvalidTarget", "elbv2", "register-targets", "--target-group-arn", arn,
+                "--targets", "Id=i-00000000000000000")
+        self.cloud.aws("elbv2", "delete-target-group", "--target-group-arn", arn)
+        refused("TargetGroupNotFound", "elbv2", "delete-target-group", "--target-group-arn", arn)
+
+
 class StatefulTest(CloudTest):
     def test_a_node_moves_with_its_disks_and_address(self):
         """The life of a stateful node: kept interface, kept root by image, kept data volume."""

@@ -21,6 +21,8 @@ class EnvCommand : public Command {
     const std::vector<std::pair<std::string, std::string>> variables = {
         {"AWS_ENDPOINT_URL_EC2", endpoint},
         {"AWS_ENDPOINT_URL_EBS", endpoint},
+        {"AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING", endpoint},
+        {"AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", endpoint},
         {"AWS_ENDPOINT_URL_STS", endpoint},
         {"AWS_REGION", region},
         {"AWS_DEFAULT_REGION", region},
