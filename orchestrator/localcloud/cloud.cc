@@ -59,6 +59,38 @@ Json SubnetRecord(const CloudFacts& facts, int number) {
       {"tagSet", Json::array()}};
 }
 
+// This machine as it is: a root volume from `snapshot`, which is empty.
+Json BaseImageRecord(const CloudFacts& facts, const std::string& snapshot) {
+  const Json device = {{"deviceName", "/dev/xvda"},
+                       {"ebs",
+                        {{"snapshotId", snapshot},
+                         {"volumeSize", kBaseImageGib},
+                         {"deleteOnTermination", true},
+                         {"volumeType", "gp3"},
+                         {"encrypted", false}}}};
+  return {{"imageId", facts.base_image_id},
+          {"imageLocation", "amazon/snapstore-localcloud-host"},
+          {"imageState", "available"},
+          {"imageOwnerId", facts.account},
+          {"imageOwnerAlias", "amazon"},
+          {"creationDate", TimeText()},
+          {"isPublic", true},
+          {"architecture", "x86_64"},
+          {"imageType", "machine"},
+          {"name", "snapstore-localcloud-host"},
+          {"description", "this machine's root, under an overlay"},
+          {"rootDeviceType", "ebs"},
+          {"rootDeviceName", "/dev/xvda"},
+          {"virtualizationType", "hvm"},
+          {"hypervisor", "xen"},
+          {"enaSupport", true},
+          {"imdsSupport", "v2.0"},
+          {"platformDetails", "Linux/UNIX"},
+          {"usageOperation", "RunInstances"},
+          {"blockDeviceMapping", Json::array({device})},
+          {"tagSet", Json::array()}};
+}
+
 }  // namespace
 
 Cloud::Cloud(CloudOptions options) : options_(std::move(options)) {}
@@ -150,34 +182,7 @@ Status Cloud::MakeFirstRecords(Records::Transaction* tx) {
                         {"volumeSize", kBaseImageGib}, {"description", "empty root volume"},
                         {"encrypted", false},          {"storageTier", "standard"},
                         {"tagSet", Json::array()},     {"_blank", true}};
-  const Json device = {{"deviceName", "/dev/xvda"},
-                       {"ebs",
-                        {{"snapshotId", snapshot},
-                         {"volumeSize", kBaseImageGib},
-                         {"deleteOnTermination", true},
-                         {"volumeType", "gp3"},
-                         {"encrypted", false}}}};
-  tx->Edit(facts.base_image_id) = {{"imageId", facts.base_image_id},
-                                   {"imageLocation", "amazon/snapstore-localcloud-host"},
-                                   {"imageState", "available"},
-                                   {"imageOwnerId", facts.account},
-                                   {"imageOwnerAlias", "amazon"},
-                                   {"creationDate", TimeText()},
-                                   {"isPublic", true},
-                                   {"architecture", "x86_64"},
-                                   {"imageType", "machine"},
-                                   {"name", "snapstore-localcloud-host"},
-                                   {"description", "this machine's root, under an overlay"},
-                                   {"rootDeviceType", "ebs"},
-                                   {"rootDeviceName", "/dev/xvda"},
-                                   {"virtualizationType", "hvm"},
-                                   {"hypervisor", "xen"},
-                                   {"enaSupport", true},
-                                   {"imdsSupport", "v2.0"},
-                                   {"platformDetails", "Linux/UNIX"},
-                                   {"usageOperation", "RunInstances"},
-                                   {"blockDeviceMapping", Json::array({device})},
-                                   {"tagSet", Json::array()}};
+  tx->Edit(facts.base_image_id) = BaseImageRecord(facts, snapshot);
   return {};
 }
 

@@ -99,6 +99,21 @@ class LocalCloudClientTest : public testing::Test {
     return instance;
   }
 
+  // Through EBS direct: what changed between two snapshots, and a block of the second.
+  void ReadBlocks(const std::string& earlier, const std::string& snapshot) {
+    auto direct = EbsDirect::FromEnvironment(*environment_, chain_);
+    ASSERT_TRUE(direct.ok());
+    const auto changed = (*direct)->ListChangedBlocks(earlier, snapshot, 100);
+    ASSERT_TRUE(changed.ok()) << changed.status().ToString();
+    const auto all = (*direct)->ListSnapshotBlocks(snapshot, 100);
+    ASSERT_TRUE(all.ok()) << all.status().ToString();
+    EXPECT_GT(all->blocks.size(), 0u);
+    const EbsBlock& block = all->blocks.front();
+    const auto bytes = (*direct)->GetSnapshotBlock(snapshot, block.index, block.token);
+    ASSERT_TRUE(bytes.ok()) << bytes.status().ToString();
+    EXPECT_EQ(bytes->size(), all->block_bytes);
+  }
+
   std::string Snapshot(const std::string& volume) {
     const auto made = ec2_->CreateSnapshot(volume, "test", {{"node", "smi-1"}});
     EXPECT_TRUE(made.ok()) << made.status().ToString();
@@ -182,17 +197,7 @@ TEST_F(LocalCloudClientTest, ANodeIsReplaced) {
   launch.client_token = "launch-3";
   EXPECT_EQ(ec2_->RunInstances(launch).code(), "InvalidNetworkInterface.InUse");
 
-  auto direct = EbsDirect::FromEnvironment(*environment_, chain_);
-  ASSERT_TRUE(direct.ok());
-  const auto changed = (*direct)->ListChangedBlocks(earlier, snapshot, 100);
-  ASSERT_TRUE(changed.ok()) << changed.status().ToString();
-  const auto all = (*direct)->ListSnapshotBlocks(snapshot, 100);
-  ASSERT_TRUE(all.ok()) << all.status().ToString();
-  EXPECT_GT(all->blocks.size(), 0u);
-  const EbsBlock& block = all->blocks.front();
-  const auto bytes = (*direct)->GetSnapshotBlock(snapshot, block.index, block.token);
-  ASSERT_TRUE(bytes.ok()) << bytes.status().ToString();
-  EXPECT_EQ(bytes->size(), all->block_bytes);
+  ReadBlocks(earlier, snapshot);
 }
 
 TEST_F(LocalCloudClientTest, AddressesTagsAndErrors) {
