@@ -10,38 +10,30 @@
 #include <vector>
 
 #include "orchestrator/ec2/aws_caller.h"
+#include "orchestrator/ec2/elb_api.h"
 
 namespace snapstore {
 
-struct TargetHealth {
-  std::string instance_id = {};
-  // initial, healthy, unhealthy, unused, draining, unavailable; of classic load balancers
-  // InService, OutOfService, Unknown
-  std::string state = {};
-  std::string reason = {};  // "Target.FailedHealthChecks"; "Instance"
-  std::string description = {};
-};
-
-class ElbClient {
+class ElbClient : public ElbApi {
  public:
   ElbClient(const AwsServiceOptions& options, std::shared_ptr<AwsCredentialChain> credentials);
   // AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING, else AWS_ENDPOINT_URL, else AWS's own.
   static Result<std::unique_ptr<ElbClient>> FromEnvironment(
       const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials);
 
-  // Of a target group. No instance: all its targets.
-  Ec2Result<std::vector<TargetHealth>> DescribeTargetHealth(const std::string& target_group_arn,
-                                                            const std::string& instance_id = {});
+  Ec2Result<std::vector<TargetHealth>> DescribeTargetHealth(
+      const std::string& target_group_arn, const std::string& instance_id) override;
   Ec2Result<AwsReceipt> RegisterTarget(const std::string& target_group_arn,
-                                       const std::string& instance_id);
+                                       const std::string& instance_id) override;
   Ec2Result<AwsReceipt> DeregisterTarget(const std::string& target_group_arn,
-                                         const std::string& instance_id);
+                                         const std::string& instance_id) override;
 
-  // Of a classic load balancer.
-  Ec2Result<std::vector<TargetHealth>> DescribeInstanceHealth(const std::string& name,
-                                                              const std::string& instance_id = {});
-  Ec2Result<AwsReceipt> RegisterInstance(const std::string& name, const std::string& instance_id);
-  Ec2Result<AwsReceipt> DeregisterInstance(const std::string& name, const std::string& instance_id);
+  Ec2Result<std::vector<TargetHealth>> DescribeInstanceHealth(
+      const std::string& name, const std::string& instance_id) override;
+  Ec2Result<AwsReceipt> RegisterInstance(const std::string& name,
+                                         const std::string& instance_id) override;
+  Ec2Result<AwsReceipt> DeregisterInstance(const std::string& name,
+                                           const std::string& instance_id) override;
 
  private:
   AwsCaller groups_;

@@ -88,6 +88,9 @@ SNAP_RECORD_(Event);
 SNAP_RECORD_(MigrationRecord);
 SNAP_RECORD_(ConfigRecord);
 SNAP_RECORD_(UsageRecord);
+SNAP_RECORD_(AgentRecord);
+SNAP_RECORD_(CheckpointReport);
+SNAP_RECORD_(RetainedRecord);
 SNAP_RECORD_(AccountRecord);
 SNAP_RECORD_(TokenRecord);
 #undef SNAP_RECORD_

@@ -96,6 +96,8 @@ struct NodeRuntime {
   std::optional<std::string> availability_zone;
   std::optional<LifeCycle> life_cycle;
   std::optional<int64_t> launched_at_ms;
+  // The volumes are there: the agent may start, or restore, the applications.
+  Flag<false> applications_wanted;
   std::vector<Device> devices;
   Json resources;  // of the life-cycle alone: images, snapshots, interfaces it keeps for the node
 };
@@ -110,8 +112,9 @@ struct NodeRecord {
   std::optional<std::string> operation_id;  // the one under way or asked for
   std::optional<std::string> group_id;      // of a node imported as a group
   std::optional<std::string> stateful_instance_id;
-  int64_t event_sequence = 0;      // of the newest event
-  int64_t operation_sequence = 0;  // of the newest operation
+  int64_t event_sequence = 0;       // of the newest event
+  int64_t operation_sequence = 0;   // of the newest operation
+  int64_t checkpoint_sequence = 0;  // of the newest checkpoint that was reported
   int64_t created_at_ms = 0;
   int64_t updated_at_ms = 0;
   NodeRuntime runtime;
@@ -160,6 +163,57 @@ struct UsageRecord {
   std::optional<int64_t> ended_at_ms;
   double hourly_price = 0;            // US dollars
   double on_demand_hourly_price = 0;  // of the same type
+};
+
+// An application as the agent of its node last reported it.
+struct ReportedApplication {
+  std::string config_id;
+  std::string state;  // "starting", "running", "checkpointing", "stopping", "ended", "failed"
+  std::optional<std::string> restored_from;  // the checkpoint's id; none: started afresh
+  std::optional<std::string> reason;         // one line: why it was started that way
+  std::optional<std::string> error;
+  std::optional<std::string> checkpoint_id;  // the newest good one
+  std::optional<int64_t> checkpoint_at_ms;
+  std::vector<std::string> cpu_features;  // that this checkpoint needs
+};
+
+// What runs on a node's instance and reports to the controller.
+struct AgentRecord {
+  std::string instance_id;
+  std::string address;        // of its control interface: "10.0.1.5:9527"
+  std::string control_token;  // what that wants to see
+  std::string version;
+  std::vector<std::string> cpu_features;  // of the instance
+  std::vector<ReportedApplication> applications;
+  std::optional<std::string> notice;  // the cloud's: "terminate", "stop", "hibernate", "rebalance"
+  std::optional<int64_t> notice_at_ms;  // when the instance goes, or when it was recommended
+  int64_t seen_at_ms = 0;
+};
+
+// One checkpoint of an application, as reported.
+struct CheckpointReport {
+  int64_t sequence = 0;  // from 1, without gaps, per node
+  std::string config_id;
+  std::string checkpoint_id;  // empty: it failed
+  int64_t time_ms = 0;
+  std::string trigger;
+  double frozen_ms = 0;
+  double seconds = 0;
+  int64_t bytes_captured = 0;
+  int64_t bytes_new = 0;
+  int64_t bytes_stored = 0;
+  std::optional<std::string> error;
+};
+
+// Something a node that is gone left in the cloud, to be deleted at its time.
+struct RetainedRecord {
+  std::string kind;  // "image", "snapshot", "volume", "interface"
+  std::string id;
+  std::string account_id;
+  std::string node_id;
+  std::optional<int64_t> delete_at_ms;  // none: it is kept
+  std::optional<std::string> error;     // of the last try
+  int64_t created_at_ms = 0;
 };
 
 struct AccountRecord {

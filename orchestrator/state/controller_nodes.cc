@@ -33,12 +33,13 @@ AskedEvent EventOf(NodeAction action) {
   return {"AWS_EC2_MANAGED_INSTANCE_DELETING", "the deletion was asked for"};
 }
 
-NodeRecord NewNode(const std::string& account, const std::string& id, const NodeSpec& spec) {
+NodeRecord NewNode(const std::string& account, const std::string& id, const NodeSpec& spec,
+                   int64_t now_ms) {
   NodeRecord node;
   node.id = id;
   node.account_id = account;
   node.spec = spec;
-  node.created_at_ms = node.updated_at_ms = NowMs();
+  node.created_at_ms = node.updated_at_ms = now_ms;
   return node;
 }
 
@@ -48,7 +49,7 @@ void ControllerState::NodeChange::AddEvent(const std::string& type, Severity sev
                                            const std::string& message,
                                            const std::optional<std::string>& operation_id) {
   const std::string prefix = keys::Events(node.account_id, node.id);
-  const Event event{++node.event_sequence, NowMs(), type, severity, message, operation_id};
+  const Event event{++node.event_sequence, sources.now_ms(), type, severity, message, operation_id};
   transaction.Put(keys::Numbered(prefix, event.sequence), EncodeRecord(event));
   if (event.sequence > kEventsKept) {
     transaction.Delete(keys::Numbered(prefix, event.sequence - kEventsKept));
@@ -58,17 +59,29 @@ void ControllerState::NodeChange::AddEvent(const std::string& type, Severity sev
 Operation ControllerState::NodeChange::AddOperation(OperationKind kind, const std::string& trigger,
                                                     const Json& input) {
   Operation operation;
-  operation.id = NewId(IdPrefix::kOperation);
+  operation.id = sources.new_id(IdPrefix::kOperation);
   operation.account_id = node.account_id;
   operation.node_id = node.id;
   operation.kind = kind;
   operation.trigger = trigger;
   operation.input = input;
   operation.sequence = ++node.operation_sequence;
-  operation.created_at_ms = operation.updated_at_ms = NowMs();
+  operation.created_at_ms = operation.updated_at_ms = sources.now_ms();
   transaction.Put(keys::ActiveOperation(operation.id), EncodeRecord(operation));
   node.operation_id = operation.id;
   return operation;
+}
+
+void ControllerState::NodeChange::SetInstance(const std::optional<std::string>& instance_id) {
+  std::optional<std::string>& mine = node.runtime.instance_id;
+  if (mine == instance_id) return;
+  if (mine) transaction.Delete(keys::Instance(node.account_id, *mine));
+  if (instance_id) transaction.Put(keys::Instance(node.account_id, *instance_id), node.id);
+  mine = instance_id;
+}
+
+void ControllerState::NodeChange::AddRetained(const RetainedRecord& record) {
+  transaction.Put(keys::Retained(record.id), EncodeRecord(record));
 }
 
 Status ControllerState::CountConfigUsers(const std::string& account,
@@ -117,11 +130,12 @@ Status ControllerState::CommitNode(NodeChange* change,
       gone ? std::vector<std::string>() : node.spec.persistence.application_persistency_configs;
   SNAP_RETURN_IF_ERROR(
       CountConfigUsers(node.account_id, configs_before, configs, &change->transaction, errors));
-  node.updated_at_ms = std::max(NowMs(), node.updated_at_ms);
+  node.updated_at_ms = std::max(Now(), node.updated_at_ms);
   const std::string key = keys::Nodes(node.account_id) + node.id;
   change->transaction.Require(key, revision);
   if (gone) {
     change->transaction.Delete(key);
+    change->transaction.Delete(keys::Agent(node.account_id, node.id));
     if (node.group_id) change->transaction.Delete(keys::Group(node.account_id, *node.group_id));
   } else {
     change->transaction.Put(key, EncodeRecord(node));
@@ -133,7 +147,8 @@ Result<NodeRecord> ControllerState::CreateNode(const std::string& account, const
                                                FieldErrors* errors) {
   NodeRecord node;
   const Status done = Retry([&]() -> Status {
-    NodeChange change{NewNode(account, NewId(IdPrefix::kNode), spec), {}};
+    NodeChange change{
+        NewNode(account, sources_.new_id(IdPrefix::kNode), spec, Now()), {}, sources_};
     const Operation operation = change.AddOperation(OperationKind::kLaunch, "api", Json());
     change.AddEvent("AWS_EC2_MANAGED_INSTANCE_RESUMING", Severity::kInfo, "the node was created",
                     operation.id);
@@ -149,7 +164,7 @@ Result<NodeRecord> ControllerState::CreateImportedNode(const MigrationRecord& mi
                                                        const NodeSpec& spec) {
   NodeRecord node;
   const Status done = Retry([&]() -> Status {
-    NodeChange change{NewNode(migration.account_id, migration.node_id, spec), {}};
+    NodeChange change{NewNode(migration.account_id, migration.node_id, spec, Now()), {}, sources_};
     change.node.operation_id = migration.operation_id;
     change.node.operation_sequence = 1;
     change.node.group_id = migration.group_id;
@@ -185,7 +200,7 @@ Result<NodeRecord> ControllerState::ChangeNode(const std::string& account, const
   const Status done = Retry([&]() -> Status {
     uint64_t revision = 0;
     SNAP_ASSIGN_OR_RETURN(auto found, GetRecord<NodeRecord>(key, &revision));
-    NodeChange pending{std::move(found), {}};
+    NodeChange pending{std::move(found), {}, sources_};
     const auto configs_before = pending.node.spec.persistence.application_persistency_configs;
     SNAP_RETURN_IF_ERROR(change(&pending));
     SNAP_RETURN_IF_ERROR(CommitNode(&pending, configs_before, revision, errors));

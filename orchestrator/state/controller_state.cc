@@ -48,10 +48,10 @@ Result<ControllerState::NewToken> ControllerState::AddToken(
     std::optional<std::chrono::seconds> lifetime) {
   std::array<uint8_t, kTokenBytes> bytes{};
   SecureRandom(bytes);
-  NewToken token{HexEncode(bytes), {NewId(IdPrefix::kToken), accounts, label, NowMs(), {}}};
+  NewToken token{HexEncode(bytes), {sources_.new_id(IdPrefix::kToken), accounts, label, Now(), {}}};
   if (lifetime) {
     token.record.expires_at_ms =
-        NowMs() + std::chrono::duration_cast<std::chrono::milliseconds>(*lifetime).count();
+        Now() + std::chrono::duration_cast<std::chrono::milliseconds>(*lifetime).count();
   }
   const Status done = Retry([&]() -> Status {
     Transaction transaction;
@@ -61,7 +61,7 @@ Result<ControllerState::NewToken> ControllerState::AddToken(
       if (entry.ok()) continue;
       if (!entry.status().Is(StatusCode::kNotFound)) return entry.status();
       transaction.Require(key, 0);
-      transaction.Put(key, EncodeRecord(AccountRecord{account, NowMs()}));
+      transaction.Put(key, EncodeRecord(AccountRecord{account, Now()}));
     }
     transaction.Put(keys::Token(HashOf(token.text)), EncodeRecord(token.record));
     return Commit(&transaction);
@@ -104,7 +104,7 @@ Result<TokenRecord> ControllerState::FindToken(std::string_view text) {
     if (!record.status().Is(StatusCode::kNotFound)) return record.status();
     return Status::PermissionDenied("the token is unknown");
   }
-  if (record->expires_at_ms && *record->expires_at_ms <= NowMs()) {
+  if (record->expires_at_ms && *record->expires_at_ms <= Now()) {
     return Status::PermissionDenied("the token has expired");
   }
   return record;
@@ -114,8 +114,8 @@ Result<ConfigRecord> ControllerState::CreateConfig(const std::string& account,
                                                    const PersistencyConfig& config) {
   ConfigRecord record;
   const Status done = Retry([&]() -> Status {
-    const int64_t now = NowMs();
-    record = {NewId(IdPrefix::kConfig), account, config, 0, now, now};
+    const int64_t now = Now();
+    record = {sources_.new_id(IdPrefix::kConfig), account, config, 0, now, now};
     Transaction transaction;
     const std::string key = keys::Configs(account) + record.id;
     transaction.Require(key, 0);
@@ -139,7 +139,7 @@ Result<ConfigRecord> ControllerState::ChangeConfig(
     const std::function<Status(ConfigRecord*)>& change) {
   return ChangeRecord<ConfigRecord>(keys::Configs(account) + id,
                                     [&](ConfigRecord* record, Transaction*) {
-                                      record->updated_at_ms = NowMs();
+                                      record->updated_at_ms = Now();
                                       return change(record);
                                     });
 }
@@ -164,16 +164,7 @@ Status ControllerState::DeleteConfig(const std::string& account, const std::stri
 Result<std::vector<Event>> ControllerState::ListEvents(const std::string& account,
                                                        const std::string& node, int64_t after,
                                                        size_t limit) {
-  const std::string prefix = keys::Events(account, node);
-  SNAP_ASSIGN_OR_RETURN(
-      const StateListing page,
-      store_->List(prefix, after > 0 ? keys::Numbered(prefix, after) : "", limit));
-  std::vector<Event> events;
-  for (const StateEntry& entry : page.entries) {
-    SNAP_ASSIGN_OR_RETURN(Event event, DecodeRecord<Event>(entry.value, entry.key));
-    events.push_back(std::move(event));
-  }
-  return events;
+  return ListNumbered<Event>(keys::Events(account, node), after, limit);
 }
 
 Status ControllerState::PutUsage(const std::string& account, const std::string& node,
@@ -195,13 +186,13 @@ Result<MigrationRecord> ControllerState::CreateMigration(const std::string& acco
   MigrationRecord record;
   const Status done = Retry([&]() -> Status {
     record = {};
-    record.id = NewId(IdPrefix::kMigration);
+    record.id = sources_.new_id(IdPrefix::kMigration);
     record.account_id = account;
-    record.node_id = NewId(IdPrefix::kNode);
-    record.operation_id = NewId(IdPrefix::kOperation);
+    record.node_id = sources_.new_id(IdPrefix::kNode);
+    record.operation_id = sources_.new_id(IdPrefix::kOperation);
     record.request = request;
     record.state = "MIGRATE_START";
-    record.created_at_ms = record.updated_at_ms = NowMs();
+    record.created_at_ms = record.updated_at_ms = Now();
     Operation operation;
     operation.id = record.operation_id;
     operation.account_id = account;
@@ -213,8 +204,8 @@ Result<MigrationRecord> ControllerState::CreateMigration(const std::string& acco
     operation.created_at_ms = operation.updated_at_ms = record.created_at_ms;
     Transaction transaction;
     if (as_group) {
-      record.group_id = NewId(IdPrefix::kGroup);
-      record.stateful_instance_id = NewId(IdPrefix::kStatefulInstance);
+      record.group_id = sources_.new_id(IdPrefix::kGroup);
+      record.stateful_instance_id = sources_.new_id(IdPrefix::kStatefulInstance);
       const std::string group = keys::Group(account, *record.group_id);
       transaction.Require(group, 0);
       transaction.Put(group, record.id);
@@ -246,7 +237,7 @@ Result<MigrationRecord> ControllerState::ChangeMigration(
     const std::function<Status(MigrationRecord*)>& change) {
   return ChangeRecord<MigrationRecord>(keys::Migrations(account) + id,
                                        [&](MigrationRecord* record, Transaction*) {
-                                         record->updated_at_ms = NowMs();
+                                         record->updated_at_ms = Now();
                                          return change(record);
                                        });
 }

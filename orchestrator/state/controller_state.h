@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "orchestrator/model/ids.h"
 #include "orchestrator/model/records.h"
 #include "orchestrator/state/state_store.h"
 
@@ -28,16 +29,29 @@ namespace snapstore::spot {
 inline constexpr int64_t kEventsKept = 1000;
 inline constexpr int64_t kOperationsKept = 100;
 
+// Nobody reads more of one node's.
+inline constexpr int64_t kCheckpointsKept = 1000;
+
+// Milliseconds since 1970, of this machine's clock.
 int64_t NowMs();
+
+// Where times and ids come from. A simulation has its own.
+struct StateSources {
+  std::function<int64_t()> now_ms = NowMs;
+  std::function<std::string(std::string_view prefix)> new_id = NewId;
+  std::function<std::string()> new_uuid = NewUuid;
+};
 
 class ControllerState {
  public:
   // Both must outlive it. With a leadership every change fails once that is lost; the API, which
   // any controller may serve, goes without.
-  explicit ControllerState(StateStore* store, const Leadership* leadership = nullptr)
-      : store_(store), leadership_(leadership) {}
+  explicit ControllerState(StateStore* store, const Leadership* leadership = nullptr,
+                           StateSources sources = {})
+      : store_(store), leadership_(leadership), sources_(std::move(sources)) {}
 
   StateStore* store() const { return store_; }
+  int64_t Now() const { return sources_.now_ms(); }
 
   // Tokens. The text is returned once and kept nowhere.
   struct NewToken {
@@ -91,6 +105,24 @@ class ControllerState {
   Status PutUsage(const std::string& account, const std::string& node, const UsageRecord& usage);
   Result<std::vector<UsageRecord>> ListUsage(const std::string& account, const std::string& node);
 
+  // The node an instance belongs to; NotFound: to none. Written by the life-cycle with the launch
+  // (NodeChange::SetInstance).
+  Result<std::string> NodeOfInstance(const std::string& account, const std::string& instance);
+  Result<AgentRecord> GetAgent(const std::string& account, const std::string& node);
+  Result<std::vector<AgentRecord>> ListAgents(const std::string& account);
+  Status PutAgent(const std::string& account, const std::string& node, const AgentRecord& agent);
+  // Its sequence is given here; older ones than kCheckpointsKept are dropped.
+  Status AddCheckpoint(const std::string& account, const std::string& node,
+                       CheckpointReport checkpoint);
+  // As ListEvents.
+  Result<std::vector<CheckpointReport>> ListCheckpoints(const std::string& account,
+                                                        const std::string& node, int64_t after,
+                                                        size_t limit);
+  // What nodes that are gone left, of all accounts.
+  Result<std::vector<RetainedRecord>> ListRetained();
+  Status PutRetained(const RetainedRecord& record);
+  Status DropRetained(const std::string& id);
+
   // An import with its operation; `as_group` gives it ids of a group and a stateful instance.
   Result<MigrationRecord> CreateMigration(const std::string& account,
                                           const MigrationRequest& request, bool as_group);
@@ -122,8 +154,13 @@ class ControllerState {
   Status CommitNode(NodeChange* change, const std::vector<std::string>& configs_before,
                     uint64_t revision, FieldErrors* errors);
 
+  // Numbered records, newest last; those after `after`, at most `limit`.
+  template <typename T>
+  Result<std::vector<T>> ListNumbered(const std::string& prefix, int64_t after, size_t limit);
+
   StateStore* const store_;
   const Leadership* const leadership_;
+  const StateSources sources_;
 };
 
 // What ChangeNode hands to its caller.
@@ -131,6 +168,12 @@ class ControllerState::NodeChange {
  public:
   NodeRecord node;
   Transaction transaction;  // further changes that go with it
+  const StateSources& sources;
+
+  // The node's instance from now on, or none: it is found by it (NodeOfInstance).
+  void SetInstance(const std::optional<std::string>& instance_id);
+  // What the node leaves behind.
+  void AddRetained(const RetainedRecord& record);
 
   void AddEvent(const std::string& type, Severity severity, const std::string& message,
                 const std::optional<std::string>& operation_id = std::nullopt);

@@ -49,17 +49,17 @@ Result<std::vector<Operation>> OperationJournal::Finished(const std::string& acc
 Result<StepRecord> OperationJournal::BeginStep(const std::string& id, const std::string& step,
                                                const Json& input) {
   StepRecord begun;
-  const auto change = [&](Operation* operation, Transaction*) {
+  const auto change = [&, this](Operation* operation, Transaction*) {
     operation->state = OperationState::kRunning;
-    operation->updated_at_ms = NowMs();
+    operation->updated_at_ms = state_->Now();
     StepRecord* known = FindStep(operation, step);
     if (known == nullptr) {
       operation->steps.push_back({});
       known = &operation->steps.back();
       known->name = step;
-      known->client_token = NewUuid();
+      known->client_token = state_->sources_.new_uuid();
       known->input = input;
-      known->started_at_ms = NowMs();
+      known->started_at_ms = state_->Now();
     } else if (known->state != StepState::kDone) {
       known->state = StepState::kStarted;
       ++known->attempts;
@@ -77,19 +77,40 @@ Status OperationJournal::ChangeStep(const std::string& id, const std::string& st
     StepRecord* known = FindStep(operation, step);
     if (known == nullptr) return Status::Internal(id + ": step " + step + " was not begun");
     change(known);
-    operation->updated_at_ms = NowMs();
+    operation->updated_at_ms = state_->Now();
     return Status::Ok();
   };
   return state_->ChangeRecord<Operation>(keys::ActiveOperation(id), apply).status();
 }
 
-Status OperationJournal::FinishStep(const std::string& id, const std::string& step,
-                                    const Json& output) {
-  return ChangeStep(id, step, [&output](StepRecord* record) {
+Status OperationJournal::FinishStep(
+    const std::string& id, const std::string& step, const Json& output,
+    const std::function<Status(ControllerState::NodeChange*)>& change) {
+  const auto finish = [&, this](StepRecord* record) {
     record->state = StepState::kDone;
     record->output = output;
     record->error.reset();
-    record->finished_at_ms = NowMs();
+    record->finished_at_ms = state_->Now();
+  };
+  if (!change) return ChangeStep(id, step, finish);
+  const std::string key = keys::ActiveOperation(id);
+  return ControllerState::Retry([&]() -> Status {
+    uint64_t revision = 0;
+    SNAP_ASSIGN_OR_RETURN(auto operation, state_->GetRecord<Operation>(key, &revision));
+    StepRecord* known = FindStep(&operation, step);
+    if (known == nullptr) return Status::Internal(id + ": step " + step + " was not begun");
+    finish(known);
+    operation.updated_at_ms = state_->Now();
+    uint64_t node_revision = 0;
+    SNAP_ASSIGN_OR_RETURN(
+        auto node, state_->GetRecord<NodeRecord>(
+                       keys::Nodes(operation.account_id) + operation.node_id, &node_revision));
+    ControllerState::NodeChange pending{std::move(node), {}, state_->sources_};
+    const auto configs = pending.node.spec.persistence.application_persistency_configs;
+    pending.transaction.Require(key, revision);
+    pending.transaction.Put(key, EncodeRecord(operation));
+    SNAP_RETURN_IF_ERROR(change(&pending));
+    return state_->CommitNode(&pending, configs, node_revision, nullptr);
   });
 }
 
@@ -110,7 +131,7 @@ Status OperationJournal::Finish(const std::string& id, OperationState state,
     SNAP_ASSIGN_OR_RETURN(auto operation, state_->GetRecord<Operation>(key, &revision));
     operation.state = state;
     if (!error.empty()) operation.error = error;
-    operation.updated_at_ms = NowMs();
+    operation.updated_at_ms = state_->Now();
     uint64_t node_revision = 0;
     auto node = state_->GetRecord<NodeRecord>(keys::Nodes(operation.account_id) + operation.node_id,
                                               &node_revision);
@@ -121,7 +142,7 @@ Status OperationJournal::Finish(const std::string& id, OperationState state,
       Retire(key, operation, &transaction);
       return state_->Commit(&transaction);
     }
-    ControllerState::NodeChange pending{*std::move(node), {}};
+    ControllerState::NodeChange pending{*std::move(node), {}, state_->sources_};
     const auto configs = pending.node.spec.persistence.application_persistency_configs;
     pending.transaction.Require(key, revision);
     Retire(key, operation, &pending.transaction);

@@ -42,8 +42,9 @@ class OperationJournal {
   // The step, new or as it was left. Its input is that of the first try. The operation is running
   // from then on.
   Result<StepRecord> BeginStep(const std::string& id, const std::string& step, const Json& input);
-  // REQUIRES: the step was begun.
-  Status FinishStep(const std::string& id, const std::string& step, const Json& output);
+  // REQUIRES: the step was begun. With `change`: the node as well, both or neither.
+  Status FinishStep(const std::string& id, const std::string& step, const Json& output,
+                    const std::function<Status(ControllerState::NodeChange*)>& change = nullptr);
   // A try failed; the step can be begun again, with the same client token.
   Status FailStep(const std::string& id, const std::string& step, const std::string& error);
 

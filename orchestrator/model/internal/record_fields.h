@@ -82,6 +82,7 @@ void Fields(V& v, T& o) {
   v.Field("availabilityZone", o.availability_zone);
   v.Field("lifeCycle", o.life_cycle);
   v.Field("launchedAt", o.launched_at_ms);
+  v.Field("applicationsWanted", o.applications_wanted);
   v.Field("devices", o.devices);
   v.Field("resources", o.resources);
 }
@@ -98,6 +99,7 @@ void Fields(V& v, T& o) {
   v.Field("statefulInstanceId", o.stateful_instance_id);
   v.Field("eventSequence", o.event_sequence);
   v.Field("operationSequence", o.operation_sequence);
+  v.Field("checkpointSequence", o.checkpoint_sequence);
   v.Field("createdAt", o.created_at_ms);
   v.Field("updatedAt", o.updated_at_ms);
   v.Field("runtime", o.runtime);
@@ -144,6 +146,53 @@ void Fields(V& v, T& o) {
   v.Field("endedAt", o.ended_at_ms);
   v.Field("hourlyPrice", o.hourly_price);
   v.Field("onDemandHourlyPrice", o.on_demand_hourly_price);
+}
+template <typename V, Is<ReportedApplication> T>
+void Fields(V& v, T& o) {
+  v.Required("configId", o.config_id);
+  v.Required("state", o.state);
+  v.Field("restoredFrom", o.restored_from);
+  v.Field("reason", o.reason);
+  v.Field("error", o.error);
+  v.Field("checkpointId", o.checkpoint_id);
+  v.Field("checkpointAt", o.checkpoint_at_ms);
+  v.Field("cpuFeatures", o.cpu_features);
+}
+template <typename V, Is<AgentRecord> T>
+void Fields(V& v, T& o) {
+  v.Required("instanceId", o.instance_id);
+  v.Required("address", o.address);
+  v.Required("controlToken", o.control_token);
+  v.Field("version", o.version);
+  v.Field("cpuFeatures", o.cpu_features);
+  v.Field("applications", o.applications);
+  v.Field("notice", o.notice);
+  v.Field("noticeAt", o.notice_at_ms);
+  v.Field("seenAt", o.seen_at_ms);
+}
+template <typename V, Is<CheckpointReport> T>
+void Fields(V& v, T& o) {
+  v.Required("sequence", o.sequence);
+  v.Required("configId", o.config_id);
+  v.Field("checkpointId", o.checkpoint_id);
+  v.Field("time", o.time_ms);
+  v.Field("trigger", o.trigger);
+  v.Field("frozenMs", o.frozen_ms);
+  v.Field("seconds", o.seconds);
+  v.Field("bytesCaptured", o.bytes_captured);
+  v.Field("bytesNew", o.bytes_new);
+  v.Field("bytesStored", o.bytes_stored);
+  v.Field("error", o.error);
+}
+template <typename V, Is<RetainedRecord> T>
+void Fields(V& v, T& o) {
+  v.Required("kind", o.kind);
+  v.Required("id", o.id);
+  v.Required("accountId", o.account_id);
+  v.Required("nodeId", o.node_id);
+  v.Field("deleteAt", o.delete_at_ms);
+  v.Field("error", o.error);
+  v.Field("createdAt", o.created_at_ms);
 }
 template <typename V, Is<AccountRecord> T>
 void Fields(V& v, T& o) {

@@ -28,6 +28,19 @@ inline std::string Events(std::string_view account, std::string_view node) {
 inline std::string Usage(std::string_view account, std::string_view node) {
   return fmt::format("usage/{}/{}/", account, node);
 }
+// Value: the id of the node.
+inline std::string Instance(std::string_view account, std::string_view instance) {
+  return fmt::format("instance/{}/{}", account, instance);
+}
+inline constexpr std::string_view kAgents = "agent/";
+inline std::string Agent(std::string_view account, std::string_view node) {
+  return fmt::format("{}{}/{}", kAgents, account, node);
+}
+inline std::string Checkpoints(std::string_view account, std::string_view node) {
+  return fmt::format("checkpoint/{}/{}/", account, node);
+}
+inline constexpr std::string_view kRetained = "retained/";
+inline std::string Retained(std::string_view id) { return fmt::format("{}{}", kRetained, id); }
 inline constexpr std::string_view kActiveOperations = "operation/active/";
 inline std::string ActiveOperation(std::string_view id) {
   return fmt::format("{}{}", kActiveOperations, id);

@@ -7,6 +7,7 @@
 
 #include "base/status_macros.h"
 #include "orchestrator/state/controller_state.h"
+#include "orchestrator/state/internal/keys.h"
 
 namespace snapstore::spot {
 
@@ -32,6 +33,21 @@ Result<std::vector<T>> ControllerState::ListRecords(const std::string& prefix) {
     if (!page.more || page.entries.empty()) return records;
     after = page.entries.back().key;
   }
+}
+
+template <typename T>
+Result<std::vector<T>> ControllerState::ListNumbered(const std::string& prefix, int64_t after,
+                                                     size_t limit) {
+  SNAP_ASSIGN_OR_RETURN(
+      const StateListing page,
+      store_->List(prefix, after > 0 ? keys::Numbered(prefix, after) : "", limit));
+  std::vector<T> records;
+  records.reserve(page.entries.size());
+  for (const StateEntry& entry : page.entries) {
+    SNAP_ASSIGN_OR_RETURN(T record, DecodeRecord<T>(entry.value, entry.key));
+    records.push_back(std::move(record));
+  }
+  return records;
 }
 
 template <typename T>
