@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "orchestrator/model/kept_resources.h"
 #include "orchestrator/model/node_spec.h"
 #include "orchestrator/model/persistency_config.h"
 #include "orchestrator/model/requests.h"
@@ -99,7 +100,7 @@ struct NodeRuntime {
   // The volumes are there: the agent may start, or restore, the applications.
   Flag<false> applications_wanted;
   std::vector<Device> devices;
-  Json resources;  // of the life-cycle alone: images, snapshots, interfaces it keeps for the node
+  KeptResources resources;
 };
 
 struct NodeRecord {

@@ -15,8 +15,8 @@ Result<AgentRecord> ControllerState::GetAgent(const std::string& account, const 
   return GetRecord<AgentRecord>(keys::Agent(account, node), nullptr);
 }
 
-Result<std::vector<AgentRecord>> ControllerState::ListAgents(const std::string& account) {
-  return ListRecords<AgentRecord>(keys::Agent(account, ""));
+Result<std::vector<AgentRecord>> ControllerState::ListAgents() {
+  return ListRecords<AgentRecord>(std::string(keys::kAgents));
 }
 
 Status ControllerState::PutAgent(const std::string& account, const std::string& node,

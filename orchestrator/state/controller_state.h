@@ -109,7 +109,8 @@ class ControllerState {
   // (NodeChange::SetInstance).
   Result<std::string> NodeOfInstance(const std::string& account, const std::string& instance);
   Result<AgentRecord> GetAgent(const std::string& account, const std::string& node);
-  Result<std::vector<AgentRecord>> ListAgents(const std::string& account);
+  // Of all accounts.
+  Result<std::vector<AgentRecord>> ListAgents();
   Status PutAgent(const std::string& account, const std::string& node, const AgentRecord& agent);
   // Its sequence is given here; older ones than kCheckpointsKept are dropped.
   Status AddCheckpoint(const std::string& account, const std::string& node,

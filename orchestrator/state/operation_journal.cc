@@ -16,6 +16,14 @@ StepRecord* FindStep(Operation* operation, const std::string& name) {
   return nullptr;
 }
 
+StepRecord* AddStep(Operation* operation, const std::string& name, int64_t now_ms) {
+  operation->steps.push_back({});
+  StepRecord* step = &operation->steps.back();
+  step->name = name;
+  step->started_at_ms = now_ms;
+  return step;
+}
+
 // Moves the operation to those that are over, and drops the oldest of these.
 void Retire(const std::string& key, const Operation& operation, Transaction* transaction) {
   const std::string done = keys::DoneOperations(operation.account_id, operation.node_id);
@@ -54,12 +62,9 @@ Result<StepRecord> OperationJournal::BeginStep(const std::string& id, const std:
     operation->updated_at_ms = state_->Now();
     StepRecord* known = FindStep(operation, step);
     if (known == nullptr) {
-      operation->steps.push_back({});
-      known = &operation->steps.back();
-      known->name = step;
+      known = AddStep(operation, step, state_->Now());
       known->client_token = state_->sources_.new_uuid();
       known->input = input;
-      known->started_at_ms = state_->Now();
     } else if (known->state != StepState::kDone) {
       known->state = StepState::kStarted;
       ++known->attempts;
@@ -83,24 +88,29 @@ Status OperationJournal::ChangeStep(const std::string& id, const std::string& st
   return state_->ChangeRecord<Operation>(keys::ActiveOperation(id), apply).status();
 }
 
-Status OperationJournal::FinishStep(
-    const std::string& id, const std::string& step, const Json& output,
+Status OperationJournal::Complete(
+    const std::string& id, const std::string& step, bool may_begin, const Json& output,
     const std::function<Status(ControllerState::NodeChange*)>& change) {
-  const auto finish = [&, this](StepRecord* record) {
-    record->state = StepState::kDone;
-    record->output = output;
-    record->error.reset();
-    record->finished_at_ms = state_->Now();
-  };
-  if (!change) return ChangeStep(id, step, finish);
   const std::string key = keys::ActiveOperation(id);
   return ControllerState::Retry([&]() -> Status {
     uint64_t revision = 0;
     SNAP_ASSIGN_OR_RETURN(auto operation, state_->GetRecord<Operation>(key, &revision));
     StepRecord* known = FindStep(&operation, step);
-    if (known == nullptr) return Status::Internal(id + ": step " + step + " was not begun");
-    finish(known);
-    operation.updated_at_ms = state_->Now();
+    if (known == nullptr) {
+      if (!may_begin) return Status::Internal(id + ": step " + step + " was not begun");
+      known = AddStep(&operation, step, state_->Now());
+      operation.state = OperationState::kRunning;
+    }
+    known->state = StepState::kDone;
+    known->output = output;
+    known->error.reset();
+    known->finished_at_ms = operation.updated_at_ms = state_->Now();
+    if (!change) {
+      Transaction transaction;
+      transaction.Require(key, revision);
+      transaction.Put(key, EncodeRecord(operation));
+      return state_->Commit(&transaction);
+    }
     uint64_t node_revision = 0;
     SNAP_ASSIGN_OR_RETURN(
         auto node, state_->GetRecord<NodeRecord>(
@@ -112,6 +122,27 @@ Status OperationJournal::FinishStep(
     SNAP_RETURN_IF_ERROR(change(&pending));
     return state_->CommitNode(&pending, configs, node_revision, nullptr);
   });
+}
+
+Status OperationJournal::FinishStep(
+    const std::string& id, const std::string& step, const Json& output,
+    const std::function<Status(ControllerState::NodeChange*)>& change) {
+  return Complete(id, step, false, output, change);
+}
+
+Status OperationJournal::RecordStep(
+    const std::string& id, const std::string& step, const Json& output,
+    const std::function<Status(ControllerState::NodeChange*)>& change) {
+  return Complete(id, step, true, output, change);
+}
+
+Status OperationJournal::DropSteps(const std::string& id, const std::string& prefix) {
+  const auto drop = [&](Operation* operation, Transaction*) {
+    std::erase_if(operation->steps,
+                  [&](const StepRecord& step) { return step.name.starts_with(prefix); });
+    return Status::Ok();
+  };
+  return state_->ChangeRecord<Operation>(keys::ActiveOperation(id), drop).status();
 }
 
 Status OperationJournal::FailStep(const std::string& id, const std::string& step,

@@ -45,6 +45,11 @@ class OperationJournal {
   // REQUIRES: the step was begun. With `change`: the node as well, both or neither.
   Status FinishStep(const std::string& id, const std::string& step, const Json& output,
                     const std::function<Status(ControllerState::NodeChange*)>& change = nullptr);
+  // A step that needs no trace before it is tried (it only looks): begun and finished at once.
+  Status RecordStep(const std::string& id, const std::string& step, const Json& output,
+                    const std::function<Status(ControllerState::NodeChange*)>& change = nullptr);
+  // Forgets the steps whose names begin with `prefix`: they are to be done again, with new tokens.
+  Status DropSteps(const std::string& id, const std::string& prefix);
   // A try failed; the step can be begun again, with the same client token.
   Status FailStep(const std::string& id, const std::string& step, const std::string& error);
 
@@ -55,6 +60,10 @@ class OperationJournal {
                 const std::function<Status(ControllerState::NodeChange*)>& change);
 
  private:
+  // Finishes the step of that name; `may_begin`: if there is none, a new one.
+  Status Complete(const std::string& id, const std::string& step, bool may_begin,
+                  const Json& output,
+                  const std::function<Status(ControllerState::NodeChange*)>& change);
   Status ChangeStep(const std::string& id, const std::string& step,
                     const std::function<void(StepRecord*)>& change);
 

@@ -71,6 +71,41 @@ void Fields(V& v, T& o) {
   v.Required("volumeId", o.volume_id);
   v.Field("snapshotId", o.snapshot_id);
 }
+template <typename V, Is<KeptSnapshot> T>
+void Fields(V& v, T& o) {
+  v.Required("id", o.id);
+  v.Field("volumeId", o.volume_id);
+  v.Field("time", o.time_ms);
+  v.Field("completed", o.completed);
+}
+template <typename V, Is<KeptDevice> T>
+void Fields(V& v, T& o) {
+  v.Required("deviceName", o.device_name);
+  v.Field("volumeId", o.volume_id);
+  v.Field("zone", o.zone);
+  v.Field("sizeGib", o.size_gib);
+  v.Field("root", o.root);
+  v.Field("foreign", o.foreign);
+  v.Field("snapshots", o.snapshots);
+}
+template <typename V, Is<KeptResources> T>
+void Fields(V& v, T& o) {
+  v.Field("imageId", o.image_id);
+  v.Field("imageSnapshotId", o.image_snapshot_id);
+  v.Field("interfaceId", o.interface_id);
+  v.Field("subnetId", o.subnet_id);
+  v.Field("privateIp", o.private_ip);
+  v.Field("devices", o.devices);
+  v.Field("healthyOnce", o.healthy_once);
+  v.Field("unhealthySince", o.unhealthy_since_ms);
+  v.Field("stopReported", o.stop_reported);
+  v.Field("fallback", o.fallback);
+  v.Field("preferred", o.preferred);
+  v.Field("revertAfter", o.revert_after_ms);
+  v.Field("snapshotAfter", o.snapshot_after_ms);
+  v.Field("tasksSince", o.tasks_since_ms);
+  v.Field("tasksGeneration", o.tasks_generation);
+}
 template <typename V, Is<NodeRuntime> T>
 void Fields(V& v, T& o) {
   v.Field("instanceId", o.instance_id);

@@ -153,7 +153,10 @@ TEST(Records, SurviveTheStore) {
   node.operation_id = "op-1";
   node.runtime.instance_id = "i-1";
   node.runtime.devices.push_back({"/dev/sdf", "vol-1", "snap-1"});
-  node.runtime.resources = {{"images", {"ami-1"}}};
+  KeptDevice device{.device_name = "/dev/sdf", .volume_id = "vol-1", .zone = "us-east-1a"};
+  device.snapshots.push_back({"snap-1", "vol-1", 1, true});
+  node.runtime.resources.image_id = "ami-1";
+  node.runtime.resources.devices.push_back(device);
   const std::string text = EncodeRecord(node);
   const auto read = DecodeRecord<NodeRecord>(text, "node");
   ASSERT_TRUE(read.ok()) << read.status().ToString();

@@ -1,0 +1,60 @@
+// KeptResources: what a node has in the cloud beside its instance, and what the life-cycle has to
+// remember of it. Stored with the node's record.
+//
+// Times are milliseconds since 1970 (UTC).
+//
+// Thread safety: values.
+#ifndef SNAPSTORE_ORCHESTRATOR_MODEL_KEPT_RESOURCES_H_
+#define SNAPSTORE_ORCHESTRATOR_MODEL_KEPT_RESOURCES_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "orchestrator/model/setting.h"
+
+namespace snapstore::spot {
+
+struct KeptSnapshot {
+  std::string id;
+  std::string volume_id;
+  int64_t time_ms = 0;
+  bool completed = false;
+};
+
+// A block device of the node: its volume while there is one, its snapshots, the oldest first.
+struct KeptDevice {
+  std::string device_name = {};
+  std::string volume_id = {};  // empty: it lives in its newest snapshot
+  std::string zone = {};       // of the volume
+  int64_t size_gib = 0;
+  bool root = false;
+  bool foreign = false;  // of compute.volumeAttachments: attached, never deleted
+  std::vector<KeptSnapshot> snapshots = {};
+};
+
+struct KeptResources {
+  std::string image_id;  // registered from the root's final snapshot, or by an import
+  std::string image_snapshot_id;
+  std::string interface_id;
+  std::string subnet_id;   // of the interface
+  std::string private_ip;  // that the node is to have
+  std::vector<KeptDevice> devices;
+
+  // Health of the instance that runs.
+  bool healthy_once = false;
+  std::optional<int64_t> unhealthy_since_ms;
+  bool stop_reported = false;
+
+  bool fallback = false;          // on demand, because spot had nothing
+  bool preferred = true;          // of a preferred type
+  int64_t revert_after_ms = 0;    // no try to go back before
+  int64_t snapshot_after_ms = 0;  // the next tick
+  int64_t tasks_since_ms = 0;     // scheduled tasks have been looked at up to here
+  int64_t tasks_generation = 0;   // of the specification they were of
+};
+
+}  // namespace snapstore::spot
+
+#endif  // SNAPSTORE_ORCHESTRATOR_MODEL_KEPT_RESOURCES_H_
