@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/status_macros.h"
 #include "orchestrator/api/api_service.h"
 #include "orchestrator/api/internal/replies.h"
 
@@ -19,6 +20,7 @@ constexpr const char* kCantDeleteNode = "CANT_DELETE_MANAGED_INSTANCE";
 constexpr const char* kCantDeleteNodeVolume = "CANT_DELETE_MANAGED_INSTANCE_VOLUME";
 constexpr int64_t kEventsAtOnceMax = 1000;
 constexpr double kMsPerHour = 3'600'000;
+constexpr size_t kLastCheckpointsMax = 20'000;
 
 Json NodeJson(const NodeRecord& node) {
   Json json = {{"id", node.id}};
@@ -34,21 +36,6 @@ Json ListItemJson(const NodeRecord& node) {
   Json item = flat;
   item["config"] = std::move(flat);
   return item;
-}
-
-Json NodeStatusJson(const NodeRecord& node) {
-  const NodeRuntime& runtime = node.runtime;
-  return {{"id", node.id},
-          {"name", node.spec.name},
-          {"status", NodeStateName(node.state)},
-          {"instanceId", OrNull(runtime.instance_id)},
-          {"instanceType", OrNull(runtime.instance_type)},
-          {"imageId", OrNull(runtime.image_id)},
-          {"privateIp", OrNull(runtime.private_ip)},
-          {"publicIp", OrNull(runtime.public_ip)},
-          {"ipv6Address", OrNull(runtime.ipv6_address)},
-          {"createdAt", TimeText(node.created_at_ms)},
-          {"launchedAt", TimeOrNull(runtime.launched_at_ms)}};
 }
 
 ApiReply NodeFailed(const Status& status, const std::string& id, const char* code) {
@@ -115,7 +102,68 @@ Json CostsJson(const std::vector<UsageRecord>& usage, int64_t from, int64_t to) 
           {"costs", {{"actual", actual}, {"potential", potential}}}};
 }
 
+Json DevicesJson(const std::vector<Device>& devices) {
+  Json list = Json::array();
+  for (const Device& device : devices) {
+    list.push_back({{"deviceName", device.device_name},
+                    {"volumeId", device.volume_id},
+                    {"snapshotId", OrNull(device.snapshot_id)}});
+  }
+  return list;
+}
+
+Json LifeCycleJson(const std::optional<LifeCycle>& life_cycle) {
+  if (!life_cycle) return Json();
+  return *life_cycle == LifeCycle::kSpot ? "spot" : "on_demand";
+}
+
 }  // namespace
+
+Result<Json> ApiService::LastCheckpointJson(const NodeRecord& node) {
+  if (node.checkpoint_sequence == 0) return Json();
+  {
+    const std::lock_guard lock(last_checkpoints_mutex_);
+    const auto known = last_checkpoints_.find(node.id);
+    if (known != last_checkpoints_.end() && known->second.sequence == node.checkpoint_sequence) {
+      return known->second.json;
+    }
+  }
+  SNAP_ASSIGN_OR_RETURN(
+      const auto newest,
+      state_->ListCheckpoints(node.account_id, node.id, node.checkpoint_sequence - 1, 1));
+  if (newest.empty()) return Json();
+  const CheckpointReport& checkpoint = newest.front();
+  Json json = {{"time", TimeText(checkpoint.time_ms)},
+               {"frozenMs", checkpoint.frozen_ms},
+               {"bytesStored", checkpoint.bytes_stored},
+               {"error", OrNull(checkpoint.error)}};
+  const std::lock_guard lock(last_checkpoints_mutex_);
+  // Nodes that are gone stay in the table until then.
+  if (last_checkpoints_.size() >= kLastCheckpointsMax) last_checkpoints_.clear();
+  last_checkpoints_[node.id] = {checkpoint.sequence, json};
+  return json;
+}
+
+Result<Json> ApiService::NodeStatusJson(const NodeRecord& node) {
+  const NodeRuntime& runtime = node.runtime;
+  SNAP_ASSIGN_OR_RETURN(Json last_checkpoint, LastCheckpointJson(node));
+  return Json{{"id", node.id},
+              {"name", node.spec.name},
+              {"status", NodeStateName(node.state)},
+              {"instanceId", OrNull(runtime.instance_id)},
+              {"instanceType", OrNull(runtime.instance_type)},
+              {"imageId", OrNull(runtime.image_id)},
+              {"privateIp", OrNull(runtime.private_ip)},
+              {"publicIp", OrNull(runtime.public_ip)},
+              {"ipv6Address", OrNull(runtime.ipv6_address)},
+              {"createdAt", TimeText(node.created_at_ms)},
+              {"launchedAt", TimeOrNull(runtime.launched_at_ms)},
+              {"lifeCycle", LifeCycleJson(runtime.life_cycle)},
+              {"availabilityZone", OrNull(runtime.availability_zone)},
+              {"stateReason", OrNull(node.state_reason)},
+              {"lastCheckpoint", std::move(last_checkpoint)},
+              {"devices", DevicesJson(runtime.devices)}};
+}
 
 ApiReply ApiService::CreateNode(const Call& call) {
   FieldErrors errors;
@@ -233,7 +281,9 @@ ApiReply ApiService::ChangeStates(const Call& call) {
 ApiReply ApiService::GetStatus(const Call& call) {
   const auto node = state_->GetNode(call.account, call.ids[0]);
   if (!node.ok()) return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);
-  return ApiReply::Items(kStatusKind, {NodeStatusJson(*node)});
+  auto status = NodeStatusJson(*node);
+  if (!status.ok()) return FailureReply(status.status(), ErrorCode::kGeneral);
+  return ApiReply::Items(kStatusKind, {*std::move(status)});
 }
 
 ApiReply ApiService::ListStatus(const Call& call) {
@@ -241,7 +291,11 @@ ApiReply ApiService::ListStatus(const Call& call) {
   if (!nodes.ok()) return FailureReply(nodes.status(), ErrorCode::kGeneral);
   std::vector<Json> items;
   items.reserve(nodes->size());
-  for (const NodeRecord& node : *nodes) items.push_back(NodeStatusJson(node));
+  for (const NodeRecord& node : *nodes) {
+    auto status = NodeStatusJson(node);
+    if (!status.ok()) return FailureReply(status.status(), ErrorCode::kGeneral);
+    items.push_back(*std::move(status));
+  }
   return ApiReply::Items(kStatusKind, std::move(items));
 }
 

@@ -7,8 +7,10 @@
 #ifndef SNAPSTORE_ORCHESTRATOR_API_API_SERVICE_H_
 #define SNAPSTORE_ORCHESTRATOR_API_API_SERVICE_H_
 
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "orchestrator/api/envelope.h"
@@ -77,6 +79,8 @@ class ApiService {
   ApiReply RecycleNode(const Call& call);
   ApiReply ChangeStates(const Call& call);
   ApiReply DeleteVolume(const Call& call);
+  Result<Json> NodeStatusJson(const NodeRecord& node);
+  Result<Json> LastCheckpointJson(const NodeRecord& node);
   ApiReply Act(const std::string& account, const std::string& id, NodeAction action,
                const Json& input);
 
@@ -102,6 +106,14 @@ class ApiService {
   ControllerState* const state_;
   const ApiOptions options_;
   RateLimit rate_limit_;
+
+  // Of each node, by its id. What was reported never changes, and dashboards ask every two seconds.
+  struct LastCheckpoint {
+    int64_t sequence;
+    Json json;
+  };
+  std::mutex last_checkpoints_mutex_;
+  std::unordered_map<std::string, LastCheckpoint> last_checkpoints_;
 };
 
 }  // namespace snapstore::spot

@@ -145,12 +145,41 @@ TEST_F(ApiTest, StatusShowsWhatTheLifeCycleFound) {
                                [](ControllerState::NodeChange* change) {
                                  change->node.runtime.instance_id = "i-1";
                                  change->node.runtime.launched_at_ms = 1'000;
+                                 change->node.runtime.life_cycle = LifeCycle::kOnDemand;
+                                 change->node.runtime.availability_zone = "us-east-1b";
+                                 change->node.runtime.devices = {{"/dev/xvda", "vol-1", {}}};
+                                 change->node.state_reason = "no spot capacity";
                                  return Status::Ok();
                                })
                   .ok());
   const Json status = Call("GET", PathOf(id, "/status")).item();
   EXPECT_EQ(status["instanceId"], "i-1");
   EXPECT_EQ(status["launchedAt"], "1970-01-01T00:00:01.000Z");
+  EXPECT_EQ(status["lifeCycle"], "on_demand");
+  EXPECT_EQ(status["availabilityZone"], "us-east-1b");
+  EXPECT_EQ(status["stateReason"], "no spot capacity");
+  EXPECT_EQ(status["devices"].dump(),
+            R"([{"deviceName":"/dev/xvda","volumeId":"vol-1","snapshotId":null}])");
+}
+
+TEST_F(ApiTest, StatusShowsTheNewestCheckpoint) {
+  const std::string id = NewNode();
+  EXPECT_TRUE(Call("GET", PathOf(id, "/status")).item()["lastCheckpoint"].is_null());
+  CheckpointReport report;
+  report.config_id = "apc-1";
+  report.checkpoint_id = "c1";
+  report.time_ms = 1'000;
+  report.frozen_ms = 12.5;
+  report.bytes_stored = 4096;
+  ASSERT_TRUE(state_->AddCheckpoint("act-1", id, report).ok());
+  const Json first = Call("GET", PathOf(id, "/status")).item()["lastCheckpoint"];
+  EXPECT_EQ(first["time"], "1970-01-01T00:00:01.000Z");
+  EXPECT_EQ(first["frozenMs"], 12.5);
+  EXPECT_EQ(first["bytesStored"], 4096);
+  EXPECT_TRUE(first["error"].is_null());
+  report.error = "the disk is full";
+  ASSERT_TRUE(state_->AddCheckpoint("act-1", id, report).ok());
+  EXPECT_EQ(Call("GET", PathOf("status")).item()["lastCheckpoint"]["error"], "the disk is full");
 }
 
 TEST_F(ApiTest, CostsAreSummedOverTheTimeAskedFor) {
