@@ -74,6 +74,7 @@ struct Operation {
   std::vector<StepRecord> steps;
   // Another operation wants its place (a deallocation): it should end soon as kSuperseded.
   std::optional<std::string> superseded_by;
+  std::optional<std::string> supersedes;  // that operation ends first
   std::optional<std::string> error;
   int64_t sequence = 0;  // among the node's operations
   int64_t created_at_ms = 0;

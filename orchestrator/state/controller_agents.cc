@@ -1,9 +1,19 @@
 // The part of ControllerState that is about what agents report, and what nodes leave behind.
+#include <algorithm>
+
 #include "orchestrator/state/controller_state.h"
 #include "orchestrator/state/internal/keys.h"
 #include "orchestrator/state/internal/records_io.h"
 
 namespace snapstore::spot {
+namespace {
+
+bool IsSameCheckpoint(const CheckpointReport& a, const CheckpointReport& b) {
+  return a.config_id == b.config_id && a.checkpoint_id == b.checkpoint_id &&
+         (!a.checkpoint_id.empty() || a.time_ms == b.time_ms);
+}
+
+}  // namespace
 
 Result<std::string> ControllerState::NodeOfInstance(const std::string& account,
                                                     const std::string& instance) {
@@ -31,18 +41,34 @@ Status ControllerState::PutAgent(const std::string& account, const std::string& 
   });
 }
 
-Status ControllerState::AddCheckpoint(const std::string& account, const std::string& node,
-                                      CheckpointReport checkpoint) {
-  const auto change = [&](NodeChange* pending) {
+Status ControllerState::AddCheckpoints(const std::string& account, const std::string& node,
+                                       const std::vector<CheckpointReport>& checkpoints) {
+  const auto change = [&](NodeChange* pending) -> Status {
     const std::string prefix = keys::Checkpoints(account, node);
-    checkpoint.sequence = ++pending->node.checkpoint_sequence;
-    pending->transaction.Put(keys::Numbered(prefix, checkpoint.sequence), EncodeRecord(checkpoint));
-    if (checkpoint.sequence > kCheckpointsKept) {
-      pending->transaction.Delete(keys::Numbered(prefix, checkpoint.sequence - kCheckpointsKept));
+    int64_t& newest = pending->node.checkpoint_sequence;
+    // Nobody adds one meanwhile: the node's sequence would have changed.
+    SNAP_ASSIGN_OR_RETURN(
+        std::vector<CheckpointReport> kept,
+        ListCheckpoints(account, node, std::max<int64_t>(0, newest - kCheckpointsKept),
+                        kCheckpointsKept));
+    for (CheckpointReport checkpoint : checkpoints) {
+      if (std::any_of(kept.begin(), kept.end(), [&](const CheckpointReport& one) {
+            return IsSameCheckpoint(one, checkpoint);
+          })) {
+        continue;
+      }
+      checkpoint.sequence = ++newest;
+      pending->transaction.Put(keys::Numbered(prefix, newest), EncodeRecord(checkpoint));
+      if (newest > kCheckpointsKept) {
+        pending->transaction.Delete(keys::Numbered(prefix, newest - kCheckpointsKept));
+      }
+      kept.push_back(std::move(checkpoint));
     }
-    return Status::Ok();
+    // Nothing is to be written.
+    return pending->transaction.changes.empty() ? Status::Cancelled("all are known") : Status::Ok();
   };
-  return ChangeNode(account, node, change).status();
+  const Status added = ChangeNode(account, node, change).status();
+  return added.Is(StatusCode::kCancelled) ? Status::Ok() : added;
 }
 
 Result<std::vector<CheckpointReport>> ControllerState::ListCheckpoints(const std::string& account,

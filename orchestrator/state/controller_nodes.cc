@@ -218,7 +218,7 @@ Result<NodeRecord> ControllerState::Ask(const std::string& account, const std::s
     NodeRecord& node = change->node;
     SNAP_RETURN_IF_ERROR(CheckAction(node.state, action));
     const std::optional<std::string> earlier = node.operation_id;
-    const Operation operation = change->AddOperation(KindOf(action), trigger, input);
+    Operation operation = change->AddOperation(KindOf(action), trigger, input);
     if (earlier) {
       const std::string key = keys::ActiveOperation(*earlier);
       uint64_t revision = 0;
@@ -230,6 +230,8 @@ Result<NodeRecord> ControllerState::Ask(const std::string& account, const std::s
                           NodeActionName(action), OperationKindName(running->kind)));
         }
         running->superseded_by = operation.id;
+        operation.supersedes = running->id;
+        change->transaction.changes.back().value = EncodeRecord(operation);
         change->transaction.Require(key, revision);
         change->transaction.Put(key, EncodeRecord(*running));
       } else if (!running.status().Is(StatusCode::kNotFound)) {
@@ -239,7 +241,10 @@ Result<NodeRecord> ControllerState::Ask(const std::string& account, const std::s
     node.state = AskedState(action);
     node.state_reason.reset();
     const AskedEvent event = EventOf(action);
-    change->AddEvent(event.type, Severity::kInfo, event.message, operation.id);
+    const std::string reason = input.is_object() ? input.value("reason", "") : "";
+    change->AddEvent(event.type, Severity::kInfo,
+                     reason.empty() ? event.message : fmt::format("{}: {}", event.message, reason),
+                     operation.id);
     return Status::Ok();
   });
 }

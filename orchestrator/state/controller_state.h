@@ -112,9 +112,15 @@ class ControllerState {
   // Of all accounts.
   Result<std::vector<AgentRecord>> ListAgents();
   Status PutAgent(const std::string& account, const std::string& node, const AgentRecord& agent);
-  // Its sequence is given here; older ones than kCheckpointsKept are dropped.
+  // Their sequences are given here. What is kept already, of the same configuration with the same
+  // id (or, of failures, the same time), is not added again; older ones than kCheckpointsKept are
+  // dropped.
+  Status AddCheckpoints(const std::string& account, const std::string& node,
+                        const std::vector<CheckpointReport>& checkpoints);
   Status AddCheckpoint(const std::string& account, const std::string& node,
-                       CheckpointReport checkpoint);
+                       const CheckpointReport& checkpoint) {
+    return AddCheckpoints(account, node, {checkpoint});
+  }
   // As ListEvents.
   Result<std::vector<CheckpointReport>> ListCheckpoints(const std::string& account,
                                                         const std::string& node, int64_t after,

@@ -48,7 +48,7 @@ class Server:
     def __init__(self, folder, *words):
         self.process = subprocess.Popen(
             [CONTROLLER, "serve", "--listen", "127.0.0.1:0", "--state-dir", folder, "--json",
-             *words], stdout=subprocess.PIPE, text=True)
+             "--api-only", *words], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         self.url = "http://" + json.loads(line)["listen"] if line else None
 

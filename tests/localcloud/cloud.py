@@ -33,7 +33,8 @@ def wait_for(what, condition, seconds=30):
 
 
 class Cloud:
-    def __init__(self):
+    def __init__(self, *words):
+        self.words = words
         self.folder = tempfile.mkdtemp(prefix="snapstore-localcloud-")
         self.server = None
         self.log = open(self.folder + ".log", "w+", encoding="utf-8")
@@ -44,7 +45,8 @@ class Cloud:
         if os.path.exists(file):
             os.remove(file)
         self.server = subprocess.Popen(
-            [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--state-dir", self.folder],
+            [PROGRAM, "serve", "--listen", "0.0.0.0:0", "--state-dir", self.folder,
+             *self.words],
             stdout=self.log, stderr=self.log)
         wait_for("the cloud serves", lambda: os.path.exists(file) or self.server.poll() is not None)
         if self.server.poll() is not None:

@@ -1,13 +1,16 @@
 #include <fmt/format.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/host_name.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "orchestrator/api/api_server.h"
 #include "tools/snapstore_controller/command.h"
+#include "tools/snapstore_controller/leader.h"
 #include "tools/snapstore_controller/store_options.h"
 
 namespace snapstore::spot {
@@ -16,8 +19,8 @@ namespace {
 struct ServeOptions {
   std::string listen;
   StoreOptions store;
-  // Of the life-cycle, which looks at the cloud that often.
-  int64_t poll_seconds = 5;
+  LeaderOptions leader;
+  bool api_only = false;
   ApiOptions api;
   ApiServerOptions server;
 };
@@ -34,6 +37,11 @@ Status Serve(const ServeOptions& options, bool json) {
   SNAP_ASSIGN_OR_RETURN(const auto store, options.store.Open());
   ControllerState state(store.get());
   ApiService service(&state, options.api);
+  std::unique_ptr<Leader> leader;
+  if (!options.api_only) {
+    const std::string name = fmt::format("{}/{}", HostName(), getpid());
+    SNAP_ASSIGN_OR_RETURN(leader, Leader::Start(store.get(), name, options.leader));
+  }
   if (!address.IsLoopback() && options.server.certificate_file.empty()) {
     LogWarning("listening on {} without TLS: tokens can be read on the way", address.ToString());
   }
@@ -50,6 +58,7 @@ Status Serve(const ServeOptions& options, bool json) {
   int number = 0;
   sigwait(&signals, &number);
   server.reset();
+  leader.reset();
   return Status::Ok();
 }
 
@@ -65,9 +74,9 @@ void AddServeCommand(Program* program) {
   options->store.AddTo(
       app, "What is kept: the state store, and the address that was taken (file 'listen')");
   app->get_option("--state-dir")->required();
-  app->add_option("--poll-seconds", options->poll_seconds, "How often the cloud is looked at")
-      ->check(CLI::Range(1, 3600))
-      ->capture_default_str();
+  options->leader.AddTo(app);
+  app->add_flag("--api-only", options->api_only,
+                "Keep what is asked for, and leave it to other controllers to carry it out");
   auto* certificate = app->add_option("--tls-cert", options->server.certificate_file,
                                       "Certificate with its chain, PEM: serve HTTPS")
                           ->type_name("FILE");

@@ -60,6 +60,7 @@ void Fields(V& v, T& o) {
   v.Field("input", o.input);
   v.Field("steps", o.steps);
   v.Field("supersededBy", o.superseded_by);
+  v.Field("supersedes", o.supersedes);
   v.Field("error", o.error);
   v.Field("sequence", o.sequence);
   v.Field("createdAt", o.created_at_ms);

@@ -1,0 +1,270 @@
+// A node's end: its instance is terminated, and what was kept goes, stays for a while, or stays.
+#include <fmt/format.h>
+
+#include <set>
+
+#include "base/clock.h"
+#include "orchestrator/lifecycle/node_parts.h"
+#include "orchestrator/lifecycle/operations.h"
+#include "orchestrator/model/requests.h"
+
+namespace snapstore::spot {
+namespace {
+
+constexpr int64_t kNanosPerMs = 1'000'000;
+
+class Deallocate {
+ public:
+  explicit Deallocate(OperationRun* run) : run_(run), services_(run->services()) {}
+
+  Flow<Ending> Run() {
+    SNAP_FLOW_ASSIGN(const Beginning beginning, Begin(run_, NodeState::kDeallocating));
+    FieldErrors errors;
+    const auto wanted = ParseDeallocation(run_->operation().input, &errors);
+    wanted_ = wanted ? *wanted : Deallocation{};
+    const bool terminate = wanted_.config.should_terminate_instance.value();
+    if (terminate) {
+      SNAP_FLOW(TerminateAll(beginning));
+    } else {
+      SNAP_FLOW(LetRun());
+    }
+    SNAP_FLOW(ReleaseAddress(beginning));
+    SNAP_FLOW(CloseUsage());
+    SNAP_FLOW_ASSIGN(const Json found, FindResources(terminate));
+    SNAP_FLOW(MarkOrDelete(found));
+    Ending ending;
+    const std::string operation_id = run_->operation().id;
+    const std::vector<RetainedRecord> retained = Retained(found);
+    ending.change = [operation_id, retained](ControllerState::NodeChange* change) {
+      change->SetInstance(std::nullopt);
+      change->node.state = NodeState::kDeallocated;
+      for (const RetainedRecord& record : retained) change->AddRetained(record);
+      change->AddEvent("AWS_EC2_MANAGED_INSTANCE_DELETED", Severity::kInfo,
+                       retained.empty()
+                           ? "the node is deleted"
+                           : fmt::format("the node is deleted; {} resources are kept for a while",
+                                         retained.size()),
+                       operation_id);
+    };
+    return ending;
+  }
+
+ private:
+  std::map<std::string, std::vector<std::string>> NodeFilter() const {
+    return {{std::string("tag:") + NodeTag::kNode, {run_->operation().node_id}}};
+  }
+
+  // The node's instance, and any that a launch that was superseded left.
+  Flow<Done> TerminateAll(const Beginning& beginning) {
+    const auto& balancers = run_->spec().integrations.load_balancers_config.load_balancers;
+    if (!balancers.empty() && !beginning.instance_id.empty()) {
+      SNAP_FLOW(run_->Observe("deregister", [&]() -> Flow<Json> {
+        for (const LoadBalancer& one : balancers) {
+          const auto done =
+              one.type == LoadBalancerType::kClassic
+                  ? services_.elb->DeregisterInstance(one.name.value_or(""), beginning.instance_id)
+                  : services_.elb->DeregisterTarget(one.arn.value_or(""), beginning.instance_id);
+          if (!done.ok() && done.status().Is(StatusCode::kThrottled)) return done.failure();
+        }
+        return Json();
+      }));
+    }
+    SNAP_FLOW(run_->Observe("terminate", [&]() -> Flow<Json> {
+      SNAP_FLOW_ASSIGN(const auto instances, Instances(beginning));
+      for (const Ec2Instance& instance : instances) {
+        SNAP_FLOW(Tolerate(services_.ec2->TerminateInstances({instance.id})));
+        if (!instance.spot_request_id.empty()) {
+          SNAP_FLOW(
+              Tolerate(services_.ec2->CancelSpotInstanceRequests({instance.spot_request_id})));
+        }
+      }
+      if (!instances.empty()) return Wait();
+      return Json();
+    }));
+    return Done{};
+  }
+
+  Flow<std::vector<Ec2Instance>> Instances(const Beginning& beginning) {
+    auto filters = NodeFilter();
+    filters["instance-state-name"] = {"pending", "running", "stopping", "stopped", "shutting-down"};
+    const auto tagged = services_.ec2->DescribeInstances({.filters = filters});
+    if (!tagged.ok()) return RetryLater(tagged.status());
+    std::vector<Ec2Instance> instances = *tagged;
+    if (beginning.instance_id.empty()) return instances;
+    // An import's node has an instance that is not tagged.
+    SNAP_FLOW_ASSIGN(const auto own, FindInstance(services_, beginning.instance_id));
+    const bool listed = std::any_of(instances.begin(), instances.end(), [&](const auto& one) {
+      return one.id == beginning.instance_id;
+    });
+    if (own && own->state != "terminated" && !listed) instances.push_back(*own);
+    return instances;
+  }
+
+  Flow<Done> LetRun() {
+    return run_->Report("let-run", "AWS_EC2_MANAGED_INSTANCE_RELEASED", Severity::kInfo,
+                        "the instance is left running");
+  }
+
+  Flow<Done> ReleaseAddress(const Beginning& beginning) {
+    const auto& allocation = run_->spec().compute.elastic_ip;
+    if (!allocation || beginning.instance_id.empty() ||
+        !wanted_.config.should_terminate_instance.value()) {
+      return Done{};
+    }
+    SNAP_FLOW(run_->Observe("address", [&]() -> Flow<Json> {
+      const auto found = services_.ec2->DescribeAddresses({.ids = {*allocation}});
+      if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) {
+        return RetryLater(found.status());
+      }
+      const std::string mine = run_->node().runtime.resources.interface_id;
+      if (found.ok() && !found->empty() && !found->front().association_id.empty() &&
+          (found->front().network_interface_id == mine ||
+           found->front().instance_id == beginning.instance_id)) {
+        SNAP_FLOW(Tolerate(services_.ec2->DisassociateAddress(found->front().association_id)));
+      }
+      return Json();
+    }));
+    return Done{};
+  }
+
+  Flow<Done> CloseUsage() {
+    SNAP_FLOW(run_->Observe("usage", [&]() -> Flow<Json> {
+      const Operation& operation = run_->operation();
+      const auto usage = services_.state->ListUsage(operation.account_id, operation.node_id);
+      if (!usage.ok()) return RetryLater(usage.status());
+      for (UsageRecord stretch : *usage) {
+        if (stretch.ended_at_ms) continue;
+        stretch.ended_at_ms = std::max(run_->Now(), stretch.started_at_ms);
+        const Status put =
+            services_.state->PutUsage(operation.account_id, operation.node_id, stretch);
+        if (!put.ok()) return RetryLater(put);
+      }
+      return Json();
+    }));
+    return Done{};
+  }
+
+  // All that the node's tag is on, and what its record names, by kind.
+  Flow<Json> FindResources(bool terminated) {
+    return run_->Observe("resources", [&]() -> Flow<Json> {
+      const KeptResources& kept = run_->node().runtime.resources;
+      std::set<std::string> images;
+      std::set<std::string> snapshots;
+      std::set<std::string> volumes;
+      std::set<std::string> interfaces;
+      if (!kept.image_id.empty()) images.insert(kept.image_id);
+      if (!kept.image_snapshot_id.empty()) snapshots.insert(kept.image_snapshot_id);
+      if (terminated && !kept.interface_id.empty()) interfaces.insert(kept.interface_id);
+      for (const KeptDevice& device : kept.devices) {
+        for (const KeptSnapshot& one : device.snapshots) snapshots.insert(one.id);
+        if (terminated && !device.foreign && !device.volume_id.empty() &&
+            IsKept(run_->spec(), device)) {
+          volumes.insert(device.volume_id);
+        }
+      }
+      const Ec2Query query{.filters = NodeFilter()};
+      const auto tagged_images = services_.ec2->DescribeImages(query);
+      if (!tagged_images.ok()) return RetryLater(tagged_images.status());
+      for (const Ec2Image& one : *tagged_images) images.insert(one.id);
+      const auto tagged_snapshots = services_.ec2->DescribeSnapshots(query);
+      if (!tagged_snapshots.ok()) return RetryLater(tagged_snapshots.status());
+      for (const Ec2Snapshot& one : *tagged_snapshots) snapshots.insert(one.id);
+      if (terminated) {
+        const auto tagged_volumes = services_.ec2->DescribeVolumes(query);
+        if (!tagged_volumes.ok()) return RetryLater(tagged_volumes.status());
+        for (const Ec2Volume& one : *tagged_volumes) {
+          if (one.state == "in-use") return Wait();
+          if (one.state != "deleting" && one.state != "deleted") volumes.insert(one.id);
+        }
+        const auto tagged_interfaces = services_.ec2->DescribeNetworkInterfaces(query);
+        if (!tagged_interfaces.ok()) return RetryLater(tagged_interfaces.status());
+        for (const Ec2NetworkInterface& one : *tagged_interfaces) {
+          if (one.status != "available") return Wait();
+          interfaces.insert(one.id);
+        }
+      }
+      return Json{{"image", images},
+                  {"snapshot", snapshots},
+                  {"volume", volumes},
+                  {"interface", interfaces},
+                  {"at", run_->Now()}};
+    });
+  }
+
+  bool IsFlagged(const std::string& kind) const {
+    const DeallocationConfig& config = wanted_.config;
+    if (kind == "image") {
+      return config.should_delete_images.value() || wanted_.ami_backup.should_delete_images.value();
+    }
+    if (kind == "snapshot") return config.should_delete_snapshots.value();
+    if (kind == "volume") return config.should_delete_volumes.value();
+    return config.should_delete_network_interfaces.value();
+  }
+  bool AllFlagged() const {
+    const DeallocationConfig& config = wanted_.config;
+    return config.should_delete_images.value() && config.should_delete_snapshots.value() &&
+           config.should_delete_volumes.value() && config.should_delete_network_interfaces.value();
+  }
+
+  // Images before snapshots: an image's snapshot cannot be deleted.
+  static constexpr const char* kKinds[] = {"image", "snapshot", "volume", "interface"};
+
+  Flow<Done> MarkOrDelete(const Json& found) {
+    const bool now = AllFlagged();
+    for (const char* kind : kKinds) {
+      if (found.at(kind).empty()) continue;
+      SNAP_FLOW(
+          run_->Observe(fmt::format("{}/{}", now ? "delete" : "mark", kind), [&]() -> Flow<Json> {
+            for (const Json& id : found.at(kind)) {
+              SNAP_FLOW(now ? DeleteResource(services_, kind, id)
+                            : Mark(id, found.value("at", int64_t{0})));
+            }
+            return Json();
+          }));
+    }
+    return Done{};
+  }
+
+  Flow<Done> Mark(const std::string& id, int64_t at_ms) {
+    return Tolerate(services_.ec2->CreateTags(
+        {id}, {{NodeTag::kNode, run_->operation().node_id},
+               {NodeTag::kRetained, FormatTime(at_ms * kNanosPerMs, 0)}}));
+  }
+
+  std::vector<RetainedRecord> Retained(const Json& found) const {
+    std::vector<RetainedRecord> records;
+    if (AllFlagged()) return records;
+    for (const char* kind : kKinds) {
+      const bool goes = IsFlagged(kind) || services_.options.purge_unflagged;
+      for (const Json& id : found.at(kind)) {
+        RetainedRecord record;
+        record.kind = kind;
+        record.id = id;
+        record.account_id = run_->operation().account_id;
+        record.node_id = run_->operation().node_id;
+        record.created_at_ms = found.value("at", int64_t{0});
+        if (goes) record.delete_at_ms = record.created_at_ms + services_.options.retention_ms;
+        records.push_back(std::move(record));
+      }
+    }
+    return records;
+  }
+
+  OperationRun* const run_;
+  const Services& services_;
+  Deallocation wanted_;
+};
+
+}  // namespace
+
+Flow<Done> DeleteResource(const Services& services, const std::string& kind,
+                          const std::string& id) {
+  if (kind == "image") return Tolerate(services.ec2->DeregisterImage(id));
+  if (kind == "snapshot") return Tolerate(services.ec2->DeleteSnapshot(id));
+  if (kind == "volume") return Tolerate(services.ec2->DeleteVolume(id));
+  return Tolerate(services.ec2->DeleteNetworkInterface(id));
+}
+
+Flow<Ending> RunDeallocation(OperationRun* run) { return Deallocate(run).Run(); }
+
+}  // namespace snapstore::spot

@@ -1,0 +1,259 @@
+// What a release leaves behind: final snapshots of the volumes, the image of the root.
+#include <algorithm>
+#include <map>
+
+#include "orchestrator/lifecycle/node_parts.h"
+
+namespace snapstore::spot {
+namespace {
+
+constexpr int64_t kConsistencyMs = 60'000;  // after which EC2 knows what it says
+
+class FinalCopies {
+ public:
+  FinalCopies(OperationRun* run, const Beginning& beginning, const std::string& prefix)
+      : run_(run), services_(run->services()), beginning_(beginning), prefix_(prefix) {}
+
+  Flow<Done> Run() {
+    SNAP_FLOW(TakeSnapshots());
+    SNAP_FLOW(RegisterRoot());
+    return DropOutdated();
+  }
+
+ private:
+  std::string Name(const std::string& step) const { return prefix_ + "/" + step; }
+
+  bool WantsFinalSnapshot(const KeptDevice& device) const {
+    const Persistence& persistence = run_->spec().persistence;
+    if (device.foreign || device.volume_id.empty() || !IsKept(run_->spec(), device)) return false;
+    return device.root || persistence.block_devices_mode.value() == BlockDevicesMode::kOnLaunch ||
+           beginning_.ManyZones(run_->spec());
+  }
+
+  Flow<Done> TakeSnapshots() {
+    std::vector<KeptDevice> wanted;
+    // The list is the same on every try: volumes are dropped after the last step that reads it.
+    if (!run_->IsDone(Name("dropped"))) {
+      for (const KeptDevice& device : run_->node().runtime.resources.devices) {
+        if (WantsFinalSnapshot(device)) wanted.push_back(device);
+      }
+    }
+    std::map<std::string, std::string> taken;  // by device
+    for (const KeptDevice& device : wanted) {
+      SNAP_FLOW_ASSIGN(
+          const Json made,
+          run_->Do(
+              Name("snapshot" + device.device_name), {{"volumeId", device.volume_id}},
+              [&](const StepRecord& step) { return SnapshotOnce(step, device); },
+              [&](const Json& output, ControllerState::NodeChange* change) {
+                KeptDevice* kept = FindDevice(&change->node.runtime.resources, device.device_name);
+                const std::string id = output.value("id", "");
+                if (kept == nullptr || id.empty()) return;
+                AddSnapshot(kept, {id, device.volume_id, output.value("time", int64_t{0}), false});
+              }));
+      const std::string id = made.value("id", "");
+      if (!id.empty()) taken[device.device_name] = id;
+    }
+    for (const auto& [device_name, id] : taken) SNAP_FLOW(AwaitSnapshot(device_name, id));
+    return Done{};
+  }
+
+  // CreateSnapshot takes no client token: one that was made by an earlier try has it as a tag.
+  Flow<Json> SnapshotOnce(const StepRecord& step, const KeptDevice& device) {
+    const auto made = services_.ec2->DescribeSnapshots(
+        {.filters = {{std::string("tag:") + NodeTag::kToken, {step.client_token}}}});
+    if (!made.ok()) return RetryLater(made.status());
+    if (!made->empty()) return Json{{"id", made->front().id}, {"time", run_->Now()}};
+    Ec2Tags tags = TagsOfNode(run_->node(), step.client_token);
+    const auto& launch = run_->spec().compute.launch_specification;
+    if (launch.resource_tags.snapshots.should_tag.value()) {
+      for (const Tag& tag : launch.tags) tags[tag.key] = tag.value;
+    }
+    const auto snapshot = services_.ec2->CreateSnapshot(
+        device.volume_id,
+        fmt::format("{} {} of {}", run_->node().id, device.device_name, beginning_.instance_id),
+        tags);
+    if (snapshot.ok()) return Json{{"id", snapshot->id}, {"time", run_->Now()}};
+    // Somebody deleted the volume meanwhile: what there is has to do.
+    if (snapshot.status().Is(StatusCode::kNotFound) &&
+        run_->Now() - step.started_at_ms > kConsistencyMs) {
+      return Json{{"error", snapshot.status().message()}};
+    }
+    return RetryLater(snapshot.status());
+  }
+
+  Flow<Done> AwaitSnapshot(const std::string& device_name, const std::string& id) {
+    const std::string step = Name("completed" + device_name);
+    const std::string maker = Name("snapshot" + device_name);
+    SNAP_FLOW_ASSIGN(
+        const Json seen,
+        run_->Observe(
+            step,
+            [&]() -> Flow<Json> {
+              const auto found = services_.ec2->DescribeSnapshots({.ids = {id}});
+              if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) {
+                return RetryLater(found.status());
+              }
+              if (!found.ok() || found->empty()) {
+                const int64_t age = run_->Now() - run_->BegunAt(maker).value_or(run_->Now());
+                if (age < kConsistencyMs) return Wait();
+                return Json{{"failed", true}};
+              }
+              if (found->front().state == "pending") return Wait();
+              return Json{{"failed", found->front().state == "error"}};
+            },
+            [&](const Json& output, ControllerState::NodeChange* change) {
+              KeptDevice* kept = FindDevice(&change->node.runtime.resources, device_name);
+              if (kept == nullptr) return;
+              if (output.value("failed", false)) {
+                std::erase_if(kept->snapshots, [&](const auto& one) { return one.id == id; });
+              }
+              for (KeptSnapshot& one : kept->snapshots) {
+                if (one.id == id) one.completed = true;
+              }
+            }));
+    if (!seen.value("failed", false)) return Done{};
+    SNAP_FLOW(run_->Forget(step));
+    SNAP_FLOW(run_->Forget(maker));
+    return RetryLater(Status::Io(fmt::format("snapshot {} of {} failed", id, device_name)));
+  }
+
+  // The root's newest snapshot becomes the image that is launched next.
+  Flow<Done> RegisterRoot() {
+    if (!run_->spec().persistence.persist_root_device.value()) return Done{};
+    SNAP_FLOW_ASSIGN(const Json plan, run_->Observe(Name("image/plan"), [&]() -> Flow<Json> {
+      const KeptResources& kept = run_->node().runtime.resources;
+      for (const KeptDevice& device : kept.devices) {
+        const KeptSnapshot* newest = device.root ? NewestCompleted(device) : nullptr;
+        if (newest == nullptr || newest->id == kept.image_snapshot_id) continue;
+        return Json{{"device", device.device_name},
+                    {"snapshot", newest->id},
+                    {"source", run_->node().runtime.image_id.value_or(
+                                   run_->spec().compute.launch_specification.image_id)},
+                    {"oldImage", kept.image_id}};
+      }
+      return Json();
+    }));
+    if (!plan.is_object()) return Done{};
+    SNAP_FLOW_ASSIGN(const Json made, run_->Do(Name("image"), plan, [&](const StepRecord& step) {
+      return RegisterOnce(step);
+    }));
+    const std::string image = made.value("imageId", "");
+    SNAP_FLOW(run_->Observe(
+        Name("image/available"),
+        [&]() -> Flow<Json> {
+          const auto found = services_.ec2->DescribeImages({.ids = {image}});
+          if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) {
+            return RetryLater(found.status());
+          }
+          if (!found.ok() || found->empty() || found->front().state == "pending") return Wait();
+          return Json{{"state", found->front().state}};
+        },
+        [&](const Json&, ControllerState::NodeChange* change) {
+          KeptResources& kept = change->node.runtime.resources;
+          kept.image_id = image;
+          kept.image_snapshot_id = plan.value("snapshot", "");
+        }));
+    const std::string old_image = plan.value("oldImage", "");
+    if (old_image.empty()) return Done{};
+    SNAP_FLOW(run_->Observe(Name("image/drop-old"), [&]() -> Flow<Json> {
+      SNAP_FLOW(Tolerate(services_.ec2->DeregisterImage(old_image)));
+      return Json();
+    }));
+    return Done{};
+  }
+
+  // An image's name is used once: it says whether an earlier try made it.
+  Flow<Json> RegisterOnce(const StepRecord& step) {
+    const std::string name = fmt::format("snapstore-{}-{}", run_->node().id, step.client_token);
+    const auto made = services_.ec2->DescribeImages({.filters = {{"name", {name}}}});
+    if (!made.ok()) return RetryLater(made.status());
+    Ec2Tags tags = TagsOfNode(run_->node(), step.client_token);
+    const auto& launch = run_->spec().compute.launch_specification;
+    if (launch.resource_tags.amis.should_tag.value()) {
+      for (const Tag& tag : launch.tags) tags[tag.key] = tag.value;
+    }
+    std::string id = made->empty() ? "" : made->front().id;
+    if (id.empty()) {
+      const auto source = services_.ec2->DescribeImages({.ids = {step.input.value("source", "")}});
+      if (!source.ok() && !source.status().Is(StatusCode::kNotFound)) {
+        return RetryLater(source.status());
+      }
+      RegisterImageRequest request;
+      request.name = name;
+      request.description = fmt::format("root of {}", run_->node().id);
+      request.architecture = "x86_64";
+      if (source.ok() && !source->empty()) {
+        request.architecture = source->front().architecture;
+        request.boot_mode = source->front().boot_mode;
+        request.imds_support = source->front().imds_support;
+        request.ena_support = source->front().ena_support;
+      }
+      request.root_device_name = step.input.value("device", "");
+      request.devices.push_back({.device_name = request.root_device_name,
+                                 .snapshot_id = step.input.value("snapshot", "")});
+      const auto image = services_.ec2->RegisterImage(request);
+      if (!image.ok()) return RetryLater(image.status());
+      id = *image;
+    }
+    const auto tagged = services_.ec2->CreateTags({id}, tags);
+    if (!tagged.ok()) return RetryLater(tagged.status());
+    return Json{{"imageId", id}};
+  }
+
+  // Old snapshots, and volumes that live on in their snapshot.
+  Flow<Done> DropOutdated() {
+    SNAP_FLOW(run_->Observe(
+        Name("dropped"),
+        [&]() -> Flow<Json> {
+          const bool persists =
+              run_->spec().persistence.block_devices_mode.value() == BlockDevicesMode::kReattach;
+          for (const KeptDevice& device : run_->node().runtime.resources.devices) {
+            if (device.foreign || !IsKept(run_->spec(), device)) continue;
+            const KeptSnapshot* newest = NewestCompleted(device);
+            if (newest == nullptr) continue;
+            for (const KeptSnapshot& one : device.snapshots) {
+              if (one.id == newest->id) continue;
+              SNAP_FLOW(Tolerate(services_.ec2->DeleteSnapshot(one.id)));
+            }
+            // Only what its newest snapshot was made of: a volume that has changed since stays.
+            const bool lives_on = device.root || !persists;
+            if (lives_on && !device.volume_id.empty() && newest->volume_id == device.volume_id) {
+              SNAP_FLOW(Tolerate(services_.ec2->DeleteVolume(device.volume_id)));
+            }
+          }
+          return Json();
+        },
+        [this](const Json&, ControllerState::NodeChange* change) {
+          const bool persists =
+              run_->spec().persistence.block_devices_mode.value() == BlockDevicesMode::kReattach;
+          KeptResources& kept = change->node.runtime.resources;
+          for (KeptDevice& device : kept.devices) {
+            if (device.foreign || !IsKept(run_->spec(), device)) continue;
+            const KeptSnapshot* newest = NewestCompleted(device);
+            if (newest == nullptr) continue;
+            const KeptSnapshot only = *newest;
+            device.snapshots = {only};
+            if ((device.root || !persists) && only.volume_id == device.volume_id) {
+              device.volume_id.clear();
+            }
+          }
+          change->node.runtime.devices = ShownDevices(kept);
+        }));
+    return Done{};
+  }
+
+  OperationRun* const run_;
+  const Services& services_;
+  const Beginning& beginning_;
+  const std::string& prefix_;
+};
+
+}  // namespace
+
+Flow<Done> MakeFinalCopies(OperationRun* run, const Beginning& beginning,
+                           const std::string& prefix) {
+  return FinalCopies(run, beginning, prefix).Run();
+}
+
+}  // namespace snapstore::spot

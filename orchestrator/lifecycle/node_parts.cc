@@ -1,0 +1,150 @@
+#include "orchestrator/lifecycle/node_parts.h"
+
+#include <algorithm>
+#include <set>
+
+namespace snapstore::spot {
+
+bool Beginning::ManyZones(const NodeSpec& spec) const {
+  std::set<std::string> zones;
+  for (const SubnetZone& subnet : subnets) zones.insert(subnet.zone);
+  return zones.size() > 1 && !spec.persistence.persist_private_ip.value();
+}
+
+Flow<Beginning> Begin(OperationRun* run, NodeState state) {
+  const auto look = [run]() -> Flow<Json> {
+    SNAP_FLOW(run->ReloadNode());
+    if (!run->has_node()) return Fail(Status::NotFound("the node is gone"));
+    const NodeSpec& spec = run->node().spec;
+    Json subnets = Json::array();
+    std::string problem;
+    const std::string& region = run->services().region;
+    if (!region.empty() && region != spec.region) {
+      problem = fmt::format("this controller works in {}, the node is to be in {}", region,
+                            spec.region);
+    }
+    const auto found = run->services().ec2->DescribeSubnets({.ids = spec.compute.subnet_ids});
+    if (found.ok()) {
+      for (const Ec2Subnet& subnet : *found) {
+        if (subnet.vpc_id != spec.compute.vpc_id) {
+          problem = fmt::format("{} is not in {}", subnet.id, spec.compute.vpc_id);
+        }
+        subnets.push_back(
+            {{"id", subnet.id}, {"zone", subnet.availability_zone}, {"cidr", subnet.cidr}});
+      }
+    } else if (HaltOf(found.failure()).kind == Halt::Kind::kFail ||
+               found.status().Is(StatusCode::kNotFound)) {
+      problem = found.status().message();
+    } else {
+      return found.failure();
+    }
+    const Json& input = run->operation().input;
+    return Json{{"spec", NodeSpecJson(spec)},
+                {"instanceId", run->node().runtime.instance_id.value_or("")},
+                {"subnets", std::move(subnets)},
+                {"problem", problem},
+                {"deadline", input.is_object() ? input.value("deadline", int64_t{0}) : 0}};
+  };
+  const auto update = [state](const Json&, ControllerState::NodeChange* change) {
+    change->node.state = state;
+    change->node.state_reason.reset();
+  };
+  SNAP_FLOW_ASSIGN(const Json begun, run->Observe("begin", look, update));
+  SNAP_FLOW(run->UseSpec(begun.at("spec")));
+  Beginning beginning;
+  beginning.instance_id = begun.value("instanceId", "");
+  beginning.problem = begun.value("problem", "");
+  beginning.deadline_ms = begun.value("deadline", int64_t{0});
+  for (const Json& subnet : begun.at("subnets")) {
+    beginning.subnets.push_back({subnet.value("id", ""), subnet.value("zone", "")});
+    beginning.cidrs.push_back(subnet.value("cidr", ""));
+  }
+  return beginning;
+}
+
+KeptDevice* FindDevice(KeptResources* kept, const std::string& device_name) {
+  const auto found =
+      std::find_if(kept->devices.begin(), kept->devices.end(),
+                   [&](const KeptDevice& device) { return device.device_name == device_name; });
+  return found == kept->devices.end() ? nullptr : &*found;
+}
+
+const KeptSnapshot* NewestCompleted(const KeptDevice& device) {
+  const auto found = std::find_if(device.snapshots.rbegin(), device.snapshots.rend(),
+                                  [](const KeptSnapshot& one) { return one.completed; });
+  return found == device.snapshots.rend() ? nullptr : &*found;
+}
+
+void AddSnapshot(KeptDevice* device, const KeptSnapshot& snapshot) {
+  auto& all = device->snapshots;
+  const bool known = std::any_of(all.begin(), all.end(),
+                                 [&](const KeptSnapshot& one) { return one.id == snapshot.id; });
+  if (known) return;
+  const auto place =
+      std::upper_bound(all.begin(), all.end(), snapshot.time_ms,
+                       [](int64_t time, const KeptSnapshot& one) { return time < one.time_ms; });
+  all.insert(place, snapshot);
+}
+
+bool IsKept(const NodeSpec& spec, const KeptDevice& device) {
+  if (device.foreign) return true;
+  return device.root ? spec.persistence.persist_root_device.value()
+                     : spec.persistence.persist_block_devices.value();
+}
+
+void MergeDevices(const Ec2Instance& instance, const NodeSpec& spec, KeptResources* kept) {
+  // A device that is not kept lives and dies with its instance.
+  std::erase_if(kept->devices, [&](const KeptDevice& device) {
+    return !IsKept(spec, device) && std::none_of(instance.devices.begin(), instance.devices.end(),
+                                                 [&](const Ec2InstanceDevice& one) {
+                                                   return one.device_name == device.device_name;
+                                                 });
+  });
+  for (const Ec2InstanceDevice& one : instance.devices) {
+    KeptDevice* device = FindDevice(kept, one.device_name);
+    if (device == nullptr) {
+      kept->devices.push_back({.device_name = one.device_name});
+      device = &kept->devices.back();
+    }
+    device->volume_id = one.volume_id;
+    device->zone = instance.availability_zone;
+    device->root = one.device_name == instance.root_device_name;
+    const auto& listed = spec.compute.volume_attachments.volumes;
+    device->foreign = std::any_of(listed.begin(), listed.end(), [&](const VolumeAttachment& own) {
+      return own.volume_id == one.volume_id;
+    });
+  }
+}
+
+std::vector<Device> ShownDevices(const KeptResources& kept) {
+  std::vector<Device> shown;
+  shown.reserve(kept.devices.size());
+  for (const KeptDevice& device : kept.devices) {
+    const KeptSnapshot* newest = NewestCompleted(device);
+    shown.push_back({device.device_name, device.volume_id,
+                     newest == nullptr ? std::nullopt : std::optional(newest->id)});
+  }
+  return shown;
+}
+
+Flow<std::optional<Ec2Instance>> FindInstance(const Services& services, const std::string& id) {
+  auto found = services.ec2->DescribeInstances({.ids = {id}});
+  if (!found.ok()) {
+    if (found.status().Is(StatusCode::kNotFound)) return std::optional<Ec2Instance>();
+    return RetryLater(found.status());
+  }
+  if (found->empty()) return std::optional<Ec2Instance>();
+  return std::optional<Ec2Instance>(std::move(found->front()));
+}
+
+bool IsAlive(const Ec2Instance& instance) {
+  return instance.state != "terminated" && instance.state != "shutting-down";
+}
+
+Ec2Tags TagsOfNode(const NodeRecord& node, const std::string& token) {
+  Ec2Tags tags = {{NodeTag::kNode, node.id}, {NodeTag::kAccount, node.account_id}};
+  if (!token.empty()) tags[NodeTag::kToken] = token;
+  return tags;
+}
+
+}  // namespace snapstore::spot

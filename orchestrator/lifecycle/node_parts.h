@@ -1,0 +1,81 @@
+// The two halves of every life-cycle operation: an instance is let go, with everything that is to
+// survive it kept (Release), and a new one takes it up (Launch).
+//
+// Release: leaves its load balancers, drains, takes the final checkpoints, runs the shutdown
+// script, makes sure that nothing that is kept goes with the instance, terminates it, waits until
+// volumes and interface are free, snapshots, registers the root's image, drops what is outdated.
+// Launch: chooses a market, launches with the image, the snapshots and the interface that were
+// kept, attaches volumes, moves the address, registers, has the applications restored.
+//
+// Both are made of journalled steps: see operation_run.h.
+//
+// Thread safety: as OperationRun.
+#ifndef SNAPSTORE_ORCHESTRATOR_LIFECYCLE_NODE_PARTS_H_
+#define SNAPSTORE_ORCHESTRATOR_LIFECYCLE_NODE_PARTS_H_
+
+#include <string>
+
+#include "orchestrator/lifecycle/markets.h"
+#include "orchestrator/lifecycle/operation_run.h"
+
+namespace snapstore::spot {
+
+// What an operation found when it began; the same on every try.
+struct Beginning {
+  std::string instance_id;          // empty: there was none
+  std::vector<SubnetZone> subnets;  // of the specification
+  std::vector<std::string> cidrs;   // of these
+  std::string problem;              // why no instance can be launched, as far as it is known
+  int64_t deadline_ms = 0;          // the instance is taken away then; 0: nobody takes it away
+
+  // Volumes may have to follow the node to another zone.
+  bool ManyZones(const NodeSpec& spec) const;
+};
+
+// The first step of every operation on a node: its state from now on, the specification it works
+// with.
+Flow<Beginning> Begin(OperationRun* run, NodeState state);
+
+// Steps are named "<prefix>/…". Goes on whatever is refused: it only waits and retries.
+Flow<Done> ReleaseInstance(OperationRun* run, const Beginning& beginning,
+                           const std::string& prefix);
+
+// Its part that copies: snapshots of the free volumes, the root's image; drops what is outdated.
+Flow<Done> MakeFinalCopies(OperationRun* run, const Beginning& beginning,
+                           const std::string& prefix);
+
+// How a launch ended.
+struct Launched {
+  std::string instance_id;
+  bool lost = false;  // gone before it was ready: to be replaced like any other
+};
+Flow<Launched> LaunchInstance(OperationRun* run, const Beginning& beginning);
+// What comes once the instance runs: volumes, address, load balancers, applications.
+Flow<Launched> EquipInstance(OperationRun* run, const std::string& instance_id);
+
+// Shared by both.
+KeptDevice* FindDevice(KeptResources* kept, const std::string& device_name);
+const KeptSnapshot* NewestCompleted(const KeptDevice& device);
+// In the order of their times.
+void AddSnapshot(KeptDevice* device, const KeptSnapshot& snapshot);
+// Whether a device survives its instance.
+bool IsKept(const NodeSpec& spec, const KeptDevice& device);
+// Takes the instance's devices over into `kept`: volumes, zones, which one is the root.
+void MergeDevices(const Ec2Instance& instance, const NodeSpec& spec, KeptResources* kept);
+std::vector<Device> ShownDevices(const KeptResources& kept);
+// The instance; nothing: EC2 does not know it (any more).
+Flow<std::optional<Ec2Instance>> FindInstance(const Services& services, const std::string& id);
+bool IsAlive(const Ec2Instance& instance);
+// Succeeds too when there is no such thing (any more).
+template <typename T>
+Flow<Done> Tolerate(const Ec2Result<T>& result) {
+  if (result.ok() || result.status().Is(StatusCode::kNotFound)) return Done{};
+  return RetryLater(result.status());
+}
+// Of an "image", "snapshot", "volume" or "interface".
+Flow<Done> DeleteResource(const Services& services, const std::string& kind, const std::string& id);
+Ec2Tags TagsOfNode(const NodeRecord& node, const std::string& token);
+
+}  // namespace snapstore::spot
+
+#endif  // SNAPSTORE_ORCHESTRATOR_LIFECYCLE_NODE_PARTS_H_

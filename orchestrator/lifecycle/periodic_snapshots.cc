@@ -1,0 +1,116 @@
+// The part of Reconciler that snapshots volumes while their node runs.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "orchestrator/lifecycle/node_parts.h"
+#include "orchestrator/lifecycle/reconciler.h"
+
+namespace snapstore::spot {
+namespace {
+
+// Whether the node's subnets span zones, so that its volumes may have to follow it.
+Result<bool> HasManyZones(const Services& services, const NodeSpec& spec) {
+  if (spec.persistence.persist_private_ip.value() || spec.compute.subnet_ids.size() < 2) {
+    return false;
+  }
+  const auto subnets = services.ec2->DescribeSubnets({.ids = spec.compute.subnet_ids});
+  if (!subnets.ok()) return subnets.status();
+  std::set<std::string> zones;
+  for (const Ec2Subnet& subnet : *subnets) zones.insert(subnet.availability_zone);
+  return zones.size() > 1;
+}
+
+}  // namespace
+
+Status Reconciler::TakeSnapshots(const NodeName& name) {
+  ControllerState* state = services_->state;
+  const int64_t now = state->Now();
+  // The next tick is fixed before this one is tried: whatever happens, it is not done twice.
+  const auto begin = [&](ControllerState::NodeChange* change) -> Status {
+    KeptResources& kept = change->node.runtime.resources;
+    if (change->node.operation_id || change->node.state != NodeState::kActive ||
+        now < kept.snapshot_after_ms) {
+      return Status::Cancelled("no snapshots are due");
+    }
+    kept.snapshot_after_ms = now + services_->options.snapshot_interval_ms;
+    return Status::Ok();
+  };
+  const auto begun = state->ChangeNode(name.account_id, name.node_id, begin);
+  if (!begun.ok()) {
+    return begun.status().Is(StatusCode::kCancelled) ? Status::Ok() : begun.status();
+  }
+  const NodeRecord& node = *begun;
+  SNAP_ASSIGN_OR_RETURN(const bool many_zones, HasManyZones(*services_, node.spec));
+  bool root = false;
+  bool data = false;
+  std::vector<std::string> excluded;
+  for (const KeptDevice& device : node.runtime.resources.devices) {
+    const bool wanted = TakesPeriodicSnapshots(node.spec, device, many_zones);
+    if (device.root) {
+      root = wanted;
+    } else if (wanted) {
+      data = true;
+    } else if (!device.volume_id.empty()) {
+      excluded.push_back(device.volume_id);
+    }
+  }
+  if (!root && !data) return {};
+  Ec2Tags tags = TagsOfNode(node, "");
+  const LaunchSpecification& launch = node.spec.compute.launch_specification;
+  if (launch.resource_tags.snapshots.should_tag.value()) {
+    for (const Tag& tag : launch.tags) tags[tag.key] = tag.value;
+  }
+  const std::string instance = node.runtime.instance_id.value_or("");
+  const auto made = services_->ec2->CreateSnapshots(
+      instance, !root, excluded, fmt::format("{} of {}", node.id, instance), tags);
+  if (!made.ok()) return made.status();
+  const auto add = [&](ControllerState::NodeChange* change) {
+    for (KeptDevice& device : change->node.runtime.resources.devices) {
+      for (const Ec2Snapshot& one : *made) {
+        if (one.volume_id != device.volume_id) continue;
+        AddSnapshot(&device, {one.id, one.volume_id, now, one.state == "completed"});
+      }
+    }
+    return Status::Ok();
+  };
+  return state->ChangeNode(name.account_id, name.node_id, add).status();
+}
+
+Status Reconciler::AdoptSnapshots() {
+  constexpr int64_t kNanosPerMs = 1'000'000;
+  const auto found =
+      services_->ec2->DescribeSnapshots({.filters = {{"tag-key", {NodeTag::kNode}}}});
+  if (!found.ok()) return found.status();
+  std::map<std::string, std::vector<const Ec2Snapshot*>> by_node;
+  for (const Ec2Snapshot& one : *found) by_node[one.tags.at(NodeTag::kNode)].push_back(&one);
+  SNAP_ASSIGN_OR_RETURN(const auto nodes, services_->state->ListAllNodes());
+  for (const NodeRecord& node : nodes) {
+    const auto mine = by_node.find(node.id);
+    if (mine == by_node.end() || node.operation_id) continue;
+    const auto adopt = [&](ControllerState::NodeChange* change) -> Status {
+      // An operation knows what it made.
+      if (change->node.operation_id) return Status::Cancelled("an operation is under way");
+      bool adopted = false;
+      for (KeptDevice& device : change->node.runtime.resources.devices) {
+        for (const Ec2Snapshot* one : mine->second) {
+          if (one->volume_id != device.volume_id || device.volume_id.empty()) continue;
+          const size_t before = device.snapshots.size();
+          AddSnapshot(&device, {one->id, one->volume_id, one->start_time_ns / kNanosPerMs,
+                                one->state == "completed"});
+          adopted = adopted || device.snapshots.size() > before;
+        }
+      }
+      return adopted ? Status::Ok() : Status::Cancelled("nothing is new");
+    };
+    const Status done = services_->state->ChangeNode(node.account_id, node.id, adopt).status();
+    if (!done.ok() && !done.Is(StatusCode::kCancelled)) return done;
+  }
+  return {};
+}
+
+}  // namespace snapstore::spot

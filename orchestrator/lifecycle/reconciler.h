@@ -1,0 +1,70 @@
+// Reconciler: brings what is into line with what is wanted, one small piece at a time.
+//
+// It has no threads and no clock of its own: whoever drives it (Lifecycle; a simulation) says when.
+// What it remembers beside the state is how long to wait before the next try.
+//
+// Thread safety: all calls may run concurrently, for one operation or one node one at a time.
+#ifndef SNAPSTORE_ORCHESTRATOR_LIFECYCLE_RECONCILER_H_
+#define SNAPSTORE_ORCHESTRATOR_LIFECYCLE_RECONCILER_H_
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "orchestrator/lifecycle/node_watch.h"
+#include "orchestrator/lifecycle/operations.h"
+
+namespace snapstore::spot {
+
+class Reconciler {
+ public:
+  // `services` must outlive it.
+  explicit Reconciler(const Services* services) : services_(services) {}
+
+  // Looks at the cloud and at all nodes without an operation: stores what it found, asks for what
+  // has to be done, and deletes what is outdated. The nodes whose volumes want a snapshot.
+  struct NodeName {
+    std::string account_id;
+    std::string node_id;
+  };
+  Result<std::vector<NodeName>> Poll();
+
+  // Carries an operation on as far as it goes. Milliseconds until it should be tried again;
+  // nothing: it is over.
+  std::optional<int64_t> Advance(const std::string& operation_id);
+
+  // A round of periodic snapshots.
+  Status TakeSnapshots(const NodeName& name);
+  // Snapshots that an earlier process asked for and did not live to record.
+  Status AdoptSnapshots();
+  // Acts on what an agent reported, without waiting for the next poll.
+  Status HeedAgent(const std::string& account_id, const std::string& node_id);
+  // Deletes what nodes that are gone left, when its time has come.
+  Status PurgeRetained();
+
+ private:
+  struct Backoff {
+    size_t steps_done = 0;  // at the last try
+    int waits = 0;          // in a row, without a step getting done
+    int retries = 0;
+    int64_t reported_ms = 0;
+  };
+
+  Result<Findings> Look(const NodeRecord& node, const CloudView& view);
+  Status Store(const NodeRecord& node, const Findings& findings);
+  Status Ask(const NodeRecord& node, const WantedAction& wanted);
+  std::optional<int64_t> AfterHalt(const Operation& operation, const Halt& halt);
+  std::optional<int64_t> End(const Operation& operation, const Ending& ending);
+  int64_t PollDelay(const Operation& operation);
+  int64_t RetryDelay(const Operation& operation, const Status& why);
+
+  const Services* const services_;
+  std::mutex mutex_;
+  std::map<std::string, Backoff> backoffs_;  // by operation; guarded by mutex_
+};
+
+}  // namespace snapstore::spot
+
+#endif  // SNAPSTORE_ORCHESTRATOR_LIFECYCLE_RECONCILER_H_

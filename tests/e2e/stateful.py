@@ -1,0 +1,188 @@
+"""A whole system for a test: an embedded cloud, a controller on it, and the calls a client makes."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "localcloud"))
+import cloud as lab  # noqa: E402  (the folder is known only now)
+
+CONTROLLER = os.environ["SNAPSTORE_CONTROLLER_BIN"]
+ACCOUNT = "act-0a1b2c3d"
+NODES = "/aws/ec2/managedInstance"
+CONFIGS = "/aws/ec2/applicationPersistency/config"
+
+wait_for = lab.wait_for
+
+
+class ApiError(Exception):
+    """What the API refused."""
+
+
+class System:
+    """An embedded cloud and a controller; `close` leaves nothing of either."""
+
+    def __init__(self, *serve_words, cloud_words=()):
+        self.cloud = lab.Cloud(*cloud_words)
+        self.controller = None
+        self.serve_words = serve_words
+        try:
+            self.state = os.path.join(self.cloud.folder, "controller")
+            os.mkdir(self.state)
+            self.log_path = os.path.join(self.state, "log")
+            self.token = self.run("token", "add", "--account", ACCOUNT, "--state-dir",
+                                  self.state).stdout.strip()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def environment(self):
+        kept = {name: value for name, value in os.environ.items()
+                if not name.startswith(("AWS_", "SPOTINST_"))}
+        kept.update(self.cloud.variables, AWS_CONFIG_FILE="/nonexistent",
+                    AWS_SHARED_CREDENTIALS_FILE="/nonexistent")
+        return kept
+
+    def run(self, *words):
+        return subprocess.run([CONTROLLER, *words], check=True, capture_output=True, text=True,
+                              timeout=60, env=self.environment())
+
+    def start(self):
+        listen = os.path.join(self.state, "listen")
+        if os.path.exists(listen):
+            os.remove(listen)
+        with open(self.log_path, "a", encoding="utf-8") as log:
+            self.controller = subprocess.Popen(
+                [CONTROLLER, "serve", "--listen", "0.0.0.0:0", "--state-dir", self.state,
+                 "--poll-seconds", "1", *self.serve_words],
+                stdout=log, stderr=log, env=self.environment())
+        wait_for("the controller serves",
+                 lambda: os.path.exists(listen) or self.controller.poll() is not None)
+        if self.controller.poll() is not None:
+            raise AssertionError(self.log())
+        with open(listen, encoding="utf-8") as file:
+            self.port = int(file.read().strip().rsplit(":", 1)[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def kill(self):
+        self.controller.kill()
+        self.controller.wait()
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def call(self, method, path, body=None, query=""):
+        request = urllib.request.Request(
+            f"{self.url}{path}?accountId={ACCOUNT}{query}",
+            json.dumps(body).encode() if body is not None else None, method=method,
+            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)["response"].get("items", [])
+        except urllib.error.HTTPError as error:
+            raise ApiError(error.read().decode()) from None
+
+    def create(self, node):
+        return self.call("POST", NODES, {"managedInstance": node})[0]["id"]
+
+    def status(self, node):
+        return self.call("GET", f"{NODES}/{node}/status")[0]
+
+    def events(self, node):
+        return self.call("GET", f"{NODES}/{node}/events", query="&limit=1000")
+
+    def act(self, node, action):
+        self.call("PUT", f"{NODES}/{node}/{action}")
+
+    def account_of(self, node):
+        """What a failing test should show."""
+        try:
+            events = "\n".join(f"{event['createdAt']} {event['eventType']} {event['message']}"
+                               for event in self.events(node))
+            return f"{self.status(node)}\n{events}\n{self.log()[-4000:]}"
+        except (ApiError, OSError) as error:
+            return f"{error}\n{self.log()[-4000:]}"
+
+    def wait_state(self, node, state, seconds=60):
+        try:
+            return wait_for(f"{node} is {state}",
+                            lambda: self.status(node)["status"] == state and self.status(node),
+                            seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.account_of(node)}") from None
+
+    def wait_replaced(self, node, old_instance, seconds=60):
+        """The node is active on another instance."""
+        def replaced():
+            status = self.status(node)
+            return status["status"] == "ACTIVE" and status["instanceId"] not in (None, old_instance) \
+                and status
+        try:
+            return wait_for(f"{node} has left {old_instance}", replaced, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.account_of(node)}") from None
+
+    def wait_gone(self, node, seconds=60):
+        def gone():
+            try:
+                self.status(node)
+            except ApiError as error:
+                return "MANAGED_INSTANCE_DOESNT_EXIST" in str(error)
+            return False
+        wait_for(f"{node} is gone", gone, seconds)
+
+    def resources(self):
+        """Ids of all that costs money, by kind."""
+        ec2 = self.cloud.ec2
+        instances = [instance["InstanceId"]
+                     for reservation in ec2("describe-instances")["Reservations"]
+                     for instance in reservation["Instances"]
+                     if instance["State"]["Name"] != "terminated"]
+        return {"instance": instances,
+                "volume": [one["VolumeId"] for one in ec2("describe-volumes")["Volumes"]],
+                "snapshot": [one["SnapshotId"] for one in
+                             ec2("describe-snapshots", "--owner-ids", "self")["Snapshots"]
+                             if any(tag["Key"] == "snapstore:node" for tag in one.get("Tags", []))],
+                "image": [one["ImageId"] for one in
+                          ec2("describe-images", "--owners", "self")["Images"]
+                          if one["ImageId"] != self.cloud.image],
+                "interface": [one["NetworkInterfaceId"] for one in
+                              ec2("describe-network-interfaces")["NetworkInterfaces"]]}
+
+    def close(self):
+        if self.controller is not None and self.controller.poll() is None:
+            self.controller.terminate()
+            try:
+                self.controller.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self.cloud.close()
+
+
+def node_body(system, name="node", zones=("us-east-1a",), user_data="", **parts):
+    """The object of a create call; `parts` go into it by name (persistence=…, strategy=…)."""
+    subnets = [one for one in system.cloud.ec2("describe-subnets")["Subnets"]
+               if one["AvailabilityZone"] in zones]
+    launch = {"imageId": system.cloud.image, "instanceTypes": {"types": ["m5.large", "c5.large"]}}
+    launch.update(parts.pop("launch", {}))
+    if user_data:
+        launch["userData"] = base64.b64encode(user_data.encode()).decode()
+    compute = {"vpcId": subnets[0]["VpcId"], "subnetIds": [one["SubnetId"] for one in subnets],
+               "launchSpecification": launch}
+    compute.update(parts.pop("compute", {}))
+    body = {"name": name, "region": "us-east-1",
+            "persistence": {"persistRootDevice": True, "persistPrivateIp": True},
+            "compute": compute}
+    body.update(parts)
+    return body
+
+
+def sleep_until(instant):
+    time.sleep(max(0.0, instant - time.monotonic()))

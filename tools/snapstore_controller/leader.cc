@@ -1,0 +1,144 @@
+#include "tools/snapstore_controller/leader.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "orchestrator/ec2/ec2_client.h"
+#include "orchestrator/ec2/elb_client.h"
+#include "orchestrator/lifecycle/http_agent_caller.h"
+#include "uploader/aws/credentials.h"
+#include "uploader/aws/environment.h"
+
+namespace snapstore::spot {
+namespace {
+
+constexpr std::chrono::seconds kCampaign{2};
+constexpr std::chrono::milliseconds kCheck{250};
+constexpr int64_t kMsPerSecond = 1000;
+constexpr int64_t kMsPerHour = 3'600'000;
+
+}  // namespace
+
+struct Leader::Impl {
+  StateStore* store = nullptr;
+  std::string name;
+  LeaderOptions options;
+  std::string region;
+  std::shared_ptr<const AwsEnvironment> environment;
+  std::shared_ptr<AwsCredentialChain> credentials;
+  std::unique_ptr<Ec2Client> ec2;
+  std::unique_ptr<ElbClient> elb;
+  HttpAgentCaller agents;
+  MarketMemory markets;
+
+  std::mutex mutex;  // guards stopping
+  bool stopping = false;
+  std::condition_variable wake;
+  std::thread thread;
+
+  bool Wait(std::chrono::milliseconds time) {
+    std::unique_lock lock(mutex);
+    return wake.wait_for(lock, time, [this] { return stopping; });
+  }
+
+  void Run() {
+    bool told = false;
+    while (!Wait(std::chrono::milliseconds(0))) {
+      auto leadership = store->Campaign(name, kCampaign);
+      if (!leadership.ok()) {
+        const bool other = leadership.status().Is(StatusCode::kTimeout);
+        if (!other) LogWarning("campaign: {}", leadership.status().message());
+        if (other && !told) LogInfo("another controller leads");
+        told = true;
+        if (Wait(other ? std::chrono::milliseconds(0) : kCampaign)) return;
+        continue;
+      }
+      told = false;
+      LogInfo("this controller leads");
+      Lead(**leadership);
+    }
+  }
+
+  void Lead(const Leadership& leadership) {
+    ControllerState state(store, &leadership);
+    OperationJournal journal(&state);
+    Services services;
+    services.state = &state;
+    services.journal = &journal;
+    services.ec2 = ec2.get();
+    services.elb = elb.get();
+    services.agents = &agents;
+    services.markets = &markets;
+    services.region = region;
+    services.options.snapshot_interval_ms = options.snapshot_seconds * kMsPerSecond;
+    services.options.retention_ms = options.retention_hours * kMsPerHour;
+    services.options.purge_unflagged = options.purge_unflagged;
+    LifecycleThreads threads;
+    threads.poll = std::chrono::seconds(options.poll_seconds);
+    threads.workers = options.workers;
+    const auto lifecycle = Lifecycle::Start(&services, threads);
+    while (leadership.Held()) {
+      if (Wait(kCheck)) return;
+    }
+    LogWarning("another controller leads now");
+  }
+};
+
+void LeaderOptions::AddTo(CLI::App* app) {
+  app->add_option("--poll-seconds", poll_seconds, "How often the cloud is looked at")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
+  app->add_option("--snapshot-seconds", snapshot_seconds,
+                  "How often the volumes of running nodes are snapshotted")
+      ->check(CLI::Range(10, 86'400))
+      ->capture_default_str();
+  app->add_option("--retention-hours", retention_hours,
+                  "How long what a deletion flags is kept, unless it flags everything")
+      ->check(CLI::Range(0, 24 * 365))
+      ->capture_default_str();
+  app->add_flag("--purge-unflagged", purge_unflagged,
+                "What a deletion does not flag goes after that time, too");
+  app->add_option("--workers", workers, "Operations that are carried on at the same instant")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+}
+
+Leader::Leader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Result<std::unique_ptr<Leader>> Leader::Start(StateStore* store, const std::string& name,
+                                              const LeaderOptions& options) {
+  auto impl = std::make_unique<Impl>();
+  impl->store = store;
+  impl->name = name;
+  impl->options = options;
+  SNAP_ASSIGN_OR_RETURN(auto environment, AwsEnvironment::Load());
+  impl->environment = std::make_shared<const AwsEnvironment>(std::move(environment));
+  impl->region = impl->environment->Region();
+  if (impl->region.empty()) {
+    return Status::InvalidArgument(
+        "no AWS region is set: set AWS_REGION (and the credentials), or serve with --api-only");
+  }
+  impl->credentials = DefaultCredentialChain(impl->environment);
+  SNAP_ASSIGN_OR_RETURN(impl->ec2,
+                        Ec2Client::FromEnvironment(*impl->environment, impl->credentials));
+  SNAP_ASSIGN_OR_RETURN(impl->elb,
+                        ElbClient::FromEnvironment(*impl->environment, impl->credentials));
+  Impl* const self = impl.get();
+  self->thread = std::thread([self] { self->Run(); });
+  return std::unique_ptr<Leader>(new Leader(std::move(impl)));
+}
+
+Leader::~Leader() {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->stopping = true;
+  }
+  impl_->wake.notify_all();
+  impl_->thread.join();
+}
+
+}  // namespace snapstore::spot
