@@ -186,10 +186,10 @@ class Import {
     if (!made->empty()) return Json{{"imageId", made->front().id}};
     Ec2Tags tags = {{NodeTag::kNode, migration_.node_id},
                     {NodeTag::kAccount, migration_.account_id}};
-    // A source that runs on is not disturbed; one that ends is imaged at rest.
-    const bool no_reboot = !Request().should_terminate_instance.value();
-    const auto image = services_.ec2->CreateImage(Request().original_instance_id, name, no_reboot,
-                                                  {{"image", tags}, {"snapshot", tags}});
+    // Until its image is good the source is not disturbed.
+    const auto image =
+        services_.ec2->CreateImage(Request().original_instance_id, name, /*no_reboot=*/true,
+                                   {{"image", tags}, {"snapshot", tags}});
     if (!image.ok()) return image.failure();
     return Json{{"imageId", *image}};
   }

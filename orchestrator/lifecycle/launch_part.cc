@@ -12,7 +12,6 @@ namespace snapstore::spot {
 namespace {
 
 constexpr int64_t kConsistencyMs = 60'000;  // after which EC2 knows what it says
-constexpr int64_t kSlowestRoundFactor = 10;
 
 std::optional<uint32_t> AddressOf(const std::string& text) {
   in_addr address{};
@@ -264,15 +263,14 @@ class Launch {
                                   : "AWS_EC2_CANT_SPIN_SPOT";
     SNAP_FLOW(run_->Report("launch/no-capacity", type, Severity::kWarning,
                            fmt::format("no capacity, trying on: {}", why)));
-    const int64_t spent = run_->Now() - run_->operation().created_at_ms;
-    const int64_t usual = services_.options.capacity_retry_ms;
-    const int64_t wait = std::clamp(spent / 4, usual, kSlowestRoundFactor * usual);
+    // Longer the longer it lasts.
+    const LifecycleOptions& options = services_.options;
     SNAP_FLOW(run_->Do("launch/try/wait", Json(), [&](const StepRecord& step) -> Flow<Json> {
+      const int64_t lasted = step.started_at_ms - run_->operation().created_at_ms;
+      const int64_t wait =
+          std::clamp(lasted / 4, options.capacity_retry_ms, options.capacity_retry_max_ms);
       const int64_t left = step.started_at_ms + wait - run_->Now();
-      // Measured from the start of this wait: `wait` itself grows meanwhile.
-      if (left > 0 && run_->Now() - step.started_at_ms < kSlowestRoundFactor * usual) {
-        return Wait(left);
-      }
+      if (left > 0) return Wait(left);
       return Json();
     }));
     SNAP_FLOW(run_->Forget("launch/try/"));

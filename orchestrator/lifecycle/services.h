@@ -19,10 +19,11 @@ struct LifecycleOptions {
   int64_t snapshot_interval_ms = 300'000;
   size_t snapshots_kept = 3;
   int64_t retention_ms = 96LL * 3'600'000;
-  bool purge_unflagged = false;        // what a deletion does not flag goes too, after retention
-  int64_t poll_ms = 100;               // between looks at something that is about to happen, at
-  int64_t poll_max_ms = 5'000;         // first and at most
-  int64_t capacity_retry_ms = 30'000;  // after all markets were full; doubles up to ten times that
+  bool purge_unflagged = false;       // what a deletion does not flag goes too, after retention
+  int64_t poll_ms = 100;              // between looks at something that is about to happen, at
+  int64_t poll_max_ms = 5'000;        // first and at most
+  int64_t capacity_retry_ms = 5'000;  // after all markets were full, at first and at most
+  int64_t capacity_retry_max_ms = 300'000;
   int64_t agent_wait_ms = 600'000;     // for the agent to report the applications
   int64_t agent_silence_ms = 120'000;  // after which it is not healthy
   int64_t script_limit_ms = 600'000;   // of a shutdown script

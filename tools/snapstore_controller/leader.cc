@@ -76,6 +76,7 @@ struct Leader::Impl {
     services.region = region;
     services.options.snapshot_interval_ms = options.snapshot_seconds * kMsPerSecond;
     services.options.retention_ms = options.retention_hours * kMsPerHour;
+    services.options.revert_interval_ms = options.revert_seconds * kMsPerSecond;
     services.options.purge_unflagged = options.purge_unflagged;
     LifecycleThreads threads;
     threads.poll = std::chrono::seconds(options.poll_seconds);
@@ -94,7 +95,7 @@ void LeaderOptions::AddTo(CLI::App* app) {
       ->capture_default_str();
   app->add_option("--snapshot-seconds", snapshot_seconds,
                   "How often the volumes of running nodes are snapshotted")
-      ->check(CLI::Range(10, 86'400))
+      ->check(CLI::Range(1, 86'400))
       ->capture_default_str();
   app->add_option("--retention-hours", retention_hours,
                   "How long what a deletion flags is kept, unless it flags everything")
@@ -102,6 +103,10 @@ void LeaderOptions::AddTo(CLI::App* app) {
       ->capture_default_str();
   app->add_flag("--purge-unflagged", purge_unflagged,
                 "What a deletion does not flag goes after that time, too");
+  app->add_option("--revert-seconds", revert_seconds,
+                  "How long a node stays where it fell back to before spot is tried again")
+      ->check(CLI::Range(0, 604'800))
+      ->capture_default_str();
   app->add_option("--workers", workers, "Operations that are carried on at the same instant")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();

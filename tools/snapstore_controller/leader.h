@@ -22,6 +22,7 @@ struct LeaderOptions {
   int64_t snapshot_seconds = 300;
   int64_t retention_hours = 96;
   bool purge_unflagged = false;
+  int64_t revert_seconds = 3600;
   int workers = 16;
 
   void AddTo(CLI::App* app);
