@@ -3,15 +3,17 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
 import urllib.request
 
+sys.path.insert(0, os.path.dirname(__file__))
+from etcd import PROGRAM as etcd_program, Etcd, free_port  # noqa: E402
+
 CONTROLLER = os.environ["SNAPSTORE_CONTROLLER_BIN"]
-ETCD = "/usr/bin/etcd"
 NODES = "/aws/ec2/managedInstance"
 NODE = {"managedInstance": {
     "name": "db", "region": "us-east-1", "persistence": {"persistRootDevice": True},
@@ -22,7 +24,8 @@ NODE = {"managedInstance": {
 def run(*words, token=None, code=0):
     """The lines of standard output; those of standard error when another exit code is wanted."""
     environment = {name: value for name, value in os.environ.items()
-                   if not name.startswith("SPOTINST_")}
+                   if not name.startswith(("SPOTINST_", "AWS_"))}
+    environment["AWS_CONFIG_FILE"] = "/nonexistent"
     if token:
         environment["SPOTINST_TOKEN"] = token
     done = subprocess.run([CONTROLLER, *words], capture_output=True, text=True, check=False,
@@ -34,12 +37,6 @@ def run(*words, token=None, code=0):
 
 def documents(*words, **more):
     return [json.loads(line) for line in run(*words, "--json", **more)]
-
-
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
 
 
 class Server:
@@ -175,7 +172,12 @@ class ServeTest(ControllerTest):
         self.assertIn("in use", second["message"])
         # Nor has another one its port.
         listen = server.url.removeprefix("http://")
-        error, = documents("serve", "--listen", listen, "--state-dir", self.state("other"), code=1)
+        # Without a region there is nothing to carry it out with.
+        error, = documents("serve", "--listen", "127.0.0.1:0", "--state-dir", self.state("third"),
+                           code=2)
+        self.assertIn("--api-only", error["message"])
+        error, = documents("serve", "--listen", listen, "--state-dir", self.state("other"),
+                           "--api-only", code=1)
         self.assertIn(listen, error["message"])
 
     def test_the_rate_limit_is_the_command_line_s(self):
@@ -187,19 +189,13 @@ class ServeTest(ControllerTest):
         self.assertEqual(error["status"], "Throttled")
 
 
-@unittest.skipUnless(os.path.exists(ETCD), "etcd-server is not installed")
+@unittest.skipUnless(os.path.exists(etcd_program), "etcd-server is not installed")
 class EtcdTest(ControllerTest):
     def setUp(self):
         super().setUp()
-        client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
-        etcd = subprocess.Popen(
-            [ETCD, "--data-dir", self.state("etcd"), "--listen-client-urls", client,
-             "--advertise-client-urls", client, "--listen-peer-urls", peer,
-             "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}",
-             "--log-level", "error"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.addCleanup(etcd.wait)
-        self.addCleanup(etcd.kill)
-        self.place = ("--etcd", client)
+        etcd = Etcd(self.folder)
+        self.addCleanup(etcd.close)
+        self.place = ("--etcd", etcd.url)
         end = time.monotonic() + 30
         while True:
             try:

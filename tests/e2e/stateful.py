@@ -9,8 +9,10 @@ import time
 import urllib.error
 import urllib.request
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "localcloud"))
+for folder in ("localcloud", "controller"):
+    sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", folder))
 import cloud as lab  # noqa: E402  (the folder is known only now)
+from etcd import Etcd  # noqa: E402
 
 CONTROLLER = os.environ["SNAPSTORE_CONTROLLER_BIN"]
 ACCOUNT = "act-0a1b2c3d"
@@ -24,20 +26,68 @@ class ApiError(Exception):
     """What the API refused."""
 
 
-class System:
-    """An embedded cloud and a controller; `close` leaves nothing of either."""
+class Controller:
+    """One process; several share a state in etcd."""
 
-    def __init__(self, *serve_words, cloud_words=()):
+    def __init__(self, folder, environment, *words):
+        self.folder, self.environment, self.words = folder, environment, words
+        os.makedirs(folder, exist_ok=True)
+        self.log_path = os.path.join(folder, "log")
+        self.start()
+
+    def start(self):
+        listen = os.path.join(self.folder, "listen")
+        if os.path.exists(listen):
+            os.remove(listen)
+        with open(self.log_path, "a", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                [CONTROLLER, "serve", "--listen", "0.0.0.0:0", "--state-dir", self.folder,
+                 "--poll-seconds", "1", *self.words], stdout=log, stderr=log, env=self.environment)
+        wait_for("the controller serves",
+                 lambda: os.path.exists(listen) or self.process.poll() is not None)
+        if self.process.poll() is not None:
+            raise AssertionError(self.log())
+        with open(listen, encoding="utf-8") as file:
+            self.port = int(file.read().strip().rsplit(":", 1)[1])
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(30)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+class System:
+    """An embedded cloud and its controllers (one, or `count` that share an etcd); `close` leaves
+    nothing of either. Calls go to the first controller that runs."""
+
+    def __init__(self, *serve_words, count=1, cloud_words=()):
         self.cloud = lab.Cloud(*cloud_words)
-        self.controller = None
-        self.serve_words = serve_words
+        self.controllers = []
+        self.etcd = None
         try:
-            self.state = os.path.join(self.cloud.folder, "controller")
-            os.mkdir(self.state)
-            self.log_path = os.path.join(self.state, "log")
-            self.token = self.run("token", "add", "--account", ACCOUNT, "--state-dir",
-                                  self.state).stdout.strip()
-            self.start()
+            folder = os.path.join(self.cloud.folder, "controller")
+            os.mkdir(folder)
+            place = ("--state-dir", os.path.join(folder, "0"))
+            if count > 1:
+                self.etcd = Etcd(folder)
+                place = ("--etcd", self.etcd.url)
+                serve_words += place
+            self.token = wait_for("a token is made", lambda: self.run(
+                "token", "add", "--account", ACCOUNT, *place).stdout.strip())
+            for number in range(count):
+                self.controllers.append(Controller(os.path.join(folder, str(number)),
+                                                   self.environment(), *serve_words))
         except BaseException:
             self.close()
             raise
@@ -50,37 +100,25 @@ class System:
         return kept
 
     def run(self, *words):
-        return subprocess.run([CONTROLLER, *words], check=True, capture_output=True, text=True,
+        return subprocess.run([CONTROLLER, *words], check=False, capture_output=True, text=True,
                               timeout=60, env=self.environment())
 
-    def start(self):
-        listen = os.path.join(self.state, "listen")
-        if os.path.exists(listen):
-            os.remove(listen)
-        with open(self.log_path, "a", encoding="utf-8") as log:
-            self.controller = subprocess.Popen(
-                [CONTROLLER, "serve", "--listen", "0.0.0.0:0", "--state-dir", self.state,
-                 "--poll-seconds", "1", *self.serve_words],
-                stdout=log, stderr=log, env=self.environment())
-        wait_for("the controller serves",
-                 lambda: os.path.exists(listen) or self.controller.poll() is not None)
-        if self.controller.poll() is not None:
-            raise AssertionError(self.log())
-        with open(listen, encoding="utf-8") as file:
-            self.port = int(file.read().strip().rsplit(":", 1)[1])
-        self.url = f"http://127.0.0.1:{self.port}"
-
     def kill(self):
-        self.controller.kill()
-        self.controller.wait()
+        self.controllers[0].kill()
+
+    def start(self):
+        self.controllers[0].start()
 
     def log(self):
-        with open(self.log_path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return "\n".join(controller.log()[-4000:] for controller in self.controllers)
+
+    def url(self):
+        return next(f"http://127.0.0.1:{controller.port}" for controller in self.controllers
+                    if controller.process.poll() is None)
 
     def call(self, method, path, body=None, query=""):
         request = urllib.request.Request(
-            f"{self.url}{path}?accountId={ACCOUNT}{query}",
+            f"{self.url()}{path}?accountId={ACCOUNT}{query}",
             json.dumps(body).encode() if body is not None else None, method=method,
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"})
         try:
@@ -106,9 +144,9 @@ class System:
         try:
             events = "\n".join(f"{event['createdAt']} {event['eventType']} {event['message']}"
                                for event in self.events(node))
-            return f"{self.status(node)}\n{events}\n{self.log()[-4000:]}"
+            return f"{self.status(node)}\n{events}\n{self.log()}"
         except (ApiError, OSError) as error:
-            return f"{error}\n{self.log()[-4000:]}"
+            return f"{error}\n{self.log()}"
 
     def wait_state(self, node, state, seconds=60):
         try:
@@ -157,12 +195,10 @@ class System:
                               ec2("describe-network-interfaces")["NetworkInterfaces"]]}
 
     def close(self):
-        if self.controller is not None and self.controller.poll() is None:
-            self.controller.terminate()
-            try:
-                self.controller.wait(30)
-            except subprocess.TimeoutExpired:
-                self.kill()
+        for controller in self.controllers:
+            controller.close()
+        if self.etcd is not None:
+            self.etcd.close()
         self.cloud.close()
 
 

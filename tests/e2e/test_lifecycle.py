@@ -11,9 +11,10 @@ import stateful  # noqa: E402  (the folder is known only now)
 
 class LifeTest(unittest.TestCase):
     words = ()
+    controllers = 1
 
     def setUp(self):
-        self.system = stateful.System(*self.words)
+        self.system = stateful.System(*self.words, count=self.controllers)
         self.addCleanup(self.system.close)
         self.cloud = self.system.cloud
 
@@ -310,6 +311,36 @@ class KillTest(LifeTest):
             self.system.wait_state(node, wanted)
             self.assertLessEqual(len(self.system.resources()["instance"]), 1)
         self.assertGreater(kills, 5)
+        self.delete(node)
+        self.assert_clean()
+
+
+class ManyTest(LifeTest):
+    """Three controllers over one etcd: one leads, any of them serves."""
+    controllers = 3
+
+    def leader(self):
+        for controller in self.system.controllers:
+            if controller.process.poll() is None and "this controller leads" in controller.log():
+                return controller
+        return None
+
+    def test_another_one_goes_on_when_the_leader_is_killed(self):
+        first = stateful.wait_for("one leads", self.leader)
+        node, status = self.create()
+        self.system.act(node, "recycle")
+        stateful.wait_for("it is under way",
+                          lambda: self.system.status(node)["status"] == "RECYCLING")
+        first.kill()
+        status = self.system.wait_replaced(node, status["instanceId"])
+        self.assertEqual(len(self.system.resources()["instance"]), 1)
+        second = stateful.wait_for("another one leads", self.leader)
+        self.assertIsNot(second, first)
+        # The killed one comes back, and waits.
+        first.start()
+        second.kill()
+        self.cloud.admin("interrupt", status["instanceId"], "--no-notice")
+        self.system.wait_replaced(node, status["instanceId"])
         self.delete(node)
         self.assert_clean()
 
