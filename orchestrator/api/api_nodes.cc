@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "base/status_macros.h"
 #include "orchestrator/api/api_service.h"
@@ -18,7 +17,6 @@ constexpr const char* kCantCreateNode = "CANT_CREATE_MANAGED_INSTANCE";
 constexpr const char* kCantUpdateNode = "CANT_UPDATE_MANAGED_INSTANCE";
 constexpr const char* kCantDeleteNode = "CANT_DELETE_MANAGED_INSTANCE";
 constexpr const char* kCantDeleteNodeVolume = "CANT_DELETE_MANAGED_INSTANCE_VOLUME";
-constexpr int64_t kEventsAtOnceMax = 1000;
 constexpr double kMsPerHour = 3'600'000;
 constexpr size_t kLastCheckpointsMax = 20'000;
 
@@ -36,13 +34,6 @@ Json ListItemJson(const NodeRecord& node) {
   Json item = flat;
   item["config"] = std::move(flat);
   return item;
-}
-
-ApiReply NodeFailed(const Status& status, const std::string& id, const char* code) {
-  if (!status.Is(StatusCode::kNotFound)) return FailureReply(status, code);
-  return ApiReply::Error(400, ErrorCode::kNoNode,
-                         fmt::format("No stateful node {} in this account", id),
-                         "managedInstanceId");
 }
 
 std::string CodeOfRefused(NodeAction action) {
@@ -70,17 +61,6 @@ std::optional<int64_t> TimeParameter(const ApiRequest& request, const char* name
     return std::nullopt;
   }
   return *time / 1'000'000;
-}
-
-int64_t NumberParameter(const ApiRequest& request, const char* name, int64_t fallback,
-                        FieldErrors* errors) {
-  const auto text = request.Parameter(name);
-  if (!text) return fallback;
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), number);
-  if (error == std::errc() && end == text->data() + text->size() && number >= 0) return number;
-  errors->Add(name, "must be a number, not negative");
-  return fallback;
 }
 
 Json CostsJson(const std::vector<UsageRecord>& usage, int64_t from, int64_t to) {
@@ -314,14 +294,9 @@ ApiReply ApiService::GetCosts(const Call& call) {
 
 ApiReply ApiService::GetEvents(const Call& call) {
   FieldErrors errors;
-  const int64_t after = NumberParameter(call.request, "after", 0, &errors);
-  const int64_t limit = NumberParameter(call.request, "limit", 100, &errors);
-  if (limit < 1 || limit > kEventsAtOnceMax) {
-    errors.Add("limit", fmt::format("must be between 1 and {}", kEventsAtOnceMax));
-  }
+  const Page page = PageParameters(call.request, &errors);
   if (!errors.empty()) return ApiReply::Invalid(ErrorCode::kQuery, errors);
-  const auto events =
-      state_->ListEvents(call.account, call.ids[0], after, static_cast<size_t>(limit));
+  const auto events = state_->ListEvents(call.account, call.ids[0], page.after, page.limit);
   if (!events.ok()) return FailureReply(events.status(), ErrorCode::kGeneral);
   // A node that is gone leaves its events; one that never was has none.
   if (events->empty()) {

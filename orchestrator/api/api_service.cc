@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -14,6 +15,7 @@ namespace {
 
 constexpr std::string_view kBearer = "Bearer ";
 constexpr std::chrono::seconds kRateWindow{60};
+constexpr int64_t kEntriesAtOnceMax = 1000;
 
 std::vector<std::string_view> Segments(std::string_view path) {
   std::vector<std::string_view> segments;
@@ -24,6 +26,17 @@ std::vector<std::string_view> Segments(std::string_view path) {
     path.remove_prefix(slash + 1);
   }
   return segments;
+}
+
+int64_t NumberParameter(const ApiRequest& request, const char* name, int64_t fallback,
+                        FieldErrors* errors) {
+  const auto text = request.Parameter(name);
+  if (!text) return fallback;
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), number);
+  if (error == std::errc() && end == text->data() + text->size() && number >= 0) return number;
+  errors->Add(name, "must be a number, not negative");
+  return fallback;
 }
 
 }  // namespace
@@ -55,6 +68,26 @@ const Json* RootOf(const Json& body, const char* root, FieldErrors* errors) {
   return errors->empty() ? found : nullptr;
 }
 
+ApiReply NodeFailed(const Status& status, const std::string& id, const char* code) {
+  if (!status.Is(StatusCode::kNotFound)) return FailureReply(status, code);
+  return ApiReply::Error(400, ErrorCode::kNoNode,
+                         fmt::format("No stateful node {} in this account", id),
+                         "managedInstanceId");
+}
+
+Page PageParameters(const ApiRequest& request, FieldErrors* errors) {
+  Page page;
+  page.after = NumberParameter(request, "after", page.after, errors);
+  const auto wanted = static_cast<int64_t>(page.limit);
+  const int64_t limit = NumberParameter(request, "limit", wanted, errors);
+  if (limit < 1 || limit > kEntriesAtOnceMax) {
+    errors->Add("limit", fmt::format("must be between 1 and {}", kEntriesAtOnceMax));
+  } else {
+    page.limit = static_cast<size_t>(limit);
+  }
+  return page;
+}
+
 ApiService::ApiService(ControllerState* state, const ApiOptions& options)
     : state_(state), options_(options), rate_limit_(options.calls_per_minute, kRateWindow) {}
 
@@ -71,6 +104,8 @@ const std::vector<ApiService::Route>& ApiService::Routes() {
       {"POST", "aws/ec2/managedInstance/migration/bulk", &ApiService::CreateMigrations, true},
       {"POST", "aws/ec2/managedInstance/migration/search", &ApiService::SearchMigrations, true},
       {"GET", "aws/ec2/managedInstance/migration/*", &ApiService::GetMigration, false},
+      {"POST", "aws/ec2/managedInstance/agent/heartbeat", &ApiService::Heartbeat, true,
+       &CallerOfHeartbeat},
       {"POST", "aws/ec2/managedInstance", &ApiService::CreateNode, true},
       {"GET", "aws/ec2/managedInstance", &ApiService::ListNodes, false},
       {"GET", "aws/ec2/managedInstance/status", &ApiService::ListStatus, false},
@@ -80,6 +115,8 @@ const std::vector<ApiService::Route>& ApiService::Routes() {
       {"GET", "aws/ec2/managedInstance/*/status", &ApiService::GetStatus, false},
       {"GET", "aws/ec2/managedInstance/*/costs", &ApiService::GetCosts, false},
       {"GET", "aws/ec2/managedInstance/*/events", &ApiService::GetEvents, false},
+      {"GET", "aws/ec2/managedInstance/*/checkpoints", &ApiService::GetCheckpoints, false},
+      {"GET", "aws/ec2/managedInstance/*/agent", &ApiService::GetAgent, false},
       {"PUT", "aws/ec2/managedInstance/*/pause", &ApiService::PauseNode, false},
       {"PUT", "aws/ec2/managedInstance/*/resume", &ApiService::ResumeNode, false},
       {"PUT", "aws/ec2/managedInstance/*/recycle", &ApiService::RecycleNode, false},
@@ -164,16 +201,21 @@ ApiReply ApiService::Dispatch(const ApiRequest& request, ApiResponse* response) 
     return ApiReply::Error(404, ErrorCode::kRoute,
                            fmt::format("there is no {} {}", request.method, request.path));
   }
+  Call call{request, account, std::move(ids), {}};
+  std::string caller = account;
+  if (route->caller_of != nullptr) {
+    if (ApiReply refused = ReadBody(request, &call.body); refused.status != 200) return refused;
+    caller += " " + route->caller_of(call.body);
+  }
   const RateLimit::Verdict verdict = rate_limit_.Count(
-      fmt::format("{} {} {}", account, route->method, route->pattern), RateLimit::Clock::now());
+      fmt::format("{} {} {}", caller, route->method, route->pattern), RateLimit::Clock::now());
   if (verdict.limit > 0) {
     response->headers = {{"X-RateLimit-Limit", std::to_string(verdict.limit)},
                          {"X-RateLimit-Remaining", std::to_string(verdict.remaining)},
                          {"X-RateLimit-Reset", std::to_string(verdict.reset_seconds)}};
   }
   if (!verdict.allowed) return {.status = 429, .data = "Rate limit exceeded"};
-  Call call{request, account, std::move(ids), {}};
-  if (route->reads_body) {
+  if (route->reads_body && route->caller_of == nullptr) {
     if (ApiReply refused = ReadBody(request, &call.body); refused.status != 200) return refused;
   }
   return (this->*route->handler)(call);

@@ -20,7 +20,8 @@
 namespace snapstore::spot {
 
 struct ApiOptions {
-  size_t calls_per_minute = 1200;  // per account, method and route; 0: no limit
+  // Per account, method and route, of heartbeats also per instance; 0: no limit.
+  size_t calls_per_minute = 1200;
   size_t body_bytes_max = 1 << 20;
 };
 
@@ -50,6 +51,8 @@ class ApiService {
     const char* pattern;  // segments; '*' matches any one
     Handler handler;
     bool reads_body;
+    // What of the body says who in the account calls, if they are counted one by one.
+    std::string (*caller_of)(const Json& body) = nullptr;
   };
   static const std::vector<Route>& Routes();
   static const Route* FindRoute(const ApiRequest& request, std::vector<std::string>* ids);
@@ -83,6 +86,13 @@ class ApiService {
   Result<Json> LastCheckpointJson(const NodeRecord& node);
   ApiReply Act(const std::string& account, const std::string& id, NodeAction action,
                const Json& input);
+
+  static std::string CallerOfHeartbeat(const Json& body);
+  ApiReply Heartbeat(const Call& call);
+  // What is answered to an agent: what it is to run.
+  Result<Json> OrdersJson(const NodeRecord& node);
+  ApiReply GetAgent(const Call& call);
+  ApiReply GetCheckpoints(const Call& call);
 
   ApiReply CreateMigration(const Call& call);
   ApiReply CreateMigrations(const Call& call);

@@ -47,18 +47,42 @@ Status List(const NodeOptions& options, bool json) {
   return Status::Ok();
 }
 
+void PrintAgent(const Json& agent) {
+  if (!agent.is_object()) {
+    fmt::print("{:14} none has reported\n", "agent");
+    return;
+  }
+  fmt::print("{:14} {} on {} at {}, version {}, seen {}\n", "agent",
+             agent.value("healthy", false) ? "healthy" : "not healthy", TextOf(agent, "instanceId"),
+             TextOf(agent, "address"), TextOf(agent, "version"), TextOf(agent, "seenAt"));
+  if (TextOf(agent, "notice") != "-") {
+    fmt::print("{:14} {} at {}\n", "notice", TextOf(agent, "notice"), TextOf(agent, "noticeAt"));
+  }
+  for (const Json& one : agent.value("applications", Json::array())) {
+    fmt::print("{:14} {}: {}, restored from {}, newest checkpoint {} of {}\n", "application",
+               TextOf(one, "configId"), TextOf(one, "state"), TextOf(one, "restoredFrom"),
+               TextOf(one, "checkpointId"), TextOf(one, "checkpointAt"));
+    for (const char* detail : {"reason", "error"}) {
+      if (TextOf(one, detail) != "-") fmt::print("{:14} {}\n", "", TextOf(one, detail));
+    }
+  }
+}
+
 Status Show(const NodeOptions& options, bool json) {
   SNAP_RETURN_IF_ERROR(CheckNodeId(options.id));
   const std::string path = fmt::format("{}/{}", kBase, options.id);
   SNAP_ASSIGN_OR_RETURN(const Json node, options.client.Call("GET", path));
   SNAP_ASSIGN_OR_RETURN(const Json status, options.client.Call("GET", path + "/status"));
+  SNAP_ASSIGN_OR_RETURN(const Json agents, options.client.Call("GET", path + "/agent"));
+  const Json agent = agents.empty() ? Json() : agents.at(0);
   if (json) {
-    PrintJson("node", {{"status", status.at(0)}, {"node", node.at(0)}});
+    PrintJson("node", {{"status", status.at(0)}, {"agent", agent}, {"node", node.at(0)}});
     return Status::Ok();
   }
   for (const auto& [name, value] : status.at(0).items()) {
     fmt::print("{:14} {}\n", name, value.is_string() ? value.get<std::string>() : "-");
   }
+  PrintAgent(agent);
   fmt::print("{}\n", node.at(0).dump(2, ' ', false, Json::error_handler_t::replace));
   return Status::Ok();
 }
@@ -89,6 +113,31 @@ Status Events(const NodeOptions& options, bool json) {
   return Status::Ok();
 }
 
+Status Checkpoints(const NodeOptions& options, bool json) {
+  SNAP_RETURN_IF_ERROR(CheckNodeId(options.id));
+  SNAP_ASSIGN_OR_RETURN(
+      const Json checkpoints,
+      options.client.Call("GET", fmt::format("{}/{}/checkpoints", kBase, options.id),
+                          fmt::format("after={}&limit={}", options.after, kEventsAtOnce)));
+  for (const Json& one : checkpoints) {
+    if (json) {
+      PrintJson("checkpoint", one);
+      continue;
+    }
+    fmt::print("{:6} {} {} {:9} ", one.value("sequence", int64_t{0}), TextOf(one, "time"),
+               TextOf(one, "configId"), TextOf(one, "trigger"));
+    if (TextOf(one, "error") != "-") {
+      fmt::print("failed: {}\n", TextOf(one, "error"));
+    } else {
+      fmt::print("{} frozen {:.1f} ms, {:.2f} s, {} bytes captured, {} new, {} stored\n",
+                 TextOf(one, "checkpointId"), one.value("frozenMs", 0.0), one.value("seconds", 0.0),
+                 one.value("bytesCaptured", int64_t{0}), one.value("bytesNew", int64_t{0}),
+                 one.value("bytesStored", int64_t{0}));
+    }
+  }
+  return Status::Ok();
+}
+
 }  // namespace
 
 void AddNodeCommands(Program* program) {
@@ -112,7 +161,7 @@ Examples:
     return app;
   };
   add("list", "List the nodes of the account and their states.", &List, false);
-  add("show", "Show a node's state and configuration.", &Show, true);
+  add("show", "Show a node's state, agent and configuration.", &Show, true);
   const std::pair<const char*, const char*> actions[] = {
       {"pause", "Give the instance up and keep what it needs to come back."},
       {"resume", "Bring a paused node back."},
@@ -125,8 +174,13 @@ Examples:
   }
   CLI::App* events =
       add("events", "Show what happened to a node, the oldest first.", &Events, true);
-  events->add_option("--after", options->after, "Only those after this sequence number")
-      ->check(CLI::NonNegativeNumber);
+  CLI::App* checkpoints =
+      add("checkpoints", "List the checkpoints that a node's agent reported, the oldest first.",
+          &Checkpoints, true);
+  for (CLI::App* app : {events, checkpoints}) {
+    app->add_option("--after", options->after, "Only those after this sequence number")
+        ->check(CLI::NonNegativeNumber);
+  }
 }
 
 }  // namespace snapstore::spot

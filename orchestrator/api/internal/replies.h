@@ -18,6 +18,7 @@ struct ErrorCode {
   static constexpr const char* kAccount = "CANT_ACCESS_ACCOUNT";
   static constexpr const char* kRoute = "ROUTE_DOESNT_EXIST";
   static constexpr const char* kNoNode = "MANAGED_INSTANCE_DOESNT_EXIST";
+  static constexpr const char* kNoInstance = "INSTANCE_DOESNT_EXIST";
   static constexpr const char* kNoConfig = "APPLICATION_PERSISTENCY_CONFIG_DOESNT_EXIST";
   static constexpr const char* kNoMigration = "MANAGED_INSTANCE_MIGRATION_DOESNT_EXIST";
   static constexpr const char* kNoGroup = "GROUP_DOESNT_EXIST";
@@ -27,6 +28,16 @@ struct ErrorCode {
 
 // InvalidArgument is the caller's affair (400, `code`); all else is not (500).
 ApiReply FailureReply(const Status& status, const std::string& code);
+
+// The same, but NotFound says that the account has no node `id`.
+ApiReply NodeFailed(const Status& status, const std::string& id, const char* code);
+
+// Which part of a numbered list is asked for: `limit` entries after number `after`.
+struct Page {
+  int64_t after = 0;
+  size_t limit = 100;
+};
+Page PageParameters(const ApiRequest& request, FieldErrors* errors);
 
 inline std::string TimeText(int64_t ms) { return FormatTime(ms * 1'000'000); }
 template <typename T>

@@ -177,6 +177,7 @@ TEST_F(ApiTest, StatusShowsTheNewestCheckpoint) {
   EXPECT_EQ(first["frozenMs"], 12.5);
   EXPECT_EQ(first["bytesStored"], 4096);
   EXPECT_TRUE(first["error"].is_null());
+  report.checkpoint_id.clear();
   report.error = "the disk is full";
   ASSERT_TRUE(state_->AddCheckpoint("act-1", id, report).ok());
   EXPECT_EQ(Call("GET", PathOf("status")).item()["lastCheckpoint"]["error"], "the disk is full");
