@@ -123,8 +123,15 @@ Status Cloud::Prepare() {
       SNAP_RETURN_IF_ERROR(tx.Commit());
     }
   }
+  if (!options_.file_systems.empty()) {
+    Records::Transaction tx(records_.get());
+    Json& known = tx.Edit(kFactsKey)["file_systems"];
+    for (const auto& [id, folder] : options_.file_systems) known[id] = folder;
+    SNAP_RETURN_IF_ERROR(tx.Commit());
+  }
   const Json& record = *records_->Find(kFactsKey);
   facts_ = FactsOf(record);
+  if (record.contains("file_systems")) record.at("file_systems").get_to(file_systems_);
   keys_ = {.access_key_id = record.at("access_key_id"),
            .secret_access_key = record.at("secret_access_key"),
            .instance_secret = record.at("instance_secret")};

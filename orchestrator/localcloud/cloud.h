@@ -39,6 +39,9 @@ struct CloudOptions {
   std::string folder = {};                 // absolute; made if there is none
   std::string region = "us-east-1";        // of a new cloud
   std::string program = "/proc/self/exe";  // that is started for instances
+  // Shared file systems that instances have from now on, besides those of earlier runs: id
+  // ("fs-0123abcd") and the folder of this machine, absolute, that stands for it.
+  std::map<std::string, std::string> file_systems = {};
 };
 
 class Cloud {
@@ -131,6 +134,7 @@ class Cloud {
   const CloudOptions options_;
   CloudFacts facts_;
   CloudKeys keys_;
+  std::map<std::string, std::string> file_systems_;
   std::unique_ptr<Fabric> fabric_;
   std::unique_ptr<ControlGroups> groups_;
   std::unique_ptr<VolumeFiles> volumes_;

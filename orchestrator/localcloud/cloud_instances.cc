@@ -190,6 +190,7 @@ Result<InstanceProcess> Cloud::StartOnMachine(const Json& instance,
   std::string host = instance.value("privateDnsName", id);
   plan.host_name = host.substr(0, host.find('.'));
   plan.hidden = options_.folder;
+  plan.file_systems = file_systems_;
   plan.scratch = options_.folder + "/run/" + id;
   plan.user_data = PlainText(instance.value("_userData", ""));
   plan.network_batch = NetworkBatch(interfaces, *fabric_);

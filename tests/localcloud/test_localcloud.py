@@ -145,6 +145,29 @@ class InstanceTest(CloudTest):
         self.assertIn(f"assumed-role/node/{instance}",
                       self.cloud.aws("sts", "get-caller-identity")["Arn"])
 
+    def test_file_systems_are_shared(self):
+        self.cloud.kill()
+        folder = os.path.join(self.cloud.folder, "shared")
+        os.mkdir(folder)
+        self.cloud.words = ("--file-system", f"fs-0123abcd={folder}")
+        self.cloud.start()
+        first, second = (self.cloud.launch(
+            user_data="#!/bin/sh\nprintf x >> $SNAPSTORE_EFS_ROOT/fs-0123abcd/file\n")
+            for _ in range(2))
+        for instance in (first, second):
+            self.cloud.wait_state(instance, "running")
+        lab.wait_for("both wrote into one file", lambda: self.cloud.inside(
+            first, "cat /mnt/efs/fs-0123abcd/file", check=False) == "xx")
+        with open(os.path.join(folder, "file"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), "xx")
+        # Kept by the cloud, whatever it is started with later.
+        self.cloud.kill()
+        self.cloud.words = ()
+        self.cloud.start()
+        third = self.cloud.launch()
+        self.cloud.wait_state(third, "running")
+        self.assertEqual(self.cloud.inside(third, "cat /mnt/efs/fs-0123abcd/file"), "xx")
+
     def test_tokens_are_required_when_asked_for(self):
         instance = self.cloud.launch("--metadata-options", "HttpTokens=required")
         self.cloud.wait_state(instance, "running")

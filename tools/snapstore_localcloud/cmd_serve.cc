@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/status_macros.h"
+#include "base/storage_names.h"
 #include "orchestrator/localcloud/endpoint.h"
 #include "tools/snapstore_localcloud/command.h"
 #include "tools/snapstore_localcloud/running_cloud.h"
@@ -27,6 +28,11 @@ class ServeCommand : public Command {
     app->add_option("--region", region_, "Region that a new cloud is in")
         ->type_name("NAME")
         ->capture_default_str();
+    app->add_option(
+           "--file-system", file_systems_,
+           "A folder of this machine that instances have at /mnt/efs/fs-ID; kept for later "
+           "runs. Repeatable")
+        ->type_name("fs-ID=DIR");
     AddFolderOption(app, &folder_);
   }
 
@@ -43,6 +49,10 @@ class ServeCommand : public Command {
     CloudOptions options;
     options.folder = FolderPath(folder_);
     options.region = region_;
+    for (const std::string& text : file_systems_) {
+      const Status added = AddFileSystem(text, &options);
+      if (!added.ok()) return Outcome::Of(added);
+    }
     options.program = std::filesystem::read_symlink("/proc/self/exe", error);
     auto cloud = Cloud::Open(options);
     if (!cloud.ok()) return Outcome::Of(cloud.status());
@@ -52,6 +62,23 @@ class ServeCommand : public Command {
   }
 
  private:
+  static Status AddFileSystem(const std::string& text, CloudOptions* options) {
+    const size_t equal = text.find('=');
+    const std::string id = text.substr(0, equal);
+    if (equal == std::string::npos || !IsEfsId(id)) {
+      return Status::InvalidArgument(
+          fmt::format("--file-system {}: must be fs-0123abcd=/folder", text));
+    }
+    std::error_code error;
+    const auto folder = std::filesystem::canonical(text.substr(equal + 1), error);
+    if (error || !std::filesystem::is_directory(folder)) {
+      return Status::InvalidArgument(
+          fmt::format("--file-system {}: {} is no folder", text, text.substr(equal + 1)));
+    }
+    options->file_systems[id] = folder;
+    return Status::Ok();
+  }
+
   static Outcome Serve(Cloud* cloud, const ListenAddress& address, const std::string& folder,
                        const GlobalOptions& globals) {
     std::array<uint8_t, 20> random{};
@@ -95,6 +122,7 @@ class ServeCommand : public Command {
     return Outcome::Done();
   }
 
+  std::vector<std::string> file_systems_;
   std::string listen_ = "127.0.0.1:8000";
   std::string region_ = "us-east-1";
   std::string folder_;

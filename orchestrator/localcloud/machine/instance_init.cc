@@ -27,6 +27,7 @@ namespace {
 constexpr size_t kPlanBytesMax = 1 << 20;
 constexpr const char* kUserDataFolder = "/var/lib/cloud/instance";
 constexpr const char* kPerBootFolder = "/var/lib/cloud/scripts/per-boot";  // as cloud-init has it
+constexpr const char* kFileSystems = "/mnt/efs";
 constexpr const char* kUserDataLog = "/var/log/cloud-init-output.log";
 
 Status Failed(const std::string& what) { return Status::FromErrno(errno, what); }
@@ -116,6 +117,18 @@ Status PrepareUpper(const std::string& volume) {
   return {};
 }
 
+// What is written to them is seen by all instances, and by the machine: no overlay.
+Status MountFileSystems(const std::string& root, const InstancePlan& plan) {
+  if (plan.file_systems.empty()) return {};
+  SNAP_RETURN_IF_ERROR(MakeFolder(root + kFileSystems, 0755));
+  for (const auto& [id, folder] : plan.file_systems) {
+    const std::string target = fmt::format("{}{}/{}", root, kFileSystems, id);
+    SNAP_RETURN_IF_ERROR(MakeFolder(target, 0755));
+    SNAP_RETURN_IF_ERROR(Mount(folder.c_str(), target, nullptr, MS_BIND));
+  }
+  return {};
+}
+
 Status MakeRoot(const InstancePlan& plan) {
   // Nothing mounted here is ever seen outside; what is unmounted outside goes here too.
   SNAP_RETURN_IF_ERROR(Mount(nullptr, "/", nullptr, MS_SLAVE | MS_REC));
@@ -138,6 +151,7 @@ Status MakeRoot(const InstancePlan& plan) {
   SNAP_RETURN_IF_ERROR(MakeFolder(root + "/run/localcloud/root-volume", 0700));
   SNAP_RETURN_IF_ERROR(
       Mount(volume.c_str(), root + "/run/localcloud/root-volume", nullptr, MS_MOVE));
+  SNAP_RETURN_IF_ERROR(MountFileSystems(root, plan));
   if (access((root + plan.hidden).c_str(), F_OK) == 0) {
     SNAP_RETURN_IF_ERROR(Mount("hidden", root + plan.hidden, "tmpfs",
                                MS_NOSUID | MS_NODEV | MS_RDONLY, "mode=000,size=4k"));
@@ -201,6 +215,7 @@ pid_t StartUserData(const InstancePlan& plan) {
   setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
   setenv("HOME", "/root", 1);
   setenv("INSTANCE_ID", plan.id.c_str(), 1);
+  if (!plan.file_systems.empty()) setenv("SNAPSTORE_EFS_ROOT", kFileSystems, 1);
   execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
   fmt::print(stderr, "user data: {}\n", std::strerror(errno));
   _exit(127);
@@ -284,6 +299,7 @@ nlohmann::json InstancePlan::ToJson() const {
           {"network_batch", network_batch},
           {"group_files", group_files},
           {"devices", list},
+          {"file_systems", file_systems},
           {"shutdown_seconds", shutdown_seconds}};
 }
 
@@ -299,6 +315,7 @@ Result<InstancePlan> InstancePlan::FromJson(const nlohmann::json& json) {
     json.at("network_batch").get_to(plan.network_batch);
     json.at("group_files").get_to(plan.group_files);
     json.at("shutdown_seconds").get_to(plan.shutdown_seconds);
+    json.at("file_systems").get_to(plan.file_systems);
     for (const nlohmann::json& device : json.at("devices")) {
       plan.devices.push_back({device.at("name"), device.at("number")});
     }

@@ -10,6 +10,7 @@
 #ifndef SNAPSTORE_ORCHESTRATOR_LOCALCLOUD_MACHINE_INSTANCE_INIT_H_
 #define SNAPSTORE_ORCHESTRATOR_LOCALCLOUD_MACHINE_INSTANCE_INIT_H_
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -32,6 +33,8 @@ struct InstancePlan {
   std::string network_batch = {};             // for "ip -batch -"
   std::vector<std::string> group_files = {};  // to write the pid to
   std::vector<Device> devices = {};
+  // Shared file systems: id, and the folder of this machine that stands for it.
+  std::map<std::string, std::string> file_systems = {};
   int shutdown_seconds = 5;  // between SIGTERM and SIGKILL
 
   nlohmann::json ToJson() const;
