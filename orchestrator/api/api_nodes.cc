@@ -6,6 +6,7 @@
 #include "base/status_macros.h"
 #include "orchestrator/api/api_service.h"
 #include "orchestrator/api/internal/replies.h"
+#include "orchestrator/state/operation_journal.h"
 
 namespace snapstore::spot {
 namespace {
@@ -95,6 +96,27 @@ Json DevicesJson(const std::vector<Device>& devices) {
 Json LifeCycleJson(const std::optional<LifeCycle>& life_cycle) {
   if (!life_cycle) return Json();
   return *life_cycle == LifeCycle::kSpot ? "spot" : "on_demand";
+}
+
+// Inputs and outputs of steps are the controller's own affair.
+Json OperationJson(const Operation& operation) {
+  Json steps = Json::array();
+  for (const StepRecord& step : operation.steps) {
+    steps.push_back({{"name", step.name},
+                     {"state", StepStateName(step.state)},
+                     {"attempts", step.attempts},
+                     {"startedAt", TimeText(step.started_at_ms)},
+                     {"finishedAt", TimeOrNull(step.finished_at_ms)},
+                     {"error", OrNull(step.error)}});
+  }
+  return {{"id", operation.id},
+          {"kind", OperationKindName(operation.kind)},
+          {"state", OperationStateName(operation.state)},
+          {"trigger", operation.trigger},
+          {"error", OrNull(operation.error)},
+          {"createdAt", TimeText(operation.created_at_ms)},
+          {"updatedAt", TimeText(operation.updated_at_ms)},
+          {"steps", std::move(steps)}};
 }
 
 }  // namespace
@@ -313,6 +335,25 @@ ApiReply ApiService::GetEvents(const Call& call) {
                      {"operationId", OrNull(event.operation_id)}});
   }
   return ApiReply::Items("spotinst:aws:ec2:managedInstance:event", std::move(items));
+}
+
+ApiReply ApiService::GetOperations(const Call& call) {
+  OperationJournal journal(state_);
+  auto operations = journal.Finished(call.account, call.ids[0]);
+  if (!operations.ok()) return FailureReply(operations.status(), ErrorCode::kGeneral);
+  const auto node = state_->GetNode(call.account, call.ids[0]);
+  // A node that is gone leaves its operations; one that never was has none.
+  if (!node.ok() && operations->empty()) {
+    return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);
+  }
+  if (node.ok() && node->operation_id) {
+    auto active = journal.Get(*node->operation_id);
+    if (active.ok()) operations->push_back(*std::move(active));
+  }
+  std::vector<Json> items;
+  items.reserve(operations->size());
+  for (const Operation& operation : *operations) items.push_back(OperationJson(operation));
+  return ApiReply::Items("spotinst:aws:ec2:managedInstance:operation", std::move(items));
 }
 
 ApiReply ApiService::DeleteVolume(const Call& call) {

@@ -117,6 +117,7 @@ const std::vector<ApiService::Route>& ApiService::Routes() {
       {"GET", "aws/ec2/managedInstance/*/events", &ApiService::GetEvents, false},
       {"GET", "aws/ec2/managedInstance/*/checkpoints", &ApiService::GetCheckpoints, false},
       {"GET", "aws/ec2/managedInstance/*/agent", &ApiService::GetAgent, false},
+      {"GET", "aws/ec2/managedInstance/*/operations", &ApiService::GetOperations, false},
       {"PUT", "aws/ec2/managedInstance/*/pause", &ApiService::PauseNode, false},
       {"PUT", "aws/ec2/managedInstance/*/resume", &ApiService::ResumeNode, false},
       {"PUT", "aws/ec2/managedInstance/*/recycle", &ApiService::RecycleNode, false},

@@ -77,6 +77,7 @@ class ApiService {
   ApiReply ListStatus(const Call& call);
   ApiReply GetCosts(const Call& call);
   ApiReply GetEvents(const Call& call);
+  ApiReply GetOperations(const Call& call);
   ApiReply PauseNode(const Call& call);
   ApiReply ResumeNode(const Call& call);
   ApiReply RecycleNode(const Call& call);

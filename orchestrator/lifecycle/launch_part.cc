@@ -61,6 +61,7 @@ class Launch {
     plan_.interface_id = plan.value("interfaceId", "");
     plan_.private_ip = plan.value("privateIp", "");
     limits_.architecture = plan.value("architecture", "");
+    limits_.checkpointed_on = plan.value("checkpointedOn", "");
     limits_.cpu_features = plan.at("cpuFeatures").get<std::vector<std::string>>();
     for (const Json& subnet : plan.at("subnets")) {
       limits_.subnets.push_back({subnet.value("id", ""), subnet.value("zone", "")});
@@ -100,6 +101,7 @@ class Launch {
     }
     plan["subnets"] = std::move(subnets);
     SNAP_FLOW_ASSIGN(plan["cpuFeatures"], CpuFeatures());
+    plan["checkpointedOn"] = Kept().checkpointed_on;
     return plan;
   }
 

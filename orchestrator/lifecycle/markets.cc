@@ -64,6 +64,9 @@ Flow<std::vector<TypeChoice>> ChooseTypes(const Services& services, const NodeSp
   const std::vector<std::string> preferred = PreferredOf(wanted);
   std::vector<TypeChoice> chosen;
   std::string lacks;
+  // A type that it was taken on has what it needs. Where the table says otherwise the cloud's types
+  // are not AWS's.
+  const bool table_holds = FitOfType(limits.checkpointed_on, limits.cpu_features) != CpuFit::kLacks;
   for (const Ec2InstanceType& type : *known) {
     if (wanted.resource_requirements && !Meets(type, *wanted.resource_requirements)) continue;
     if (!limits.architecture.empty() && !Contains(type.architectures, limits.architecture)) {
@@ -71,7 +74,9 @@ Flow<std::vector<TypeChoice>> ChooseTypes(const Services& services, const NodeSp
           fmt::format("{} is not of the image's architecture {}", type.name, limits.architecture);
       continue;
     }
-    const CpuFit fit = FitOfType(type.name, limits.cpu_features);
+    const CpuFit fit = type.name == limits.checkpointed_on ? CpuFit::kFits
+                       : table_holds ? FitOfType(type.name, limits.cpu_features)
+                                     : CpuFit::kUnknown;
     if (fit == CpuFit::kLacks) {
       lacks = fmt::format("{} lacks CPU features of the newest checkpoint", type.name);
       continue;

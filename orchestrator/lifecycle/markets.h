@@ -39,7 +39,8 @@ struct Market {
 struct MarketLimits {
   std::vector<SubnetZone> subnets;        // that may be used
   std::string architecture;               // of the image; empty: any
-  std::vector<std::string> cpu_features;  // that the checkpoint needs
+  std::vector<std::string> cpu_features;  // that the newest checkpoint needs
+  std::string checkpointed_on;            // the instance type that it was taken on; empty: none
   bool on_demand_only = false;
 };
 

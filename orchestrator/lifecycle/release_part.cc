@@ -341,6 +341,7 @@ class Release {
             runtime.resources.private_ip.clear();
             runtime.private_ip.reset();
           }
+          if (runtime.instance_type) runtime.resources.checkpointed_on = *runtime.instance_type;
           runtime.instance_type.reset();
           runtime.life_cycle.reset();
           runtime.launched_at_ms.reset();

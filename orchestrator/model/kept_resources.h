@@ -41,6 +41,7 @@ struct KeptResources {
   std::string subnet_id;   // of the interface
   std::string private_ip;  // that the node is to have
   std::vector<KeptDevice> devices;
+  std::string checkpointed_on;  // the instance type that the newest checkpoints were taken on
 
   // Health of the instance that runs.
   bool healthy_once = false;

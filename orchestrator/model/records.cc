@@ -7,6 +7,7 @@ namespace snapstore::spot {
 std::string_view NodeStateName(NodeState state) { return NameOf(state); }
 std::string_view OperationKindName(OperationKind kind) { return NameOf(kind); }
 std::string_view OperationStateName(OperationState state) { return NameOf(state); }
+std::string_view StepStateName(StepState state) { return NameOf(state); }
 std::string_view SeverityName(Severity severity) { return NameOf(severity); }
 std::string_view NodeActionName(NodeAction action) { return NameOf(KindOf(action)); }
 

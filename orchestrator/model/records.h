@@ -238,6 +238,7 @@ enum class NodeAction { kPause, kResume, kRecycle, kDeallocate };
 std::string_view NodeStateName(NodeState state);
 std::string_view OperationKindName(OperationKind kind);
 std::string_view OperationStateName(OperationState state);
+std::string_view StepStateName(StepState state);
 std::string_view SeverityName(Severity severity);
 std::string_view NodeActionName(NodeAction action);  // "pause", …
 

@@ -35,13 +35,16 @@ class Controller:
         self.log_path = os.path.join(folder, "log")
         self.start()
 
+    port = 0
+
     def start(self):
+        """On the same port as before: agents know it."""
         listen = os.path.join(self.folder, "listen")
         if os.path.exists(listen):
             os.remove(listen)
         with open(self.log_path, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                [CONTROLLER, "serve", "--listen", "0.0.0.0:0", "--state-dir", self.folder,
+                [CONTROLLER, "serve", "--listen", f"0.0.0.0:{self.port}", "--state-dir", self.folder,
                  "--poll-seconds", "1", *self.words], stdout=log, stderr=log, env=self.environment)
         wait_for("the controller serves",
                  lambda: os.path.exists(listen) or self.process.poll() is not None)
@@ -115,6 +118,12 @@ class System:
     def url(self):
         return next(f"http://127.0.0.1:{controller.port}" for controller in self.controllers
                     if controller.process.poll() is None)
+
+    def instance_url(self):
+        """As instances reach the first controller."""
+        with open(os.path.join(self.cloud.folder, "cloud.json"), encoding="utf-8") as file:
+            endpoint = json.load(file)["instance_endpoint"]
+        return f"{endpoint.rsplit(':', 1)[0]}:{self.controllers[0].port}"
 
     def call(self, method, path, body=None, query=""):
         request = urllib.request.Request(

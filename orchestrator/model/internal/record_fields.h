@@ -97,6 +97,7 @@ void Fields(V& v, T& o) {
   v.Field("subnetId", o.subnet_id);
   v.Field("privateIp", o.private_ip);
   v.Field("devices", o.devices);
+  v.Field("checkpointedOn", o.checkpointed_on);
   v.Field("healthyOnce", o.healthy_once);
   v.Field("unhealthySince", o.unhealthy_since_ms);
   v.Field("stopReported", o.stop_reported);
