@@ -59,7 +59,14 @@ std::vector<std::string> PreferredOf(const InstanceTypes& types) {
 Flow<std::vector<TypeChoice>> ChooseTypes(const Services& services, const NodeSpec& spec,
                                           const MarketLimits& limits) {
   const InstanceTypes& wanted = spec.compute.launch_specification.instance_types;
-  const auto known = services.ec2->DescribeInstanceTypes({.ids = wanted.types});
+  // By filter: a type that the region does not have must not hide the others.
+  Ec2Query query{.filters = {}};
+  if (wanted.types.size() > kFilterValuesMax) {
+    query.ids = wanted.types;
+  } else if (!wanted.types.empty()) {
+    query.filters["instance-type"] = wanted.types;
+  }
+  const auto known = services.ec2->DescribeInstanceTypes(query);
   if (!known.ok()) return known.failure();
   const std::vector<std::string> preferred = PreferredOf(wanted);
   std::vector<TypeChoice> chosen;
@@ -86,7 +93,7 @@ Flow<std::vector<TypeChoice>> ChooseTypes(const Services& services, const NodeSp
   }
   if (chosen.empty()) {
     return Fail(Status::InvalidArgument(
-        lacks.empty() ? "no instance type meets the requirements"
+        lacks.empty() ? "none of the instance types exists here or meets the requirements"
                       : fmt::format("no instance type can be used: {}", lacks)));
   }
   return chosen;

@@ -267,6 +267,8 @@ Result<std::unique_ptr<Endpoint>> Endpoint::Start(Cloud* cloud, const std::strin
   impl->stop = std::move(stop);
   httplib::Server& server = impl->server;
   server.set_payload_max_length(kBodyBytesMax);
+  // Head and body go out one after the other: the second is not to wait for the first's receipt.
+  server.set_tcp_nodelay(true);
   // Stopping waits for connections that are kept.
   server.set_keep_alive_timeout(kKeepSeconds);
   server.set_keep_alive_max_count(kKeepRequests);

@@ -113,6 +113,7 @@ Result<std::unique_ptr<ImdsServer>> ImdsServer::Start(pid_t pid, int hop_limit,
   auto impl = std::make_unique<Impl>();
   impl->view = std::move(view);
   Impl* raw = impl.get();
+  impl->server.set_tcp_nodelay(true);
   impl->server.new_task_queue = [] { return new httplib::ThreadPool(2); };
   // The address comes up together with the instance's network, a little later.
   impl->server.set_socket_options([hop_limit](socket_t fd) {
