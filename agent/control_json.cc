@@ -35,6 +35,12 @@ json Record(const CheckpointRecord& record) {
           {"bytes_grown_frozen", record.bytes_grown_frozen}};
 }
 
+json Newest(const NewestCheckpoint& newest) {
+  return {{"id", newest.id},
+          {"time", FormatTime(newest.time_ns)},
+          {"cpu_features", newest.cpu_features}};
+}
+
 json Stored(const SnapshotInfo& info) {
   auto tag = [&](const char* name) {
     const auto it = info.tags.find(name);
@@ -72,7 +78,9 @@ std::string StatusJson(const SupervisorStatus& status) {
        {"checkpoints_skipped", status.skipped},
        {"last_checkpoint", status.last ? Record(*status.last) : json()},
        {"last_good_checkpoint", status.last_success ? Record(*status.last_success) : json()},
-       {"ended", TextOrNull(status.ended)}});
+       {"newest_checkpoint", status.newest_checkpoint ? Newest(*status.newest_checkpoint) : json()},
+       {"ended", TextOrNull(status.ended)},
+       {"ended_by_itself", status.ended_by_itself}});
 }
 
 std::string RecordJson(const CheckpointRecord& record) {

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 #include <httplib.h>
-#include <openssl/crypto.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
-#include <thread>
+#include <optional>
 
 #include "agent/control_json.h"
 #include "agent/metrics.h"
@@ -18,24 +18,10 @@ namespace {
 using httplib::Request;
 using httplib::Response;
 
-constexpr const char* kJson = "application/json";
-constexpr size_t kBodyBytesMax = 64 << 10;
 constexpr size_t kTokenFileBytesMax = 4096;
 constexpr size_t kTokenBytesMin = 16;
+constexpr size_t kTriggerBytesMax = 32;
 constexpr int kHttpInternalError = 500;
-
-void Reply(httplib::Response* response, int code, const std::string& body) {
-  response->status = code;
-  response->set_content(body + "\n", kJson);
-}
-
-// Takes as long whatever the presented token is like.
-bool TokenFits(const httplib::Request& request, const std::string& token) {
-  const std::string expected = "Bearer " + token;
-  const std::string given = request.get_header_value("Authorization");
-  return given.size() == expected.size() &&
-         CRYPTO_memcmp(given.data(), expected.data(), expected.size()) == 0;
-}
 
 // False when the body is none of ours.
 bool ParseStopBody(const std::string& body, bool* checkpoint) {
@@ -50,28 +36,17 @@ bool ParseStopBody(const std::string& body, bool* checkpoint) {
   return true;
 }
 
-// What holds for every request.
-void SetUpServer(const std::string& token, httplib::Server* server) {
-  server->set_payload_max_length(kBodyBytesMax);
-  // The library's default lets a second agent take the same port unnoticed.
-  server->set_socket_options([](socket_t fd) {
-    const int yes = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-  });
-  server->set_pre_routing_handler([token](const Request& request, Response& response) {
-    if (token.empty() || TokenFits(request, token)) {
-      return httplib::Server::HandlerResponse::Unhandled;
-    }
-    response.set_header("WWW-Authenticate", "Bearer");
-    Reply(&response, 401, ErrorJson(Status::PermissionDenied("bearer token missing or wrong")));
-    return httplib::Server::HandlerResponse::Handled;
-  });
-  server->set_error_handler([](const Request& request, Response& response) {
-    if (!response.body.empty()) return;
-    Reply(&response, response.status,
-          ErrorJson(Status::NotFound(
-              fmt::format("{} {}: HTTP {}", request.method, request.path, response.status))));
-  });
+// Why a checkpoint is wanted; nothing when the body is none of ours.
+std::optional<std::string> TriggerOf(const std::string& body) {
+  std::string trigger("request");
+  if (body.empty()) return trigger;
+  const auto document = nlohmann::json::parse(body, nullptr, /*allow_exceptions=*/false);
+  if (!document.is_object()) return std::nullopt;
+  if (const auto it = document.find("trigger"); it != document.end()) {
+    if (!it->is_string()) return std::nullopt;
+    trigger = it->get<std::string>();
+  }
+  return IsTrigger(trigger) ? std::optional(trigger) : std::nullopt;
 }
 
 void AddRoutes(Supervisor* supervisor, httplib::Server* server) {
@@ -80,23 +55,29 @@ void AddRoutes(Supervisor* supervisor, httplib::Server* server) {
   });
   server->Get("/checkpoints", [supervisor](const Request&, Response& response) {
     const auto stored = supervisor->StoredCheckpoints();
-    if (!stored.ok()) return Reply(&response, kHttpInternalError, ErrorJson(stored.status()));
+    if (!stored.ok()) return ReplyError(&response, kHttpInternalError, stored.status());
     Reply(&response, 200, CheckpointsJson(*stored, supervisor->records()));
   });
-  server->Post("/checkpoint", [supervisor](const Request&, Response& response) {
-    const CheckpointRecord record = supervisor->RequestCheckpoint();
-    if (!record.status.ok()) return Reply(&response, kHttpInternalError, ErrorJson(record.status));
+  server->Post("/checkpoint", [supervisor](const Request& request, Response& response) {
+    const auto trigger = TriggerOf(request.body);
+    if (!trigger) {
+      return ReplyError(&response, 400,
+                        Status::InvalidArgument("body: must be {\"trigger\": \"1 to 32 letters, "
+                                                "digits, - and _\"} or empty"));
+    }
+    const CheckpointRecord record = supervisor->RequestCheckpoint(*trigger);
+    if (!record.status.ok()) return ReplyError(&response, kHttpInternalError, record.status);
     Reply(&response, 200, RecordJson(record));
   });
   server->Post("/stop", [supervisor](const Request& request, Response& response) {
     bool checkpoint = true;
     if (!ParseStopBody(request.body, &checkpoint)) {
-      return Reply(&response, 400,
-                   ErrorJson(Status::InvalidArgument(
-                       "body: must be {\"checkpoint\": true or false} or empty")));
+      return ReplyError(
+          &response, 400,
+          Status::InvalidArgument("body: must be {\"checkpoint\": true or false} or empty"));
     }
     const Status stopped = supervisor->RequestStop(checkpoint);
-    if (!stopped.ok()) return Reply(&response, kHttpInternalError, ErrorJson(stopped));
+    if (!stopped.ok()) return ReplyError(&response, kHttpInternalError, stopped);
     Reply(&response, 200, StatusJson(supervisor->status()));
   });
   server->Get("/metrics", [supervisor](const Request&, Response& response) {
@@ -108,57 +89,33 @@ void AddRoutes(Supervisor* supervisor, httplib::Server* server) {
 
 Result<std::string> ReadTokenFile(const std::string& path) {
   SNAP_ASSIGN_OR_RETURN(const Bytes bytes, ReadWholeFile(path, kTokenFileBytesMax));
-  std::string token(AsText(bytes));
-  while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
-  if (token.size() < kTokenBytesMin || token.find_first_of(" \t\r\n") != std::string::npos) {
+  std::string_view token = AsText(bytes);
+  while (token.ends_with('\n') || token.ends_with('\r')) token.remove_suffix(1);
+  if (token.size() < kTokenBytesMin || token.find_first_of(" \t\r\n") != std::string_view::npos) {
     return Status::InvalidArgument(fmt::format(
         "token file {}: must hold one word of at least {} characters", path, kTokenBytesMin));
   }
-  return token;
+  return std::string(token);
 }
 
-struct ControlServer::Impl {
-  httplib::Server server;
-  std::thread thread;
-  ListenAddress address;
-};
-
-ControlServer::ControlServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-
-ControlServer::~ControlServer() {
-  impl_->server.stop();
-  if (impl_->thread.joinable()) impl_->thread.join();
+bool IsTrigger(const std::string& text) {
+  return !text.empty() && text.size() <= kTriggerBytesMax &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) {
+           return (std::isalnum(c) != 0 && c < 0x80) || c == '-' || c == '_';
+         });
 }
-
-const ListenAddress& ControlServer::address() const { return impl_->address; }
 
 Result<std::unique_ptr<ControlServer>> ControlServer::Start(const ListenAddress& address,
                                                             const std::string& token,
                                                             Supervisor* supervisor) {
-  if (token.empty() && !address.IsLoopback()) {
-    return Status::InvalidArgument(
-        fmt::format("listening on {} needs --token-file: without a token anybody on the network "
-                    "could stop the application",
-                    address.ToString()));
-  }
-  auto impl = std::make_unique<Impl>();
-  httplib::Server& server = impl->server;
-  SetUpServer(token, &server);
-  AddRoutes(supervisor, &server);
-  impl->address = address;
-  if (address.port == 0) {
-    impl->address.port = server.bind_to_any_port(address.host);
-  } else if (!server.bind_to_port(address.host, address.port)) {
-    impl->address.port = -1;
-  }
-  if (impl->address.port < 0) {
-    return Status::Io(
-        fmt::format("listen on {}: address not available or in use", address.ToString()));
-  }
-  impl->thread = std::thread([raw = impl.get()] { raw->server.listen_after_bind(); });
-  // A stop() before the server runs would be lost.
-  while (!server.is_running()) std::this_thread::yield();
-  return std::unique_ptr<ControlServer>(new ControlServer(std::move(impl)));
+  TokenServer::Options options;
+  options.address = address;
+  options.token = token;
+  SNAP_ASSIGN_OR_RETURN(auto server,
+                        TokenServer::Start(options, [supervisor](httplib::Server* routes) {
+                          AddRoutes(supervisor, routes);
+                        }));
+  return std::unique_ptr<ControlServer>(new ControlServer(std::move(server)));
 }
 
 }  // namespace snapstore::agent

@@ -2,7 +2,8 @@
 //
 //   GET  /status       what runs, since when, the last checkpoint
 //   GET  /checkpoints  those in the repository, and this run's attempts
-//   POST /checkpoint   takes one and answers with its record (500 with the reason when it failed)
+//   POST /checkpoint   takes one and answers with its record (500 with the reason when it failed);
+//                      body {"trigger": "why"} or none
 //   POST /stop         final checkpoint, then the application ends; body {"checkpoint": false}:
 //   none GET  /metrics      Prometheus text
 // With a token every request needs "Authorization: Bearer <token>".
@@ -13,6 +14,7 @@
 #include <string>
 
 #include "agent/supervisor.h"
+#include "agent/token_server.h"
 #include "base/listen_address.h"
 
 namespace snapstore::agent {
@@ -24,16 +26,17 @@ class ControlServer {
   static Result<std::unique_ptr<ControlServer>> Start(const ListenAddress& address,
                                                       const std::string& token,
                                                       Supervisor* supervisor);
-  ~ControlServer();
 
   // With the port that was really taken.
-  const ListenAddress& address() const;
+  const ListenAddress& address() const { return server_->address(); }
 
  private:
-  struct Impl;
-  explicit ControlServer(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit ControlServer(std::unique_ptr<TokenServer> server) : server_(std::move(server)) {}
+  std::unique_ptr<TokenServer> server_;
 };
+
+// What may say why a checkpoint is taken: 1 to 32 letters, digits, '-' and '_'.
+bool IsTrigger(const std::string& text);
 
 // The token in a file: its content without the line end; at least 16 bytes, no blanks.
 Result<std::string> ReadTokenFile(const std::string& path);

@@ -10,7 +10,7 @@ namespace {
 
 class Exposition {
  public:
-  explicit Exposition(const std::string& app) : labels_{{"app", app}} {}
+  explicit Exposition(std::map<std::string, std::string> labels) : labels_(std::move(labels)) {}
 
   void Gauge(const char* name, const char* help, double value) {
     prometheus::BuildGauge().Name(name).Help(help).Register(registry_).Add(labels_).Set(value);
@@ -31,7 +31,7 @@ double Seconds(int64_t nanos) { return static_cast<double>(nanos) / 1e9; }
 }  // namespace
 
 std::string MetricsText(const SupervisorStatus& status) {
-  Exposition out(status.app);
+  Exposition out({{"app", status.app}});
   const bool up = status.state != AppState::kStarting && status.state != AppState::kEnded;
   out.Gauge("snapstore_agent_application_up", "1 while the application runs.", up ? 1 : 0);
   out.Gauge("snapstore_agent_application_restored",
@@ -59,6 +59,29 @@ std::string MetricsText(const SupervisorStatus& status) {
     out.Gauge("snapstore_agent_last_checkpoint_stored_bytes", "Added to the repository.",
               static_cast<double>(last.bytes_stored));
   }
+  return out.Text();
+}
+
+std::string NodeMetricsText(const std::vector<NodeApplicationReport>& applications) {
+  Exposition out({});
+  uint64_t up = 0;
+  uint64_t taken = 0;
+  uint64_t failed = 0;
+  uint64_t skipped = 0;
+  for (const NodeApplicationReport& one : applications) {
+    up += one.state == "running" || one.state == "checkpointing" ? 1 : 0;
+    taken += one.taken;
+    failed += one.failed;
+    skipped += one.skipped;
+  }
+  out.Gauge("snapstore_agent_node_applications", "Applications of this node.",
+            static_cast<double>(applications.size()));
+  out.Gauge("snapstore_agent_node_applications_up", "Those of them that run.",
+            static_cast<double>(up));
+  out.Counter("snapstore_agent_node_checkpoints_total", "Checkpoints committed.", taken);
+  out.Counter("snapstore_agent_node_checkpoints_failed_total", "Checkpoints that failed.", failed);
+  out.Counter("snapstore_agent_node_checkpoints_skipped_total",
+              "Scheduled checkpoints skipped because one was running.", skipped);
   return out.Text();
 }
 

@@ -134,6 +134,7 @@ Status Supervisor::TryRestore(const SnapshotInfo& checkpoint) {
   LogInfo("restoring checkpoint {} of {}", Short(checkpoint.id), FormatTime(checkpoint.time_ns));
   const Stopwatch watch;
   SNAP_ASSIGN_OR_RETURN(const auto reader, CheckpointReader::Open(repository_, checkpoint.id));
+  NoteNewest(checkpoint, reader->metadata().platform.cpu_features);
   SNAP_RETURN_IF_ERROR(CheckCanResume(reader->metadata().platform, Platform::OfThisMachine()));
   SNAP_RETURN_IF_ERROR(reader->PutBackFiles());
   SNAP_ASSIGN_OR_RETURN(auto cell, NewCell());
@@ -149,6 +150,14 @@ Status Supervisor::TryRestore(const SnapshotInfo& checkpoint) {
   return Status::Ok();
 }
 
+void Supervisor::NoteNewest(const SnapshotInfo& checkpoint,
+                            const std::vector<std::string>& cpu_features) {
+  std::lock_guard lock(mutex_);
+  std::optional<NewestCheckpoint>& newest = status_.newest_checkpoint;
+  if (newest && newest->time_ns > checkpoint.time_ns) return;
+  newest = {checkpoint.id, checkpoint.time_ns, cpu_features};
+}
+
 Status Supervisor::StartFresh(const std::string& reason) {
   LogInfo("starting {} afresh: {}", options_.config.name, reason);
   SNAP_ASSIGN_OR_RETURN(cell_, NewCell());
@@ -161,7 +170,10 @@ Status Supervisor::StartFresh(const std::string& reason) {
 Status Supervisor::StartApplication() {
   auto checkpoints = ListCheckpoints(repository_, options_.config.name);
   if (!checkpoints.ok()) return checkpoints.status().WithContext("look for checkpoints");
-  if (!checkpoints->empty()) checkpointer_->set_parent(checkpoints->front().id);
+  if (!checkpoints->empty()) {
+    checkpointer_->set_parent(checkpoints->front().id);
+    NoteNewest(checkpoints->front(), {});
+  }
   if (!options_.restore) return StartFresh("asked to");
   if (checkpoints->empty()) {
     return StartFresh(fmt::format("{} has no checkpoint of it", repository_->location()));
@@ -230,6 +242,10 @@ Status Supervisor::FinishEnded(int wait_status) {
   const std::string how = DescribeWaitStatus(wait_status);
   LogInfo("{} has ended: {}", options_.config.name, how);
   EndApplication(how);
+  {
+    std::lock_guard lock(mutex_);
+    status_.ended_by_itself = true;
+  }
   if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0) return Status::Ok();
   return Status::Io(
       fmt::format("{} has ended with {} (output: {})", options_.config.name, how, log_path_));
@@ -291,14 +307,14 @@ std::optional<Status> Supervisor::HandleStops() {
 }
 
 void Supervisor::HandleCheckpointRequests() {
-  std::vector<std::promise<CheckpointRecord>> requests;
+  std::vector<CheckpointRequest> requests;
   {
     std::lock_guard lock(mutex_);
     requests.swap(checkpoint_requests_);
   }
   if (requests.empty()) return;
-  const CheckpointRecord record = TakeCheckpoint("request", /*leave_stopped=*/false);
-  for (auto& request : requests) request.set_value(record);
+  const CheckpointRecord record = TakeCheckpoint(requests.front().trigger, /*leave_stopped=*/false);
+  for (CheckpointRequest& request : requests) request.done.set_value(record);
 }
 
 void Supervisor::HandleSchedule() {
@@ -334,6 +350,7 @@ CheckpointRecord Supervisor::TakeCheckpoint(const std::string& trigger, bool lea
   if (record.status.ok()) {
     ++status_.taken;
     status_.last_success = record;
+    status_.newest_checkpoint = {record.snapshot_id, record.time_ns, cpu_features_};
   } else {
     ++status_.failed;
   }
@@ -355,11 +372,11 @@ void Supervisor::EndApplication(const std::string& how) {
 void Supervisor::RefuseWaiting(const Status& status) {
   std::lock_guard lock(mutex_);
   accepting_ = false;
-  for (auto& request : checkpoint_requests_) {
+  for (CheckpointRequest& request : checkpoint_requests_) {
     CheckpointRecord record;
-    record.trigger = "request";
+    record.trigger = request.trigger;
     record.status = status;
-    request.set_value(record);
+    request.done.set_value(record);
   }
   checkpoint_requests_.clear();
   for (StopRequest& request : stop_requests_) request.done.set_value(Status::Ok());
@@ -390,18 +407,18 @@ Result<std::vector<SnapshotInfo>> Supervisor::StoredCheckpoints() const {
   return ListCheckpoints(repository_, options_.config.name);
 }
 
-CheckpointRecord Supervisor::RequestCheckpoint() {
-  std::promise<CheckpointRecord> promise;
-  std::future<CheckpointRecord> record = promise.get_future();
+CheckpointRecord Supervisor::RequestCheckpoint(const std::string& trigger) {
+  CheckpointRequest request{trigger, {}};
+  std::future<CheckpointRecord> record = request.done.get_future();
   {
     std::lock_guard lock(mutex_);
     if (!accepting_) {
       CheckpointRecord refused;
-      refused.trigger = "request";
+      refused.trigger = trigger;
       refused.status = Status::Cancelled("the application has ended");
       return refused;
     }
-    checkpoint_requests_.push_back(std::move(promise));
+    checkpoint_requests_.push_back(std::move(request));
   }
   Wake();
   return record.get();

@@ -28,6 +28,7 @@
 
 #include "agent/app_config.h"
 #include "agent/checkpointer.h"
+#include "agent/platform.h"
 
 namespace snapstore::agent {
 
@@ -40,6 +41,13 @@ struct SupervisorOptions {
 
 enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded };
 std::string_view AppStateName(AppState state);
+
+// The newest checkpoint in the repository, as far as it is known.
+struct NewestCheckpoint {
+  std::string id;
+  int64_t time_ns = 0;
+  std::vector<std::string> cpu_features;  // that the CPU must have to resume it
+};
 
 struct SupervisorStatus {
   AppState state = AppState::kStarting;
@@ -57,7 +65,9 @@ struct SupervisorStatus {
   uint64_t skipped = 0;                          // ticks that came while a checkpoint was running
   std::optional<CheckpointRecord> last;          // newest attempt
   std::optional<CheckpointRecord> last_success;  // newest commit
-  std::string ended;                             // how the application ended
+  std::optional<NewestCheckpoint> newest_checkpoint;
+  std::string ended;             // how the application ended
+  bool ended_by_itself = false;  // nobody stopped it
 };
 
 class Supervisor {
@@ -78,12 +88,17 @@ class Supervisor {
   // Checkpoints in the repository, newest first.
   Result<std::vector<SnapshotInfo>> StoredCheckpoints() const;
 
-  // Takes a checkpoint that begins after this call and waits for it.
-  CheckpointRecord RequestCheckpoint();
+  // Takes a checkpoint that begins after this call and waits for it. `trigger` says why; of several
+  // that wait for the same one, the first's.
+  CheckpointRecord RequestCheckpoint(const std::string& trigger = "request");
   // Ends the application, with a final checkpoint unless told otherwise, and waits for that.
   Status RequestStop(bool checkpoint);
 
  private:
+  struct CheckpointRequest {
+    std::string trigger;
+    std::promise<CheckpointRecord> done;
+  };
   struct StopRequest {
     bool checkpoint;
     std::promise<Status> done;
@@ -94,6 +109,7 @@ class Supervisor {
   Status StartApplication();
   Status StartFresh(const std::string& reason);
   Status TryRestore(const SnapshotInfo& checkpoint);
+  void NoteNewest(const SnapshotInfo& checkpoint, const std::vector<std::string>& cpu_features);
   Result<std::unique_ptr<Cell>> NewCell() const;
   Status Loop();
   bool WaitForEvent();
@@ -112,6 +128,8 @@ class Supervisor {
   const SupervisorOptions options_;
   Repository* const repository_;
   const CriuDriver* const criu_;
+  // Of this machine: what is checkpointed here may have come to depend on them.
+  const std::vector<std::string> cpu_features_ = Platform::OfThisMachine().cpu_features;
   std::string log_path_;
   std::string criu_directory_;
   UniqueFd lock_;
@@ -124,7 +142,7 @@ class Supervisor {
   mutable std::mutex mutex_;  // guards what follows
   SupervisorStatus status_;
   std::deque<CheckpointRecord> records_;
-  std::vector<std::promise<CheckpointRecord>> checkpoint_requests_;
+  std::vector<CheckpointRequest> checkpoint_requests_;
   std::vector<StopRequest> stop_requests_;
   bool accepting_ = true;
 };

@@ -8,6 +8,7 @@
 
 #include "agent/control_server.h"
 #include "agent/criu_driver.h"
+#include "agent/state_files.h"
 #include "agent/supervisor.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -112,6 +113,7 @@ class RunCommand : public Command {
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(address, token, supervisor->get());
     if (!server.ok()) return Outcome::Of(server.status());
+    RemoveEndedFile(state_directory_);
     const std::string listening = (*server)->address().ToString();
     if (Status written = WriteAgentFile(state_directory_, listening); !written.ok()) {
       return Outcome::Of(written);
@@ -126,6 +128,10 @@ class RunCommand : public Command {
       std::fflush(stdout);
     }
     const Status ended = (*supervisor)->Run();
+    if (const SupervisorStatus last = (*supervisor)->status(); last.ended_by_itself) {
+      const Status written = WriteEndedFile(state_directory_, last.ended);
+      if (!written.ok()) LogWarning("{}", written.message());
+    }
     RemoveAgentFile(state_directory_);
     return ended.ok() ? Outcome::Done() : Outcome{ended, kExitFailed};
   }

@@ -11,8 +11,8 @@
 namespace snapstore::agent {
 namespace {
 
-constexpr std::array kCommands{&kRunCommand,  &kStatusCommand, &kCheckpointCommand,
-                               &kListCommand, &kStopCommand,   &kCheckCommand};
+constexpr std::array kCommands{&kRunCommand,  &kStatusCommand, &kCheckpointCommand, &kListCommand,
+                               &kStopCommand, &kCheckCommand,  &kNodeCommand};
 
 struct Program {
   CLI::App root{

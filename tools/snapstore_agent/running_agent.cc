@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 #include <httplib.h>
-#include <unistd.h>
 
 #include "agent/control_server.h"
-#include "base/file.h"
+#include "agent/state_files.h"
 #include "base/status_macros.h"
 
 namespace snapstore::agent {
@@ -13,13 +12,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kAgentFileBytesMax = 4096;
 // A checkpoint of a large application may take that long.
 constexpr int kAnswerTimeoutSeconds = 3600;
-
-std::string AgentFile(const std::string& state_directory) {
-  return state_directory + "/agent.json";
-}
 
 // The code the agent named, so that the exit code is the same as if the work had been done here.
 Status ErrorFrom(const json& document, int http_status) {
@@ -33,15 +27,6 @@ Status ErrorFrom(const json& document, int http_status) {
 }
 
 }  // namespace
-
-Status WriteAgentFile(const std::string& state_directory, const std::string& listen) {
-  const std::string text = json({{"listen", listen}, {"pid", getpid()}}).dump() + "\n";
-  return ReplaceFile(AgentFile(state_directory), AsBytes(text), 0644);
-}
-
-void RemoveAgentFile(const std::string& state_directory) {
-  (void)unlink(AgentFile(state_directory).c_str());
-}
 
 void RunningAgent::AddOptions(CLI::App* app) {
   auto* listen = app->add_option("--listen", listen_,
@@ -58,16 +43,8 @@ void RunningAgent::AddOptions(CLI::App* app) {
 Result<std::string> RunningAgent::Address() const {
   if (!listen_.empty()) return listen_;
   if (state_directory_.empty()) return std::string(kDefaultListen);
-  const auto bytes = ReadWholeFile(AgentFile(state_directory_), kAgentFileBytesMax);
-  if (!bytes.ok()) {
-    if (!bytes.status().Is(StatusCode::kNotFound)) return bytes.status();
-    return Status::NotFound(fmt::format("{}: no agent is running there", state_directory_));
-  }
-  const json document = json::parse(AsText(*bytes), nullptr, false);
-  if (!document.is_object() || !document.contains("listen") || !document["listen"].is_string()) {
-    return Status::Corruption(fmt::format("{}: damaged", AgentFile(state_directory_)));
-  }
-  return document["listen"].get<std::string>();
+  SNAP_ASSIGN_OR_RETURN(AgentFile file, ReadAgentFile(state_directory_));
+  return std::move(file.listen);
 }
 
 Result<json> RunningAgent::Call(bool post, const std::string& path, const std::string& body) const {

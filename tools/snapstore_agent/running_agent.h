@@ -12,10 +12,6 @@ namespace snapstore::agent {
 
 inline constexpr const char* kDefaultListen = "127.0.0.1:9527";
 
-// <state-dir>/agent.json: where the agent of that state directory listens.
-Status WriteAgentFile(const std::string& state_directory, const std::string& listen);
-void RemoveAgentFile(const std::string& state_directory);
-
 class RunningAgent {
  public:
   // --listen, --state-dir and --token-file.

@@ -1,0 +1,78 @@
+#include "agent/state_files.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+#include "base/status_macros.h"
+
+namespace snapstore::agent {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kFileBytesMax = 4096;
+
+std::string AgentPath(const std::string& state_directory) {
+  return state_directory + "/agent.json";
+}
+std::string EndedPath(const std::string& state_directory) {
+  return state_directory + "/ended.json";
+}
+
+Status Write(const std::string& path, const json& document) {
+  const std::string text = document.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  return ReplaceFile(path, AsBytes(text), 0644);
+}
+
+Result<json> Read(const std::string& path) {
+  SNAP_ASSIGN_OR_RETURN(const Bytes bytes, ReadWholeFile(path, kFileBytesMax));
+  json document = json::parse(AsText(bytes), nullptr, /*allow_exceptions=*/false);
+  if (!document.is_object()) return Status::Corruption(fmt::format("{}: damaged", path));
+  return document;
+}
+
+}  // namespace
+
+Status WriteAgentFile(const std::string& state_directory, const std::string& listen) {
+  return Write(AgentPath(state_directory), {{"listen", listen}, {"pid", getpid()}});
+}
+
+Result<AgentFile> ReadAgentFile(const std::string& state_directory) {
+  const auto document = Read(AgentPath(state_directory));
+  if (!document.ok()) {
+    if (!document.status().Is(StatusCode::kNotFound)) return document.status();
+    return Status::NotFound(fmt::format("{}: no agent is running there", state_directory));
+  }
+  const auto listen = document->find("listen");
+  const auto pid = document->find("pid");
+  if (listen == document->end() || !listen->is_string() || pid == document->end() ||
+      !pid->is_number_integer()) {
+    return Status::Corruption(fmt::format("{}: damaged", AgentPath(state_directory)));
+  }
+  return AgentFile{listen->get<std::string>(), pid->get<int>()};
+}
+
+void RemoveAgentFile(const std::string& state_directory) {
+  (void)unlink(AgentPath(state_directory).c_str());
+}
+
+Status WriteEndedFile(const std::string& state_directory, const std::string& how) {
+  return Write(EndedPath(state_directory), {{"ended", how}});
+}
+
+std::optional<std::string> ReadEndedFile(const std::string& state_directory) {
+  const auto document = Read(EndedPath(state_directory));
+  if (!document.ok()) return std::nullopt;
+  const auto how = document->find("ended");
+  if (how == document->end() || !how->is_string()) return std::nullopt;
+  return how->get<std::string>();
+}
+
+void RemoveEndedFile(const std::string& state_directory) {
+  (void)unlink(EndedPath(state_directory).c_str());
+}
+
+}  // namespace snapstore::agent
