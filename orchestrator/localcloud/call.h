@@ -27,6 +27,7 @@ struct CloudFacts {
   std::string vpc_id = {};
   std::string group_id = {};  // default security group
   std::string base_image_id = {};
+  std::vector<std::string> subnet_ids = {};  // one a zone, in the order of the zones
 };
 
 struct Call {

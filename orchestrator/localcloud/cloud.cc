@@ -131,6 +131,11 @@ Status Cloud::Prepare() {
   }
   const Json& record = *records_->Find(kFactsKey);
   facts_ = FactsOf(record);
+  std::map<std::string, std::string> by_zone;
+  for (const std::string& id : records_->Ids("subnet-")) {
+    by_zone[records_->Find(id)->at("availabilityZone")] = id;
+  }
+  for (const auto& [zone, id] : by_zone) facts_.subnet_ids.push_back(id);
   if (record.contains("file_systems")) record.at("file_systems").get_to(file_systems_);
   keys_ = {.access_key_id = record.at("access_key_id"),
            .secret_access_key = record.at("secret_access_key"),

@@ -1,55 +1,57 @@
 #!/usr/bin/env python3
-"""The main job, end to end: checkpoint a live application, lose the node, run on elsewhere.
+"""The main job, end to end: an application lives on while the machines under it are taken away.
 
-Called by tools/quickstart. Everything it makes lies below --folder; a folder that it did not make
-itself is never emptied. Every statement it prints was verified; the first that does not hold ends
-it with exit code 1.
+Called by tools/quickstart. Starts the embedded cloud and the controller, asks for a stateful node
+whose application is kept, takes its instance away twice, with and without a notice, and proves what
+is the same afterwards. Everything it makes lies below --folder; a folder that it did not make
+itself is never emptied. The first statement that does not hold ends it with exit code 1.
 """
 
 import argparse
+import base64
 import contextlib
-import json
+import datetime
 import os
+import shlex
 import shutil
 import signal
 import sys
 import time
 
 import application
-from programs import Agent, Store
 from report import end_progress, progress, say, size, table
-from volume import Volume
+from system import ACCOUNT, CONFIGS, NODES, System, wait_for
 
 MEMORY_MIB = 64
 PAGES_PER_TICK = 16
 TICK_MS = 200
-VOLUME_MIB = 96
-REQUESTED_CHECKPOINTS = 3
-SECONDS_BETWEEN = 4
-TICKS_AFTER_RESUME = 10
+VOLUME_GIB = 1
+NOTICE_SECONDS = 20
+FILE_SYSTEM = "fs-0123abcd"
+LOG = "/srv/datetime/datetime_log.txt"
 MARKER = ".made-by-snapstore-quickstart"
+ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
+EXAMPLE = os.path.join(ROOT, "examples", "datetime-app")
+
+
+def instant(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 class Demo:
     def __init__(self, options):
         self._folder = os.path.abspath(options.folder)
-        self._script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..",
-                                    "examples", "datetime-app", "print_datetime_app.py")
-        self._script = os.path.normpath(self._script)
-        self._node = os.path.join(self._folder, "node")  # what is lost with the node
-        self._log = os.path.join(self._node, "app", "datetime_log.txt")
-        self._repository = os.path.join(self._folder, "repository")
+        self._agent = os.path.abspath(options.agent)
+        self._script = os.path.join(EXAMPLE, "print_datetime_app.py")
         self._options = options
-        self._volume = None
-        self._agent = None
-        self._store = None
-        self._rows = []
-        self._recorded = 0   # checkpoints of the agent that have a row
-        self._scheduled = 0  # of these, the ones that came by the schedule
-        self._timeline = []
-        self._volume_snapshot = None  # (id, checksums) of the newest
-
-    # ---- the node -----------------------------------------------------------------------------
+        self._checkpoints = os.path.join(self._folder, "checkpoints")
+        self._system = System(self._folder, options.cloud, options.controller,
+                              f"{FILE_SYSTEM}={self._checkpoints}")
+        self._node = None
+        self._first = None    # the status before anything happened
+        self._losses = []     # (what, ticks repeated, seconds away)
+        self._shown = 0       # checkpoints that were told of
+        self._taken = []
 
     def prepare_folder(self):
         marker = os.path.join(self._folder, MARKER)
@@ -57,210 +59,238 @@ class Demo:
             if not os.path.exists(marker):
                 raise RuntimeError(f"{self._folder} is not empty and not from an earlier run;"
                                    " set SNAPSTORE_QUICKSTART_DIR to another folder")
-            self.new_volume().unmount()  # an earlier run may have been killed
+            self._system.destroy()  # an earlier run may have been killed
             shutil.rmtree(self._folder)
-        os.makedirs(self._folder, exist_ok=True)
+        os.makedirs(self._checkpoints)
         with open(marker, "w", encoding="ascii"):
             pass
 
-    def new_volume(self):
-        return Volume(os.path.join(self._node, "volume.img"), os.path.join(self._node, "volume"))
-
-    def new_node(self):
-        """Folders and handles of a node that has nothing but access to the repository."""
-        os.makedirs(os.path.join(self._node, "app"))
-        config = os.path.join(self._node, "config.json")
-        with open(config, "w", encoding="utf-8") as file:
-            json.dump({"config": {
-                "name": "datetime",
-                "runCmd": f"/usr/bin/python3 {self._script} --log {self._log} --tick-ms {TICK_MS}"
-                          f" --memory-mib {MEMORY_MIB} --pages-per-tick {PAGES_PER_TICK}",
-                "snapshotDestination": "fs-0123abcd",
-                "snapshotScheduler": "*/1 * * * *",
-                "externalFiles": [self._log],
-            }}, file, indent=2)
-        cache = os.path.join(self._node, "cache")
-        self._volume = self.new_volume()
-        self._store = Store(self._options.snapstore, self._repository, cache)
-        self._agent = Agent(self._options.agent, config, self._repository,
-                            os.path.join(self._node, "state"), cache,
-                            os.path.join(self._folder, "agent.log"))
-
     def release(self):
-        """Ends what runs and unmounts what is mounted; called on every way out."""
-        if self._agent is not None:
-            self._agent.kill()
-        if self._volume is not None:
-            self._volume.unmount()
+        self._system.close()
 
-    def note(self, what):
-        self._timeline.append((time.time(), what))
+    # ---- the node -----------------------------------------------------------------------------
 
-    def read_log(self):
-        """The ticks so far; a line that is being written does not count."""
-        with open(self._log, encoding="ascii") as file:
-            return application.parse_log(file.read())
+    def user_data(self):
+        """What a new instance runs: waits for the data volume, starts the database's keeper and the
+        agent, which starts or restores the application."""
+        agent = [self._agent, "node", "--controller", self._system.instance_url, "--account",
+                 ACCOUNT, "--poll-seconds", "1"]
+        keeper = ["python3", os.path.join(EXAMPLE, "keep_rows.py"), "--log", LOG, "--database",
+                  "/data/rows.db"]
+        return "\n".join((
+            "#!/bin/sh",
+            f"export SPOTINST_TOKEN={self._system.token}",
+            f"export SNAPSTORE_CRIU={shlex.quote(os.environ['SNAPSTORE_CRIU'])}",
+            f"mkdir -p {os.path.dirname(LOG)}",
+            "until [ -b /dev/sdf ]; do sleep 0.05; done",
+            "mkdir -p /data && mount /dev/sdf /data",
+            shlex.join(keeper) + " &",
+            "exec " + shlex.join(agent), ""))
 
-    def wait_for_tick(self, number, seconds):
-        deadline = time.monotonic() + seconds
-        while True:
-            ticks = self.read_log() if os.path.exists(self._log) else []
-            if ticks and ticks[-1].number >= number:
-                return ticks
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the application did not reach tick {number} in {seconds} s;"
-                                   f" see {self._folder}/agent.log")
-            time.sleep(0.02)
+    def config_body(self):
+        return {"config": {
+            "name": "BI",
+            "runCmd": f"/usr/bin/python3 {self._script} --log {LOG} --tick-ms {TICK_MS}"
+                      f" --memory-mib {MEMORY_MIB} --pages-per-tick {PAGES_PER_TICK}",
+            "snapshotDestination": FILE_SYSTEM,
+            "snapshotScheduler": "*/1 * * * *",
+            "externalFiles": [LOG]}}
 
-    # ---- the steps ----------------------------------------------------------------------------
+    def node_body(self, config):
+        variables = self._system.variables
+        return {"managedInstance": {
+            "name": "quickstart", "region": variables["AWS_REGION"],
+            "strategy": {"revertToSpot": {"performAt": "always"}},
+            "persistence": {"persistPrivateIp": True, "persistRootDevice": False,
+                            "persistBlockDevices": True, "blockDevicesMode": "reattach",
+                            "persistApplication": True, "applicationPersistencyConfig": [config]},
+            "healthCheck": {"type": "EC2", "autoHealing": True, "gracePeriod": 120,
+                            "unhealthyDuration": 120},
+            "compute": {
+                "subnetIds": [variables["SNAPSTORE_LOCALCLOUD_SUBNETS"].split()[0]],
+                "vpcId": variables["SNAPSTORE_LOCALCLOUD_VPC"],
+                "launchSpecification": {
+                    "instanceTypes": {"preferredType": "t3.medium",
+                                      "types": ["t3a.medium", "m3.large", "t2.medium", "m1.large",
+                                                "t3.medium"]},
+                    "securityGroupIds": [variables["SNAPSTORE_LOCALCLOUD_SECURITY_GROUP"]],
+                    "imageId": variables["SNAPSTORE_LOCALCLOUD_IMAGE"],
+                    "tags": [{"tagKey": "creator", "tagValue": "quickstart"}],
+                    "userData": base64.b64encode(self.user_data().encode()).decode(),
+                    "shutdownScript": None,
+                    "networkInterfaces": [{"deviceIndex": 0, "associateIpv6Address": False}],
+                    "blockDeviceMappings": [{"deviceName": "/dev/sdf",
+                                             "ebs": {"volumeSize": VOLUME_GIB}}],
+                    "creditSpecification": {"cpuCredits": "standard"}},
+                "privateIp": None, "product": "Linux/UNIX"},
+            "integrations": {}, "scheduling": {}}}
+
+    def status(self):
+        return self._system.call("GET", f"{NODES}/{self._node}/status")[0]
+
+    def active(self, not_on=None):
+        def reached():
+            status = self.status()
+            if status["status"] in ("ERROR", "PAUSED"):
+                raise RuntimeError(f"the node is {status['status']}: {status['stateReason']}")
+            return status["status"] == "ACTIVE" and status["instanceId"] != not_on and status
+        return wait_for("the node is active", reached, 120)
+
+    def volume_of(self, status):
+        return next(device["volumeId"] for device in status["devices"]
+                    if device["deviceName"] == "/dev/sdf")
 
     def start(self):
         self.prepare_folder()
-        self.new_node()
-        self._store.run("init")
-        self._volume.create(VOLUME_MIB)
-        self._volume.mount()
-        copied = self._volume.fill("/usr/bin", VOLUME_MIB << 19)
-        say(f"volume: ext4, {VOLUME_MIB} MiB, {size(copied)} of real files")
-        self._agent.start()
-        self.wait_for_tick(5, 30)
-        self.note("application started")
-        say(f"application started under snapstore-agent; its log is {self._log}")
+        self._system.start()
+        say(f"cloud and controller run; API: {self._system.url}, its page shows what follows")
+        config = self._system.call("POST", CONFIGS, self.config_body())[0]["id"]
+        say(f"POST {CONFIGS}: application {config}")
+        self._node = self._system.call("POST", NODES, self.node_body(config))[0]["id"]
+        say(f"POST {NODES}: stateful node {self._node}")
+        status = self._first = self.active()
+        say(f"{self._node} is active: {status['instanceId']}, {status['instanceType']},"
+            f" {status['lifeCycle']}, {status['privateIp']}, volume {self.volume_of(status)}")
+        wait_for("the application writes", lambda: len(self.ticks(status)) > 5, 60)
 
-    def snapshot_volume(self):
-        begin = time.monotonic()
-        with self._volume.frozen():
-            summary = self._store.snapshot(self._volume.image)
-        frozen_ms = (time.monotonic() - begin) * 1000
-        self._volume_snapshot = (summary["snapshot_id"], self._volume.checksums())
-        self._rows.append(("", "volume", f"{frozen_ms:.0f}", size(summary["bytes_total"]),
-                           size(summary["bytes_read"]), size(summary["bytes_new"]),
-                           size(summary["bytes_stored"])))
-        self._volume.change()
+    # ---- what is the same ---------------------------------------------------------------------
 
-    def record(self, checkpoint):
-        number = sum(1 for row in self._rows if row[0]) + 1
-        self._rows.append((f"{number} ({checkpoint['trigger']})", "memory + log",
-                           f"{checkpoint['frozen_ms']:.1f}",
-                           size(checkpoint["bytes_captured"] + checkpoint["bytes_external"]),
-                           size(checkpoint["bytes_read"]), size(checkpoint["bytes_new"]),
-                           size(checkpoint["bytes_stored"])))
-        self.note(f"checkpoint {number} ({checkpoint['trigger']})")
-        say(f"checkpoint {number} ({checkpoint['trigger']}): frozen"
-            f" {checkpoint['frozen_ms']:.1f} ms, {size(checkpoint['bytes_new'])} new,"
-            f" {size(checkpoint['bytes_stored'])} stored")
-        self.snapshot_volume()
+    def ticks(self, status):
+        return application.parse_log(self._system.inside(status["instanceId"], "cat", LOG))
 
-    def watch(self, seconds, until, wanted):
-        """Shows the counter until `until()` gives something; None when `seconds` are over."""
-        deadline = time.monotonic() + seconds
-        try:
-            while True:
-                found = until()
-                left = deadline - time.monotonic()
-                if found or left <= 0:
-                    return found
-                progress(f"counter {self.read_log()[-1].number}, {wanted} within {left:3.0f} s")
-                time.sleep(0.5)
-        finally:
-            end_progress()
+    def rows(self, status):
+        """Ticks in the database, by a consistent copy."""
+        text = self._system.inside(
+            status["instanceId"], "python3", "-c",
+            "import sqlite3, sys\n"
+            "c = sqlite3.connect('file:/data/rows.db?mode=ro', uri=True)\n"
+            "print(c.execute('PRAGMA integrity_check').fetchone()[0])\n"
+            "print(*(row[0] for row in c.execute('SELECT tick FROM ticks ORDER BY tick')))")
+        lines = text.splitlines()
+        if len(lines) != 2 or lines[0] != "ok":
+            raise RuntimeError(f"the database is damaged: {text!r}")
+        return [int(word) for word in lines[1].split()]
 
-    def record_new(self):
-        """Records the checkpoints made since the last call, in their order."""
-        for checkpoint in self._agent.checkpoints()[self._recorded:]:
-            self._recorded += 1
-            self._scheduled += checkpoint["trigger"] == "schedule"
-            self.record(checkpoint)
-        return self._scheduled > 0
-
-    def take_checkpoints(self):
-        for _ in range(REQUESTED_CHECKPOINTS):
-            self.watch(SECONDS_BETWEEN, lambda: None, "checkpoint on request")
-            self._agent.ask("checkpoint")
-            self.record_new()
-        if not self.watch(150, self.record_new, "checkpoint by the schedule (each minute)"):
-            raise RuntimeError("no checkpoint came by the schedule")
-        self.watch(SECONDS_BETWEEN, lambda: None, "loss of the node")
-
-    def lose_node(self):
-        """SIGKILL, then everything but the repository is wiped. Returns the log's last state."""
-        self._agent.kill()
-        self.note("SIGKILL of agent and application")
-        before = self.read_log()
-        time.sleep(3 * TICK_MS / 1000)
-        if len(self.read_log()) != len(before):
-            raise RuntimeError("the application survived the SIGKILL of its agent")
-        self._volume.unmount()
-        shutil.rmtree(self._node)
-        self.note("log, volume, state and cache wiped")
-        say(f"killed at tick {before[-1].number}; log, volume image, agent state and cache wiped")
-        return before
-
-    def restore_volume(self):
-        snapshot_id, checksums = self._volume_snapshot
-        self._store.run("restore", snapshot_id, "--to", self._volume.image)
-        self._volume.check()
-        self._volume.mount(read_only=True)
-        if self._volume.checksums() != checksums:
-            raise RuntimeError("a file on the restored volume differs")
-        self._volume.unmount()
-        self.note("volume restored")
-        say(f"volume restored: file system clean, {len(checksums)} files with equal SHA-256")
-
-    def resume(self, before):
-        newest = self._store.newest_checkpoint()
-        begin = time.monotonic()
-        status = self._agent.start()
-        if status["restored_from"] != newest:
-            raise RuntimeError(f"the agent did not resume from the newest checkpoint {newest}:"
-                               f" {status['start_reason']}")
-        restored = self.read_log()
-        ticks = self.wait_for_tick(restored[-1].number + TICKS_AFTER_RESUME, 60)
-        self.note("application runs on")
-        resumed_from = next((i for i, (old, new) in enumerate(zip(before, ticks)) if old != new),
-                            min(len(before), len(ticks)))
-        last, first = before[resumed_from - 1], ticks[resumed_from]
-        say(f"application resumed after {time.monotonic() - begin:.1f} s with"
-            f" {TICKS_AFTER_RESUME} ticks: counter {last.number} -> {first.number}")
-        if resumed_from == 0 or resumed_from == len(before) == len(ticks):
-            raise RuntimeError("the log does not show where the application resumed")
+    def expect_same(self, before, ticks_before, rows_before, status):
+        """After a replacement: address, volume, rows, memory."""
+        if status["privateIp"] != self._first["privateIp"]:
+            raise RuntimeError(f"the address is {status['privateIp']}")
+        if self.volume_of(status) != self.volume_of(before):
+            raise RuntimeError(f"the volume is {self.volume_of(status)}")
+        wait_for("the application writes on", lambda: self.ticks(status)[-1:] and
+                 self.ticks(status)[-1].time > ticks_before[-1].time +
+                 datetime.timedelta(seconds=2), 60)
+        ticks = self.ticks(status)
+        # Where the log went on: the first line that was not there before.
+        resumed = next((i for i, (old, new) in enumerate(zip(ticks_before, ticks)) if old != new),
+                       min(len(ticks_before), len(ticks)))
         application.expect_uninterrupted(ticks, self._script, MEMORY_MIB, PAGES_PER_TICK)
-        say(f"log and memory agree: ticks 1 to {ticks[-1].number} without gap or repetition,"
-            " every sum over memory that of an undisturbed run, same process id")
-        return last, first
+        rows = self.rows(status)
+        if rows != list(range(1, len(rows) + 1)) or len(rows) < len(rows_before):
+            raise RuntimeError(f"rows are lost: {len(rows_before)} before, {len(rows)} now")
+        gap = (ticks[resumed].time - ticks_before[-1].time).total_seconds()
+        return ticks, len(ticks_before) - resumed, gap
 
-    def finish(self, before, last, first):
-        self._agent.stop()
-        self._store.run("check", "--read-data")
-        say("repository: check --read-data found every byte as written")
+    def lose_instance(self, what, *interrupt):
+        before = self.status()
+        instance = before["instanceId"]
+        ticks, rows = self.ticks(before), self.rows(before)
+        self._system.admin("interrupt", instance, *interrupt)
+        say(f"{instance} is taken away ({what})")
+        # What it still writes until it goes counts as before.
+        last = ticks
+        while self.status()["instanceId"] == instance:
+            with contextlib.suppress(RuntimeError):
+                last = self.ticks(before) or last
+            time.sleep(0.05)
+        status = self.active(not_on=instance)
+        after, repeated, gap = self.expect_same(before, last, rows, status)
+        self._losses.append((what, repeated, gap))
+        say(f"{status['instanceId']} took its place: same address {status['privateIp']}, same"
+            f" volume, {len(self.rows(status))} rows, counter {last[-1].number} ->"
+            f" {after[-1].number}, same process, every sum over its memory right")
+
+    # ---- checkpoints --------------------------------------------------------------------------
+
+    def checkpoints(self):
+        return self._system.call("GET", f"{NODES}/{self._node}/checkpoints", query="&limit=1000")
+
+    def tell_new(self):
+        for one in self.checkpoints()[self._shown:]:
+            self._shown += 1
+            if one["error"]:  # of an instance that was going already
+                say(f"checkpoint ({one['trigger']}) failed: {one['error']}")
+                continue
+            say(f"checkpoint ({one['trigger']}): frozen {one['frozenMs']:.1f} ms,"
+                f" {size(one['bytesCaptured'])} of memory and files, {size(one['bytesNew'])} new,"
+                f" {size(one['bytesStored'])} stored")
+
+    def await_scheduled(self, wanted):
+        """Until so many came by the schedule since now."""
+        begin = len(self.checkpoints())
+        deadline = time.monotonic() + 90 * wanted
+        while True:
+            self.tell_new()
+            new = [one for one in self.checkpoints()[begin:] if one["trigger"] == "schedule"]
+            if len(new) >= wanted:
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError("no checkpoint came by the schedule")
+            progress(f"counter {self.ticks(self.status())[-1].number}; a checkpoint comes each"
+                     " minute")
+            time.sleep(0.5)
+
+    # ---- the end ------------------------------------------------------------------------------
+
+    def delete(self):
+        flags = {f"shouldDelete{kind}": True
+                 for kind in ("Images", "Snapshots", "Volumes", "NetworkInterfaces")}
+        self._system.call("DELETE", f"{NODES}/{self._node}",
+                          {"deallocationConfig": {**flags, "shouldTerminateInstance": True}})
+
+        def gone():
+            try:
+                self.status()
+            except RuntimeError as error:
+                return "MANAGED_INSTANCE_DOESNT_EXIST" in str(error)
+            return False
+
+        wait_for("the node is deleted", gone, 60)
+        say("node deleted, with its volume and its interface")
+
+    def report(self, events):
         print()
-        table(("checkpoint", "what", "frozen ms", "size", "read", "new", "stored"), self._rows)
-        print("  The volume is frozen (fsfreeze) while its whole snapshot is taken; the application is"
-              " not.\n")
-        origin = self._timeline[0][0]
-        for when, what in self._timeline:
-            print(f"  {when - origin:+8.1f} s  {what}")
-        lost = before[-1].number - last.number
-        gap = (first.time - before[-1].time).total_seconds()
-        print(f"\n  lost: {lost} ticks ({(before[-1].time - last.time).total_seconds():.1f} s of"
-              " work since the last checkpoint); nothing before it")
-        print(f"  gap:  {gap:.1f} s from the last line before the kill to the first after it")
-        print(f"  counter at the checkpoint {last.number}, first after the restore {first.number}\n")
+        table(("checkpoint", "by", "frozen ms", "size", "new", "stored"),
+              [(one["checkpointId"][:12], one["trigger"], f"{one['frozenMs']:.1f}",
+                size(one["bytesCaptured"]), size(one["bytesNew"]), size(one["bytesStored"]))
+               for one in self._taken])
+        origin = instant(events[0]["createdAt"])
+        for event in events:
+            seconds = (instant(event["createdAt"]) - origin).total_seconds()
+            print(f"  {seconds:+7.1f} s  {event['message'][:110]}")
+        print()
+        for what, repeated, gap in self._losses:
+            lost = "nothing was lost" if repeated == 0 else \
+                f"{repeated} ticks since the last checkpoint were counted again; no row was lost"
+            print(f"  {what}: {lost}; away for {gap:.1f} s")
+        print()
         say("all verified")
 
     def run(self):
         self.start()
-        self.take_checkpoints()
-        before = self.lose_node()
-        self.new_node()
-        self.restore_volume()
-        last, first = self.resume(before)
-        self.finish(before, last, first)
+        self.await_scheduled(1)
+        self.lose_instance(f"with {NOTICE_SECONDS} s' notice", "--seconds", str(NOTICE_SECONDS))
+        self.await_scheduled(1)
+        self.lose_instance("without a notice", "--no-notice")
+        self.tell_new()
+        self._taken = [one for one in self.checkpoints() if not one["error"]]
+        self.delete()
+        self.report(self._system.call("GET", f"{NODES}/{self._node}/events", query="&limit=1000"))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    for name in ("--folder", "--snapstore", "--agent"):
+    for name in ("--folder", "--agent", "--cloud", "--controller"):
         parser.add_argument(name, required=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     demo = Demo(parser.parse_args())

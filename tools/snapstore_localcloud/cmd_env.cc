@@ -18,6 +18,7 @@ class EnvCommand : public Command {
     const nlohmann::json& content = cloud.value();
     const std::string endpoint = content.value("endpoint", "");
     const std::string region = content.value("region", "");
+    const auto subnets = content.value("subnet_ids", std::vector<std::string>());
     const std::vector<std::pair<std::string, std::string>> variables = {
         {"AWS_ENDPOINT_URL_EC2", endpoint},
         {"AWS_ENDPOINT_URL_EBS", endpoint},
@@ -28,7 +29,10 @@ class EnvCommand : public Command {
         {"AWS_DEFAULT_REGION", region},
         {"AWS_ACCESS_KEY_ID", content.value("access_key_id", "")},
         {"AWS_SECRET_ACCESS_KEY", content.value("secret_access_key", "")},
-        {"SNAPSTORE_LOCALCLOUD_IMAGE", content.value("image_id", "")}};
+        {"SNAPSTORE_LOCALCLOUD_IMAGE", content.value("image_id", "")},
+        {"SNAPSTORE_LOCALCLOUD_VPC", content.value("vpc_id", "")},
+        {"SNAPSTORE_LOCALCLOUD_SUBNETS", fmt::format("{}", fmt::join(subnets, " "))},
+        {"SNAPSTORE_LOCALCLOUD_SECURITY_GROUP", content.value("security_group_id", "")}};
     nlohmann::ordered_json document;
     for (const auto& [name, value] : variables) {
       document[name] = value;

@@ -99,6 +99,9 @@ class ServeCommand : public Command {
         {"access_key_id", cloud->keys().access_key_id},
         {"secret_access_key", cloud->keys().secret_access_key},
         {"image_id", cloud->facts().base_image_id},
+        {"vpc_id", cloud->facts().vpc_id},
+        {"subnet_ids", cloud->facts().subnet_ids},
+        {"security_group_id", cloud->facts().group_id},
         {"cloud_id", cloud->facts().id},
         {"admin_token", token}};
     if (Status written = WriteCloudFile(folder, content); !written.ok()) {
