@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/status_macros.h"
+#include "engine/format.h"
 #include "engine/format.pb.h"
 
 namespace snapstore {
@@ -45,6 +46,15 @@ void PlacePiece(const ContentPiece& piece, ByteSpan chunk, uint64_t offset, Muta
                 out.begin() + static_cast<ptrdiff_t>(at - offset));
     at += step;
   }
+}
+
+Result<ByteRange> ChunkAround(RunListReader* runs, uint64_t at) {
+  SNAP_RETURN_IF_ERROR(runs->Seek(at));
+  SNAP_ASSIGN_OR_RETURN(const Run* run, runs->Next());
+  if (run == nullptr) return Status::Corruption("run list ends early");
+  const uint64_t unit = run->hole ? kBlockBytes : run->chunk.id.length;
+  const uint64_t begin = run->offset + (at - run->offset) / unit * unit;
+  return ByteRange{begin, std::min(unit, run->offset + run->length - begin)};
 }
 
 Status FindNextData(RunListReader* runs, uint64_t offset, uint64_t* begin, uint64_t* end) {

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "engine/chunk_fetcher.h"
 #include "engine/run_list.h"
+#include "snapstore/snapshot.h"
 
 namespace snapstore {
 
@@ -32,6 +33,10 @@ Result<ContentRange> FindContentRange(const NodeSource& source, RunListReader* r
 
 // Copies what of the piece's repetitions of `chunk` lies in `out`, which begins at `offset`.
 void PlacePiece(const ContentPiece& piece, ByteSpan chunk, uint64_t offset, MutableByteSpan out);
+
+// The chunk, or of a hole the block, that holds `at`: where a content may be cut to take over what
+// lies beside it. REQUIRES: that is within the content.
+Result<ByteRange> ChunkAround(RunListReader* runs, uint64_t at);
 
 // ContentReader::NextData.
 Status FindNextData(RunListReader* runs, uint64_t offset, uint64_t* begin, uint64_t* end);

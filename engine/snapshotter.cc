@@ -66,8 +66,8 @@ Result<SnapshotSummary> Snapshotter::Run() {
 Status Snapshotter::Prepare() {
   SNAP_ASSIGN_OR_RETURN(sources_, BuildSourceTree(*request_));
   SNAP_ASSIGN_OR_RETURN(const std::vector<std::string> names, SourceNames(*request_));
-  if (request_->have_changed_ranges &&
-      (request_->paths.size() != 1 || !request_->streams.empty() || !request_->images.empty())) {
+  if (request_->have_changed_ranges && (request_->paths.size() != 1 || !request_->streams.empty() ||
+                                        !request_->images.empty() || !request_->volumes.empty())) {
     return Status::InvalidArgument("changed blocks need exactly one volume or file");
   }
   constexpr int kLevelMax = 19;
@@ -105,6 +105,11 @@ Status Snapshotter::Prepare() {
   packs_ = &session_->packs();
   entries_ = std::make_unique<EntryListWriter>(packs_, &repository_->config().hash_secret);
   progress_ = std::make_unique<ProgressReporter>(observer_, "snapshot");
+  if (request_->paths.empty() && request_->streams.empty() && request_->images.empty()) {
+    uint64_t bytes = 0;
+    for (const VolumeSource& volume : request_->volumes) bytes += volume.size;
+    progress_->SetBytesTotal(bytes);
+  }
   return {};
 }
 
@@ -138,8 +143,8 @@ std::optional<Digest> Snapshotter::UnreadableParent(const Status& status) const 
   const bool damaged =
       status.Is(StatusCode::kCorruption) && (!parent_.has_value() || parent_->nodes->damaged());
   const bool given = request_->parent != "auto" || request_->have_changed_ranges;
-  const bool streams_spent = pumped_ && !request_->streams.empty();
-  if (given || streams_spent || !(forgotten || damaged)) return {};
+  const bool spent = pumped_ && !(request_->streams.empty() && request_->volumes.empty());
+  if (given || spent || !(forgotten || damaged)) return {};
   return parent_id_;
 }
 

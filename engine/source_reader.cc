@@ -13,14 +13,17 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "engine/content_range.h"
 #include "engine/file_metadata.h"
 #include "engine/image_sniffer.h"
 #include "engine/run_list.h"
+#include "engine/volume_feed.h"
 
 namespace snapstore {
 namespace {
 
 constexpr uint32_t kVirtualDirectoryMode = 0700;
+constexpr uint32_t kMadeMode = 0600;
 
 // Names in a directory, in byte order.
 Result<std::vector<std::string>> ReadNames(int dir_fd) {
@@ -84,6 +87,8 @@ Status SourceReader::VisitNode(const std::string& path, const SourceNode& node) 
       return VisitStream(path, *node.stream);
     case SourceNode::Kind::kImage:
       return VisitImage(path, *node.image);
+    case SourceNode::Kind::kVolume:
+      return VisitVolumeSource(path, *node.volume);
     case SourceNode::Kind::kRealDirectory:
       SNAP_RETURN_IF_ERROR(VisitRealDirectory(path));
       return VisitChildren(path, node);
@@ -303,23 +308,15 @@ Result<std::vector<ByteRange>> SourceReader::WidenChanges(const format::Content&
     return Status::InvalidArgument("its size differs from the parent snapshot's");
   }
   RunListReader runs(options_.parent->nodes.get(), parent.runs());
-  // The start of the chunk or block that holds `at`, and the end of it.
-  const auto chunk_around = [&](uint64_t at) -> Result<ByteRange> {
-    SNAP_RETURN_IF_ERROR(runs.Seek(at));
-    SNAP_ASSIGN_OR_RETURN(const snapstore::Run* run, runs.Next());
-    if (run == nullptr) return Status::Corruption("run list ends early");
-    const uint64_t unit = run->hole ? kBlockBytes : run->chunk.id.length;
-    const uint64_t begin = run->offset + (at - run->offset) / unit * unit;
-    return ByteRange{begin, std::min(unit, run->offset + run->length - begin)};
-  };
   std::vector<ByteRange> widened;
   for (const ByteRange& range : options_.request->changed_ranges) {
     if (range.length == 0) continue;
     if (range.offset >= size || range.length > size - range.offset) {
       return Status::InvalidArgument("a changed range lies beyond its end");
     }
-    SNAP_ASSIGN_OR_RETURN(const ByteRange first, chunk_around(range.offset));
-    SNAP_ASSIGN_OR_RETURN(const ByteRange last, chunk_around(range.offset + range.length - 1));
+    SNAP_ASSIGN_OR_RETURN(const ByteRange first, ChunkAround(&runs, range.offset));
+    SNAP_ASSIGN_OR_RETURN(const ByteRange last,
+                          ChunkAround(&runs, range.offset + range.length - 1));
     widened.push_back({first.offset, last.offset + last.length - first.offset});
   }
   std::sort(widened.begin(), widened.end(),
@@ -337,13 +334,18 @@ Result<std::vector<ByteRange>> SourceReader::WidenChanges(const format::Content&
   return merged;
 }
 
-Status SourceReader::VisitStream(const std::string& path, const StreamSource& stream) {
+format::Entry SourceReader::MadeEntry(const std::string& path, uint32_t mode) const {
   format::Entry entry;
   entry.set_path(path);
   entry.set_type(static_cast<uint32_t>(EntryType::kFile));
-  entry.set_mode(stream.mode);
+  entry.set_mode(mode);
   entry.set_links(1);
   entry.set_mtime_ns(options_.time_ns);
+  return entry;
+}
+
+Status SourceReader::VisitStream(const std::string& path, const StreamSource& stream) {
+  format::Entry entry = MadeEntry(path, stream.mode);
   SNAP_ASSIGN_OR_RETURN(const std::optional<format::Content> parent,
                         ParentContent(path, EntryType::kFile));
   SNAP_RETURN_IF_ERROR(sink_->Begin(entry, RuleFor(stream.profile, /*image=*/false), parent));
@@ -370,12 +372,7 @@ Status SourceReader::VisitStream(const std::string& path, const StreamSource& st
 }
 
 Status SourceReader::VisitImage(const std::string& path, const MemorySource& image) {
-  format::Entry entry;
-  entry.set_path(path);
-  entry.set_type(static_cast<uint32_t>(EntryType::kFile));
-  entry.set_mode(0600);
-  entry.set_links(1);
-  entry.set_mtime_ns(options_.time_ns);
+  format::Entry entry = MadeEntry(path, kMadeMode);
   entry.set_size(image.size);
   SNAP_ASSIGN_OR_RETURN(const std::optional<format::Content> parent,
                         ParentContent(path, EntryType::kFile));
@@ -399,6 +396,32 @@ Status SourceReader::VisitImage(const std::string& path, const MemorySource& ima
     bytes_read_ += extent.bytes.size();
   }
   SNAP_RETURN_IF_ERROR(sink_->Hole(image.size - at));
+  return sink_->End(std::move(entry), Status());
+}
+
+Status SourceReader::VisitVolumeSource(const std::string& path, const VolumeSource& volume) {
+  if (volume.reader == nullptr || volume.read_bytes == 0 ||
+      volume.read_bytes > sink_->buffer_bytes()) {
+    return Status::InvalidArgument(path + ": it cannot be read in such pieces");
+  }
+  format::Entry entry = MadeEntry(path, kMadeMode);
+  entry.set_size(volume.size);
+  SNAP_ASSIGN_OR_RETURN(const std::optional<format::Content> parent,
+                        ParentContent(path, EntryType::kFile));
+  format::Entry before = entry;
+  if (parent.has_value()) *before.mutable_content() = *parent;
+  if (volume.rest_unchanged && !parent.has_value()) {
+    return Status::InvalidArgument(path + ": the parent snapshot does not hold it");
+  }
+  if (volume.rest_unchanged && parent->runs().span() != volume.size) {
+    return Status::InvalidArgument(path + ": its size differs from the parent snapshot's");
+  }
+  SNAP_RETURN_IF_ERROR(sink_->Begin(entry, RuleFor(volume.profile, /*image=*/true), parent));
+  VolumeFeed feed(volume, sink_, options_.buffers_ahead,
+                  options_.parent == nullptr ? nullptr : options_.parent->nodes.get(), &before);
+  const Status status = feed.Run();
+  bytes_read_ += feed.bytes_read();
+  if (!status.ok()) return status.WithContext(path);
   return sink_->End(std::move(entry), Status());
 }
 

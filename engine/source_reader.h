@@ -24,7 +24,7 @@ struct SourceReaderOptions {
   const SnapshotRequest* request = nullptr;
   const SourceNode* root = nullptr;
   const OpenedSnapshot* parent = nullptr;  // may be null
-  int64_t time_ns = 0;                     // modification time of streams and images
+  int64_t time_ns = 0;                     // modification time of what is no path
   IoBackend io = IoBackend::kAuto;
   size_t buffers_ahead = 8;
 };
@@ -57,6 +57,10 @@ class SourceReader {
   Status VisitVolume(const std::string& path);
   Status VisitStream(const std::string& path, const StreamSource& stream);
   Status VisitImage(const std::string& path, const MemorySource& image);
+  Status VisitVolumeSource(const std::string& path, const VolumeSource& volume);
+
+  // Of a source that is no path: a regular file of now.
+  format::Entry MadeEntry(const std::string& path, uint32_t mode) const;
 
   Status ReadFileContent(int fd, format::Entry entry, const format::Entry* parent);
   // Bytes changed, widened to the parent's chunks.

@@ -41,7 +41,7 @@ Result<std::vector<std::string>> Split(const std::string& path) {
 
 bool IsRoot(SourceNode::Kind kind) {
   return kind == SourceNode::Kind::kPath || kind == SourceNode::Kind::kStream ||
-         kind == SourceNode::Kind::kImage;
+         kind == SourceNode::Kind::kImage || kind == SourceNode::Kind::kVolume;
 }
 
 // Puts `leaf` at `parts` below `node`.
@@ -86,8 +86,8 @@ Result<SourceNode> BuildSourceTree(const SnapshotRequest& request) {
     SNAP_RETURN_IF_ERROR(Insert(&root, parts, std::move(leaf)));
   }
   if (root.kind == SourceNode::Kind::kPath &&
-      (!request.streams.empty() || !request.images.empty())) {
-    return Status::InvalidArgument("'/' cannot be combined with streams or images");
+      (!request.streams.empty() || !request.images.empty() || !request.volumes.empty())) {
+    return Status::InvalidArgument("'/' cannot be combined with sources that have names");
   }
   for (const StreamSource& stream : request.streams) {
     SNAP_ASSIGN_OR_RETURN(const std::vector<std::string> parts, Split(stream.name));
@@ -103,8 +103,15 @@ Result<SourceNode> BuildSourceTree(const SnapshotRequest& request) {
     leaf.image = &image;
     SNAP_RETURN_IF_ERROR(Insert(&root, parts, std::move(leaf)));
   }
+  for (const VolumeSource& volume : request.volumes) {
+    SNAP_ASSIGN_OR_RETURN(const std::vector<std::string> parts, Split(volume.name));
+    SourceNode leaf;
+    leaf.kind = SourceNode::Kind::kVolume;
+    leaf.volume = &volume;
+    SNAP_RETURN_IF_ERROR(Insert(&root, parts, std::move(leaf)));
+  }
   if (!IsRoot(root.kind) && root.children.empty()) {
-    return Status::InvalidArgument("nothing to snapshot: no path, stream or image given");
+    return Status::InvalidArgument("nothing to snapshot: no path, stream, image or volume given");
   }
   return root;
 }
@@ -117,6 +124,7 @@ Result<std::vector<std::string>> SourceNames(const SnapshotRequest& request) {
   }
   for (const StreamSource& stream : request.streams) names.push_back(stream.name);
   for (const MemorySource& image : request.images) names.push_back(image.name);
+  for (const VolumeSource& volume : request.volumes) names.push_back(volume.name);
   std::sort(names.begin(), names.end());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   return names;

@@ -54,6 +54,35 @@ struct MemorySource {
   Profile profile = Profile::kAuto;
 };
 
+// Reads a volume that is on no block device of this machine.
+class VolumeReader {
+ public:
+  virtual ~VolumeReader() = default;
+  // The next part that is to be read, at or after `offset`: [*begin, *end), *begin == the volume's
+  // size if there is none. A long part may come in pieces: the next one then begins at *end.
+  // Offsets ascend from call to call, of one thread.
+  virtual Status NextPart(uint64_t offset, uint64_t* begin, uint64_t* end) = 0;
+  // Fills `out` from `offset`, which lies in a part that was named. Called from several threads at
+  // once; each byte is asked for once.
+  virtual Status ReadAt(uint64_t offset, std::span<uint8_t> out) = 0;
+};
+
+// A volume that is read by calls, stored as a regular file. An error of its reader ends the
+// snapshot.
+struct VolumeSource {
+  std::string name;                // path within the snapshot, without a leading '/'
+  uint64_t size = 0;               // in bytes
+  VolumeReader* reader = nullptr;  // the caller's; used during the call only
+  // What is in no part: false: zeros; true: as in the parent, which must exist and hold it with the
+  // same size.
+  bool rest_unchanged = false;
+  // A call of ReadAt asks for bytes between two multiples of this; at most 1 MiB.
+  uint32_t read_bytes = 512 << 10;
+  unsigned reads = 16;  // calls of ReadAt at once, at most; fewer if memory is short
+  // kAuto is kAligned.
+  Profile profile = Profile::kAuto;
+};
+
 // A part of a volume that differs from the parent snapshot's.
 struct ByteRange {
   uint64_t offset = 0;
@@ -67,6 +96,7 @@ struct SnapshotRequest {
   std::vector<std::string> paths;
   std::vector<StreamSource> streams;
   std::vector<MemorySource> images;
+  std::vector<VolumeSource> volumes;
 
   std::map<std::string, std::string> tags;
   std::string host;  // empty: this machine's name
