@@ -1,8 +1,8 @@
-// ApiServer: the Spot API over HTTP/1.1, with TLS when it is given a certificate.
+// ApiServer: the Spot API and the dashboard over HTTP/1.1, with TLS when it is given a certificate.
 //
 // A connection that sends nothing is dropped after kReadTimeout; requests have limits on their
-// line, headers and body (ApiOptions). Answers are always JSON in the API's envelope, also for what
-// is refused before it reaches a handler.
+// line, headers and body (ApiOptions). Answers, but for the dashboard's files, are always JSON in
+// the API's envelope, also for what is refused before it reaches a handler.
 #ifndef SNAPSTORE_ORCHESTRATOR_API_API_SERVER_H_
 #define SNAPSTORE_ORCHESTRATOR_API_API_SERVER_H_
 

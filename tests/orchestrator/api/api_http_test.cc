@@ -55,7 +55,7 @@ TEST_F(ApiTest, AnAccountIsSeenByItsTokensOnly) {
 
 TEST_F(ApiTest, UnknownRoutesAre404) {
   for (const auto& [method, path] :
-       {std::pair("GET", "/"), std::pair("GET", "/aws/ec2/managedInstance/smi-1/x"),
+       {std::pair("POST", "/"), std::pair("GET", "/aws/ec2/managedInstance/smi-1/x"),
         std::pair("POST", "/aws/ec2/managedInstance/smi-1"),
         std::pair("PUT", "/aws/ec2/managedInstance"), std::pair("GET", "//aws/ec2/managedInstance"),
         std::pair("PATCH", "/aws/ec2/managedInstance")}) {
