@@ -23,8 +23,12 @@ Ec2Result<AwsReceipt> Order(AwsCaller* caller, const std::string& action,
 
 ElbClient::ElbClient(const AwsServiceOptions& options,
                      std::shared_ptr<AwsCredentialChain> credentials)
-    : groups_(WithVersion(options, "2015-12-01"), credentials),
-      classic_(WithVersion(options, "2012-06-01"), credentials) {}
+    : ElbClient(options, options, credentials) {}
+
+ElbClient::ElbClient(const AwsServiceOptions& groups, const AwsServiceOptions& classic,
+                     const std::shared_ptr<AwsCredentialChain>& credentials)
+    : groups_(WithVersion(groups, "2015-12-01"), credentials),
+      classic_(WithVersion(classic, "2012-06-01"), credentials) {}
 
 Result<std::unique_ptr<ElbClient>> ElbClient::FromEnvironment(
     const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials) {
@@ -34,7 +38,13 @@ Result<std::unique_ptr<ElbClient>> ElbClient::FromEnvironment(
   if (!own.empty()) options.endpoint = own;
   SNAP_RETURN_IF_ERROR(
       ParseUrl(options.endpoint).status().WithContext("AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING"));
-  return std::make_unique<ElbClient>(options, std::move(credentials));
+  AwsServiceOptions groups = options;
+  // Not Endpoint(): what holds for all services comes after what holds for load balancers.
+  const std::string own_groups = environment.Variable("AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2");
+  if (!own_groups.empty()) groups.endpoint = own_groups;
+  SNAP_RETURN_IF_ERROR(
+      ParseUrl(groups.endpoint).status().WithContext("AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2"));
+  return std::make_unique<ElbClient>(groups, options, credentials);
 }
 
 Ec2Result<std::vector<TargetHealth>> ElbClient::DescribeTargetHealth(

@@ -16,8 +16,12 @@ namespace snapstore {
 
 class ElbClient : public ElbApi {
  public:
+  // Both kinds at one endpoint.
   ElbClient(const AwsServiceOptions& options, std::shared_ptr<AwsCredentialChain> credentials);
-  // AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING, else AWS_ENDPOINT_URL, else AWS's own.
+  ElbClient(const AwsServiceOptions& groups, const AwsServiceOptions& classic,
+            const std::shared_ptr<AwsCredentialChain>& credentials);
+  // AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING, else AWS_ENDPOINT_URL, else AWS's own; of target
+  // groups AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2 before all of these.
   static Result<std::unique_ptr<ElbClient>> FromEnvironment(
       const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials);
 

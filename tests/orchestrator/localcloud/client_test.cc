@@ -9,11 +9,14 @@
 #include <chrono>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <pugixml.hpp>
 #include <thread>
 
+#include "base/base64.h"
 #include "base/file.h"
 #include "orchestrator/ec2/ebs_direct.h"
 #include "orchestrator/ec2/ec2_client.h"
+#include "orchestrator/ec2/elb_client.h"
 #include "orchestrator/ec2/sts_identity.h"
 #include "tests/base/temp_folder.h"
 
@@ -234,6 +237,92 @@ TEST_F(LocalCloudClientTest, AddressesTagsAndErrors) {
   EXPECT_TRUE(ec2_->DeleteTags({interface->id}, {{"a", ""}}).ok());
   EXPECT_TRUE(ec2_->DescribeTags(Ids(interface->id))->empty());
   EXPECT_TRUE(ec2_->DeleteNetworkInterface(interface->id).ok());
+}
+
+class LoadBalancerTest : public LocalCloudClientTest {
+ protected:
+  // A call that the client has not; the answer's first element of this name.
+  std::string Made(const char* version, const std::string& action, QueryParameters parameters,
+                   const std::string& element) {
+    AwsServiceOptions options = *MakeAwsServiceOptions("elasticloadbalancing", *environment_);
+    options.version = version;
+    AwsCaller caller(options, chain_);
+    const auto answer = caller.Query(action, std::move(parameters), AwsCaller::Repeat::kUnsafe);
+    EXPECT_TRUE(answer.ok()) << answer.status().ToString();
+    if (!answer.ok()) return "";
+    return (*answer)->select_node(("//" + element).c_str()).node().child_value();
+  }
+
+  std::string MakeGroup(const std::string& name, const std::string& port) {
+    return Made("2015-12-01", "CreateTargetGroup",
+                {{"Name", name},
+                 {"Protocol", "TCP"},
+                 {"Port", port},
+                 {"VpcId", ec2_->DescribeVpcs({})->at(0).id},
+                 {"HealthCheckIntervalSeconds", "5"},
+                 {"HealthyThresholdCount", "2"}},
+                "TargetGroupArn");
+  }
+
+  void MakeClassic(const std::string& name, const std::string& port) {
+    Made("2012-06-01", "CreateLoadBalancer",
+         {{"LoadBalancerName", name},
+          {"Listeners.member.1.Protocol", "TCP"},
+          {"Listeners.member.1.LoadBalancerPort", "80"},
+          {"Listeners.member.1.InstancePort", port}},
+         "DNSName");
+    Made("2012-06-01", "ConfigureHealthCheck",
+         {{"LoadBalancerName", name},
+          {"HealthCheck.Target", "TCP:" + port},
+          {"HealthCheck.Interval", "5"},
+          {"HealthCheck.Timeout", "2"},
+          {"HealthCheck.HealthyThreshold", "2"}},
+         "Target");
+  }
+
+  std::unique_ptr<ElbClient> elb_;
+};
+
+TEST_F(LoadBalancerTest, AnInstanceIsHealthyWhereItListens) {
+  elb_ = *ElbClient::FromEnvironment(*environment_, chain_);
+  RunInstancesRequest launch;
+  launch.image_id = image_;
+  launch.instance_type = "m5.large";
+  launch.user_data_base64 = Base64Encode(AsBytes("#!/bin/sh\nexec python3 -m http.server 8080\n"));
+  const auto launched = ec2_->RunInstances(launch);
+  ASSERT_TRUE(launched.ok()) << launched.status().ToString();
+  const std::string id = launched->at(0).id;
+  WaitFor(id, "running");
+  const std::string good = MakeGroup("good", "8080");
+  const std::string bad = MakeGroup("bad", "8081");
+  MakeClassic("classic-good", "8080");
+  MakeClassic("classic-bad", "8081");
+  for (const std::string& arn : {good, bad}) {
+    const auto registered = elb_->RegisterTarget(arn, id);
+    ASSERT_TRUE(registered.ok()) << registered.status().ToString();
+    EXPECT_FALSE(registered->request_id.empty());
+    EXPECT_TRUE(elb_->RegisterTarget(arn, id).ok()) << "again";
+  }
+  for (const char* name : {"classic-good", "classic-bad"}) {
+    ASSERT_TRUE(elb_->RegisterInstance(name, id).ok());
+  }
+  const auto group = [&](const std::string& arn) { return elb_->DescribeTargetHealth(arn, id); };
+  const auto classic = [&](const char* name) { return elb_->DescribeInstanceHealth(name, id); };
+  EXPECT_TRUE(Eventually([&] {
+    return group(good)->at(0).state == "healthy" && group(bad)->at(0).state == "unhealthy" &&
+           classic("classic-good")->at(0).state == "InService" &&
+           classic("classic-bad")->at(0).reason == "Instance";
+  }));
+  EXPECT_EQ(group(bad)->at(0).reason, "Target.FailedHealthChecks");
+  EXPECT_EQ(classic("classic-bad")->at(0).state, "OutOfService");
+  ASSERT_TRUE(elb_->DeregisterTarget(good, id).ok());
+  EXPECT_EQ(group(good)->at(0).state, "unused");
+  EXPECT_TRUE(elb_->DescribeTargetHealth(good, "")->empty());
+  ASSERT_TRUE(elb_->DeregisterInstance("classic-good", id).ok());
+  EXPECT_EQ(classic("classic-good").code(), "InvalidInstance");
+  EXPECT_TRUE(elb_->DescribeInstanceHealth("classic-good", "")->empty());
+  EXPECT_EQ(elb_->RegisterInstance("none", id).code(), "LoadBalancerNotFound");
+  EXPECT_TRUE(elb_->RegisterTarget(good + "x", id).status().Is(StatusCode::kNotFound));
 }
 
 }  // namespace
