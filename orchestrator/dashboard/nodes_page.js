@@ -18,6 +18,7 @@ export class NodesPage {
   #savedNote = h('span');
   #search;
   #order;
+  #direction = h('button', {type: 'button', class: 'plain', on: {click: () => this.#sortBy(this.#view.sort)}});
   #count = h('p', {class: 'muted count', role: 'status'});
   #body = h('div', {class: 'panel table-panel'});
   #loading = h('p', {class: 'empty', 'aria-busy': 'true'}, h('span', {class: 'spinner', 'aria-hidden': 'true'}), 'Loading nodes…');
@@ -46,6 +47,7 @@ export class NodesPage {
         h('div', {class: 'toolbar'},
           h('label', {class: 'field grow', for: 'search'}, h('span', {class: 'unseen'}, 'Search'), this.#search),
           h('label', {class: 'field order', for: 'order'}, h('span', null, 'Sort by'), this.#order),
+          h('div', {class: 'order'}, this.#direction),
           this.#count),
         this.#body, this.#pager.element));
   }
@@ -75,6 +77,8 @@ export class NodesPage {
     setText(this.#count, selected.length === this.#nodes.length ? plural(selected.length, 'node')
       : `${whole(selected.length)} of ${plural(this.#nodes.length, 'node')}`);
     this.#order.value = this.#view.sort;
+    setText(this.#direction, this.#view.down ? '▼' : '▲');
+    setAttribute(this.#direction, 'aria-label', this.#view.down ? 'Descending; make it ascending' : 'Ascending; make it descending');
     this.#table.set(shown, this.#view.sort, this.#view.down);
     const content = shown.length ? this.#table.element : this.#empty();
     if (this.#body.firstChild !== content) this.#body.replaceChildren(content);

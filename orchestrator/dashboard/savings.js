@@ -4,7 +4,7 @@ import {DAY, now} from './format.js';
 const WINDOW_MS = 30 * DAY;
 const FRESH_MS = 5 * 60_000;
 // What is not looked at right now: of one account's calls a minute, most are left for others.
-const CALLS_A_TURN = 6;
+const CALLS_A_TURN = 10;
 const REST_MS = 60_000;
 
 export class Savings {
@@ -23,8 +23,11 @@ export class Savings {
   async fetchSome(shown, others = []) {
     const time = Date.now();
     if (time < this.#restUntil) return;
-    const isDue = (id) => time - (this.#known.get(id)?.at ?? 0) > FRESH_MS;
-    const due = new Set([...shown.filter(isDue), ...others.filter(isDue).slice(0, CALLS_A_TURN)]);
+    const at = (id) => this.#known.get(id)?.at ?? 0;
+    const isDue = (id) => time - at(id) > FRESH_MS;
+    // The oldest first, or those at the end of a long list would never have their turn.
+    const rest = others.filter(isDue).sort((a, b) => at(a) - at(b)).slice(0, CALLS_A_TURN);
+    const due = new Set([...shown.filter(isDue), ...rest]);
     await Promise.all([...due].map((id) => this.#fetch(id)));
   }
 

@@ -102,7 +102,7 @@ test('search, filter, sort and pages work, and the address keeps them', async ()
   const lines = page.locator('.node-name');
   assert.deepEqual((await lines.allInnerTexts()).slice(0, 2), ['build-cache-1', 'build-cache-2']);
   await page.getByRole('searchbox').fill('-1 10.0.0.');
-  await screenshot(page, 'nodes');
+  await screenshot(page, 'nodes', false);
   await page.getByRole('searchbox').fill('');
 });
 
@@ -152,7 +152,7 @@ test('an action is confirmed, done and seen; a refusal is shown as it is', async
   assert.equal((await controller.call(token, 'GET', `managedInstance/${id}/status`))[0].status, 'ACTIVE');
   await page.getByRole('button', {name: 'Pause', exact: true}).click();
   await dialog.getByRole('button', {name: 'Pause'}).waitFor();
-  await screenshot(page, 'dialog');
+  await screenshot(page, 'dialog', false);
   // Somebody else is faster.
   await controller.call(token, 'PUT', `managedInstance/${id}/recycle`);
   watch.allowed = /status of 400/;
@@ -263,7 +263,7 @@ test('it has landmarks, one main heading, and text that contrasts', async () => 
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({colorScheme});
     assert.deepEqual(await page.evaluate(lowContrasts), [], colorScheme);
-    await screenshot(page, `nodes-${colorScheme}`);
+    await screenshot(page, `nodes-${colorScheme}`, false);
   }
 });
 
@@ -278,8 +278,10 @@ test('a phone shows cards, and nothing is wider than it', async () => {
   assert.equal(await overflow(phone), 0);
   // Still a table to those who cannot see it.
   assert.ok(await phone.getByRole('table', {name: 'Nodes'}).getByRole('row').count() > 40);
+  await phone.getByRole('button', {name: /^Ascending/}).click();
+  await phone.getByRole('link', {name: 'session-cache-250', exact: true}).waitFor();
   await phone.getByRole('searchbox').fill('-1 10.0.0.');
-  await screenshot(phone, 'phone-nodes');
+  await screenshot(phone, 'phone-nodes', false);
   await phone.goto(`${controller.url}/#/node/${find('payments-db-1').id}`);
   await phone.getByText(/Agent (not )?healthy/).waitFor();
   await phone.getByRole('img', {name: /Time line/}).waitFor();

@@ -108,7 +108,8 @@ export async function launchBrowser() {
 
 /** A page of its own session; violations of the policy count as problems. */
 export async function openPage(browser, watch, origin, options = {}) {
-  const context = await browser.newContext({viewport: {width: 1360, height: 900}, ...options});
+  const context = await browser.newContext({
+    viewport: {width: 1360, height: 900}, reducedMotion: 'reduce', ...options});
   await context.addInitScript(() => {
     addEventListener('securitypolicyviolation', (event) =>
       console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`));
@@ -119,9 +120,9 @@ export async function openPage(browser, watch, origin, options = {}) {
   return page;
 }
 
-export async function screenshot(page, name) {
+export async function screenshot(page, name, fullPage = true) {
   const folder = process.env.SNAPSTORE_SCREENSHOTS;
   if (!folder) return;
   fs.mkdirSync(folder, {recursive: true});
-  await page.screenshot({path: path.join(folder, `${name}.png`), fullPage: true, animations: 'disabled'});
+  await page.screenshot({path: path.join(folder, `${name}.png`), fullPage, animations: 'disabled'});
 }
