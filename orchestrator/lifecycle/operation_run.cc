@@ -58,9 +58,8 @@ Flow<Done> OperationRun::ReloadNode() {
 }
 
 Flow<Done> OperationRun::UseSpec(const Json& stored) {
-  FieldErrors errors;
-  auto spec = ParseNodeSpec(stored, &errors);
-  if (!spec) return Fail(errors.ToStatus());
+  auto spec = StoredNodeSpec(stored);
+  if (!spec.ok()) return Fail(spec.status());
   spec_ = *std::move(spec);
   return Done{};
 }

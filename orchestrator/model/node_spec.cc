@@ -49,6 +49,13 @@ std::optional<NodeSpec> UpdateNodeSpec(const NodeSpec& current, const Json& chan
 
 Json NodeSpecJson(const NodeSpec& spec) { return Writer::ValueJson(spec); }
 
+Result<NodeSpec> StoredNodeSpec(const Json& stored) {
+  FieldErrors errors;
+  auto spec = ReadObject<NodeSpec>(stored, kNodeRoot, ReadMode::kStored, &errors);
+  if (!spec) return Status::Corruption(errors.ToStatus().message());
+  return *std::move(spec);
+}
+
 OperatingSystem OperatingSystemOf(const NodeSpec& spec) {
   const std::string product = spec.compute.product.value_or("");
   const auto begins = [&product](std::string_view word) {

@@ -236,6 +236,9 @@ std::optional<NodeSpec> UpdateNodeSpec(const NodeSpec& current, const Json& chan
 // What was set, in the order of the documentation; defaults are left out.
 Json NodeSpecJson(const NodeSpec& spec);
 
+// What NodeSpecJson made, by whatever version: no rule is asked. Corruption.
+Result<NodeSpec> StoredNodeSpec(const Json& stored);
+
 // Of compute.product, whose default is Linux/UNIX.
 OperatingSystem OperatingSystemOf(const NodeSpec& spec);
 
