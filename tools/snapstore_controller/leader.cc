@@ -7,11 +7,8 @@
 
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "orchestrator/ec2/ec2_client.h"
-#include "orchestrator/ec2/elb_client.h"
+#include "orchestrator/ec2/aws_session.h"
 #include "orchestrator/lifecycle/http_agent_caller.h"
-#include "uploader/aws/credentials.h"
-#include "uploader/aws/environment.h"
 
 namespace snapstore::spot {
 namespace {
@@ -27,11 +24,7 @@ struct Leader::Impl {
   StateStore* store = nullptr;
   std::string name;
   LeaderOptions options;
-  std::string region;
-  std::shared_ptr<const AwsEnvironment> environment;
-  std::shared_ptr<AwsCredentialChain> credentials;
-  std::unique_ptr<Ec2Client> ec2;
-  std::unique_ptr<ElbClient> elb;
+  std::unique_ptr<AwsSession> aws;
   HttpAgentCaller agents;
   MarketMemory markets;
 
@@ -69,11 +62,11 @@ struct Leader::Impl {
     Services services;
     services.state = &state;
     services.journal = &journal;
-    services.ec2 = ec2.get();
-    services.elb = elb.get();
+    services.ec2 = aws->ec2();
+    services.elb = aws->elb();
     services.agents = &agents;
     services.markets = &markets;
-    services.region = region;
+    services.region = aws->region();
     services.options.snapshot_interval_ms = options.snapshot_seconds * kMsPerSecond;
     services.options.retention_ms = options.retention_hours * kMsPerHour;
     services.options.revert_interval_ms = options.revert_seconds * kMsPerSecond;
@@ -120,18 +113,13 @@ Result<std::unique_ptr<Leader>> Leader::Start(StateStore* store, const std::stri
   impl->store = store;
   impl->name = name;
   impl->options = options;
-  SNAP_ASSIGN_OR_RETURN(auto environment, AwsEnvironment::Load());
-  impl->environment = std::make_shared<const AwsEnvironment>(std::move(environment));
-  impl->region = impl->environment->Region();
-  if (impl->region.empty()) {
+  auto aws = AwsSession::Open();
+  if (aws.status().Is(StatusCode::kNotFound)) {
     return Status::InvalidArgument(
         "no AWS region is set: set AWS_REGION (and the credentials), or serve with --api-only");
   }
-  impl->credentials = DefaultCredentialChain(impl->environment);
-  SNAP_ASSIGN_OR_RETURN(impl->ec2,
-                        Ec2Client::FromEnvironment(*impl->environment, impl->credentials));
-  SNAP_ASSIGN_OR_RETURN(impl->elb,
-                        ElbClient::FromEnvironment(*impl->environment, impl->credentials));
+  if (!aws.ok()) return aws.status();
+  impl->aws = *std::move(aws);
   Impl* const self = impl.get();
   self->thread = std::thread([self] { self->Run(); });
   return std::unique_ptr<Leader>(new Leader(std::move(impl)));

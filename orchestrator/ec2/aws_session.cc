@@ -1,0 +1,20 @@
+#include "orchestrator/ec2/aws_session.h"
+
+#include "base/status_macros.h"
+#include "uploader/aws/environment.h"
+
+namespace snapstore {
+
+Result<std::unique_ptr<AwsSession>> AwsSession::Open() {
+  SNAP_ASSIGN_OR_RETURN(auto loaded, AwsEnvironment::Load());
+  const auto environment = std::make_shared<const AwsEnvironment>(std::move(loaded));
+  std::unique_ptr<AwsSession> session(new AwsSession());
+  session->region_ = environment->Region();
+  if (session->region_.empty()) return Status::NotFound("no AWS region is set");
+  const std::shared_ptr<AwsCredentialChain> credentials = DefaultCredentialChain(environment);
+  SNAP_ASSIGN_OR_RETURN(session->ec2_, Ec2Client::FromEnvironment(*environment, credentials));
+  SNAP_ASSIGN_OR_RETURN(session->elb_, ElbClient::FromEnvironment(*environment, credentials));
+  return session;
+}
+
+}  // namespace snapstore
