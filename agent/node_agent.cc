@@ -164,6 +164,10 @@ Status NodeAgent::SetUp() {
 
   NodeRoutes routes;
   routes.applications = applications_.get();
+  routes.begin_stop = [this](bool checkpoint, milliseconds limit) {
+    // Nothing can have been started before.
+    if (script_known_.load() != nullptr) BeginStop(checkpoint, limit);
+  };
   routes.script = [this] { return script_known_.load(); };
   routes.status = [this] { return StatusText(); };
   TokenServer::Options server;
@@ -190,14 +194,16 @@ bool NodeAgent::LearnIdentity() {
                                     options_.metadata_url));
   }
   if (!status.ok()) {
-    LogWarning("{}; trying again", status.message());
+    if (status.message() != identity_error_) LogWarning("{}; trying again", status.message());
+    identity_error_ = status.message();
     return false;
   }
   instance_id_ = **id;
   private_ip_ = **ip;
   LogInfo("this is instance {} at {}", instance_id_, private_ip_);
+  run_ = RunOf(instance_id_);
   script_ = std::make_unique<NodeScript>(
-      options_.state_directory, instance_id_,
+      options_.state_directory, run_,
       Environment({"SPOTINST_", "SNAPSTORE_",
                    "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_SESSION_TOKEN="},
                   ""));
@@ -205,10 +211,25 @@ bool NodeAgent::LearnIdentity() {
   return true;
 }
 
+std::string NodeAgent::StoppedFile() const { return options_.state_directory + "/stopped"; }
+
+// For good: an agent that is started again, perhaps because this one died of it, must not start
+// them on an instance that is on its way out.
+void NodeAgent::BeginStop(bool checkpoint, milliseconds limit) {
+  const Status noted = ReplaceFile(StoppedFile(), AsBytes(run_), 0600);
+  if (!noted.ok()) LogWarning("{}", noted.message());
+  applications_->BeginStop(checkpoint, limit);
+}
+
 Status NodeAgent::Run() {
   int signal = 0;
   while (signal == 0 && !LearnIdentity()) signal = WaitForSignal(kIdentityRetry);
   if (signal != 0) return Status::Ok();
+  if (const auto stopped = ReadWholeFile(StoppedFile(), run_.size());
+      stopped.ok() && AsText(*stopped) == run_) {
+    LogInfo("the applications were stopped for good on this instance");
+    applications_->BeginStop(/*checkpoint=*/false, milliseconds(0));
+  }
   reporter_->Start();
   notices_->Start();
   while (signal == 0) {
@@ -234,14 +255,10 @@ Status NodeAgent::End(int signal) {
   reporter_->Flush(kLastWord);
   const auto outcomes = applications_->Stop(checkpoint, milliseconds(0));
   if (!checkpoint || !outcomes.ok()) return outcomes.status();
-  for (const NodeApplicationReport& one : applications_->Reports()) {
-    const auto outcome =
-        std::find_if(outcomes->begin(), outcomes->end(),
-                     [&](const NodeOutcome& o) { return o.config_id == one.config_id; });
-    if (outcome != outcomes->end() && !outcome->error.empty()) {
-      return Status::Io(
-          fmt::format("{}: ended without a final checkpoint: {}", one.config_id, outcome->error));
-    }
+  for (const NodeOutcome& one : *outcomes) {
+    if (one.error.empty() || one.had_ended) continue;
+    return Status::Io(
+        fmt::format("{}: ended without a final checkpoint: {}", one.config_id, one.error));
   }
   return Status::Ok();
 }
@@ -284,7 +301,7 @@ void NodeAgent::HeedNotice() {
   }
   if (applications_->stop_asked()) return;
   LogWarning("the controller has not come to stop the applications: stopping them");
-  applications_->BeginStop(/*checkpoint=*/true, limit);
+  BeginStop(/*checkpoint=*/true, limit);
 }
 
 std::string NodeAgent::StatusText() const {

@@ -64,6 +64,8 @@ class NodeAgent {
   explicit NodeAgent(NodeAgentOptions options);
   Status SetUp();
   bool LearnIdentity();
+  std::string StoppedFile() const;
+  void BeginStop(bool checkpoint, std::chrono::milliseconds limit);
   NodeHeartbeat Collect() const;
   void OnNotice(const NodeNotice& notice);
   void HeedNotice();
@@ -79,6 +81,8 @@ class NodeAgent {
   // Written once, before what reads it is started.
   std::string instance_id_;
   std::string private_ip_;
+  std::string run_;  // of this boot of this instance
+  std::string identity_error_;
 
   std::atomic<NodeScript*> script_known_ = nullptr;
   std::unique_ptr<NodeScript> script_;

@@ -167,6 +167,8 @@ Status NodeApplication::Start() {
   const std::string config = options_.directory + "/config.json";
   SNAP_RETURN_IF_ERROR(ReplaceFile(config, AsBytes(order_.config), 0600));
   RemoveEndedFile(options_.directory);
+  // After a boot the number of its process may come again.
+  RemoveAgentFile(options_.directory);
   SNAP_ASSIGN_OR_RETURN(const UniqueFd log, OpenLog(options_.directory + "/agent.log"));
   std::vector<std::string> arguments = {"snapstore-agent",  "run",
                                         "--config",         config,
@@ -359,7 +361,8 @@ void NodeApplication::TakeOver(const json& status) {
 }
 
 NodeOutcome NodeApplication::Checkpoint(const std::string& trigger) {
-  NodeOutcome outcome{id_, "", ""};
+  NodeOutcome outcome;
+  outcome.config_id = id_;
   const json body = {{"trigger", trigger}};
   const auto record = Call(true, "/checkpoint", body.dump(), Clock::now() + kCheckpointLimit);
   if (record.ok()) {
@@ -428,13 +431,15 @@ void NodeApplication::WaitForEnd(Clock::time_point deadline) {
 }
 
 NodeOutcome NodeApplication::Stop(bool checkpoint, Clock::time_point deadline) {
-  NodeOutcome outcome{id_, "", ""};
+  NodeOutcome outcome;
+  outcome.config_id = id_;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
     if (pid_ == 0) {
       const std::string& why = report_.error.empty() ? report_.reason : report_.error;
       outcome.error = (ended_ ? "it had ended before: " : "it was not running: ") + why;
+      outcome.had_ended = ended_;
       report_.state = "ended";
     }
   }

@@ -32,6 +32,7 @@ struct NodeOutcome {
   std::string config_id;
   std::string checkpoint_id;
   std::string error;
+  bool had_ended = false;  // by itself, before it was stopped
 };
 
 class NodeApplication {

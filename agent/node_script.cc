@@ -30,11 +30,6 @@ std::string ReadSmall(const std::string& path) {
   return bytes.ok() ? std::string(AsText(*bytes)) : std::string();
 }
 
-// An instance that was stopped and started again runs it again.
-std::string RunOf(const std::string& instance_id) {
-  return instance_id + " " + ReadSmall("/proc/sys/kernel/random/boot_id");
-}
-
 std::vector<char*> Pointers(std::vector<std::string>* strings) {
   std::vector<char*> pointers;
   pointers.reserve(strings->size() + 1);
@@ -67,10 +62,14 @@ std::vector<char*> Pointers(std::vector<std::string>* strings) {
 
 }  // namespace
 
-NodeScript::NodeScript(std::string directory, std::string instance_id,
-                       std::vector<std::string> environment)
+// An instance that was stopped and started again is in another run.
+std::string RunOf(const std::string& instance_id) {
+  return instance_id + " " + ReadSmall("/proc/sys/kernel/random/boot_id");
+}
+
+NodeScript::NodeScript(std::string directory, std::string run, std::vector<std::string> environment)
     : path_(std::move(directory) + "/shutdown-script"),
-      run_(RunOf(instance_id)),
+      run_(std::move(run)),
       environment_(std::move(environment)) {}
 
 bool NodeScript::WasStarted() const { return ReadSmall(path_ + ".run") == run_; }
@@ -83,7 +82,7 @@ Status NodeScript::Start(const std::string& script) {
   // Before it runs: twice would be worse than never.
   SNAP_RETURN_IF_ERROR(ReplaceFile(path_ + ".run", AsBytes(run_), 0600));
   LogInfo("starting the shutdown script, output in {}.log", path_);
-  const Status spawned = Spawn();
+  Status spawned = Spawn();
   if (!spawned.ok()) (void)unlink((path_ + ".run").c_str());
   return spawned;
 }

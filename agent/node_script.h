@@ -14,6 +14,9 @@
 
 namespace snapstore::agent {
 
+// A name of this boot of the instance.
+std::string RunOf(const std::string& instance_id);
+
 class NodeScript {
  public:
   enum class State { kNone, kRunning, kDone };
@@ -22,9 +25,9 @@ class NodeScript {
     int exit_code = 0;  // when it is done; -1: it was killed from outside, nobody knows
   };
 
-  // In `directory` it keeps shutdown-script and, beside it, .log, .run (which instance and boot it
-  // was started in) and .exit. `environment` is the script's.
-  NodeScript(std::string directory, std::string instance_id, std::vector<std::string> environment);
+  // In `directory` it keeps shutdown-script and, beside it, .log, .run (the run it was started in)
+  // and .exit. `run`: RunOf. `environment` is the script's.
+  NodeScript(std::string directory, std::string run, std::vector<std::string> environment);
 
   // Starts it, unless it was started before.
   Status Start(const std::string& script);

@@ -65,7 +65,7 @@ void TakeCheckpoint(NodeApplications* applications, const Request& request, Resp
   Reply(response, 200, OutcomesText(applications->Checkpoint(trigger.get<std::string>())));
 }
 
-void Stop(NodeApplications* applications, const Request& request, Response* response) {
+void Stop(const NodeRoutes& routes, const Request& request, Response* response) {
   const auto body = ParseBody(request.body, {"checkpoint", "deadlineSeconds"});
   if (!body.ok()) return ReplyError(response, 400, body.status());
   const json checkpoint = body->value("checkpoint", json(true));
@@ -77,8 +77,9 @@ void Stop(NodeApplications* applications, const Request& request, Response* resp
   if (!(seconds > 0 && seconds <= kDeadlineSecondsMax)) {
     return ReplyError(response, 400, Bad("deadlineSeconds", "above 0 and at most 3600"));
   }
-  const auto outcomes = applications->Stop(
-      checkpoint.get<bool>(), std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000)));
+  const std::chrono::milliseconds limit(static_cast<int64_t>(seconds * 1000));
+  routes.begin_stop(checkpoint.get<bool>(), limit);
+  const auto outcomes = routes.applications->Stop(checkpoint.get<bool>(), limit);
   if (!outcomes.ok()) return ReplyError(response, 504, outcomes.status());
   Reply(response, 200, OutcomesText(*outcomes));
 }
@@ -129,8 +130,8 @@ void AddNodeRoutes(const NodeRoutes& routes, httplib::Server* server) {
   server->Post("/checkpoint", [applications](const Request& request, Response& response) {
     TakeCheckpoint(applications, request, &response);
   });
-  server->Post("/stop", [applications](const Request& request, Response& response) {
-    Stop(applications, request, &response);
+  server->Post("/stop", [routes](const Request& request, Response& response) {
+    Stop(routes, request, &response);
   });
   server->Post("/shutdown-script", [routes](const Request& request, Response& response) {
     StartScript(routes.script(), request, &response);

@@ -5,6 +5,7 @@
 #ifndef SNAPSTORE_AGENT_NODE_SERVER_H_
 #define SNAPSTORE_AGENT_NODE_SERVER_H_
 
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -16,6 +17,8 @@ namespace snapstore::agent {
 
 struct NodeRoutes {
   NodeApplications* applications = nullptr;
+  // Before the applications' Stop.
+  std::function<void(bool checkpoint, std::chrono::milliseconds limit)> begin_stop;
   // Null while the instance is not known yet.
   std::function<NodeScript*()> script;
   std::function<std::string()> status;  // JSON

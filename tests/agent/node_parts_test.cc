@@ -197,7 +197,8 @@ TEST(NodeController, RefusesAddressesThatAreNone) {
 class ScriptTest : public ::testing::Test {
  protected:
   NodeScript Script(const std::string& instance = "i-1") {
-    return NodeScript(folder_.path(), instance, {"PATH=/usr/bin:/bin", "WHERE=" + folder_.path()});
+    return NodeScript(folder_.path(), RunOf(instance),
+                      {"PATH=/usr/bin:/bin", "WHERE=" + folder_.path()});
   }
   std::string Read(const std::string& name) {
     std::ifstream in(folder_.File(name));

@@ -14,6 +14,7 @@
 namespace snapstore::agent {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class NodeTest : public CriuFixture {
@@ -44,7 +45,7 @@ while True:
     // Without it they end by themselves, but not at once.
     for (const pid_t child : children_) kill(child, SIGKILL);
     for (const pid_t child : children_) {
-      EXPECT_TRUE(Eventually([&] { return kill(child, 0) != 0; })) << child;
+      EXPECT_TRUE(Eventually([&] { return IsGone(child); })) << child;
     }
     if (HasFailure()) std::cout << Read(Path("node.log")) << Read(Path("state/apc-1/agent.log"));
   }
@@ -75,7 +76,9 @@ while True:
         "/sbin:/bin",
         "SNAPSTORE_EFS_ROOT=" + Path("efs"), "SPOTINST_TOKEN=hidden-from-applications"};
     std::vector<char*> argv;
+    argv.reserve(arguments.size() + 1);
     std::vector<char*> variables;
+    variables.reserve(environment.size() + 1);
     for (std::string& text : arguments) argv.push_back(text.data());
     for (std::string& text : environment) variables.push_back(text.data());
     argv.push_back(nullptr);
@@ -102,6 +105,11 @@ while True:
     ASSERT_TRUE(Eventually([&] { return controller_.State() == "running"; }));
     ASSERT_TRUE(CounterPasses(Counter() + 5));
     (void)Child();
+  }
+  static bool IsGone(pid_t pid) {
+    // Nobody may have waited for it yet.
+    return kill(pid, 0) != 0 ||
+           Read(fmt::format("/proc/{}/stat", pid)).find(") Z ") != std::string::npos;
   }
   static int Wait(pid_t pid) {
     int status = -1;
@@ -145,6 +153,14 @@ while True:
     const auto answer = client.send(request);
     if (!answer) return {0, json()};
     return {answer->status, json::parse(answer->body, nullptr, false)};
+  }
+
+  std::string Metrics() {
+    const json newest = controller_.newest();
+    httplib::Client client("127.0.0.1", newest["port"].get<int>());
+    client.set_bearer_token_auth(newest["controlToken"].get<std::string>());
+    const auto answer = client.Get("/metrics");
+    return answer ? answer->body : "";
   }
 
   int Counter() {
@@ -245,7 +261,7 @@ TEST_F(NodeTest, IsCheckpointedAndStoppedByItsControlInterface) {
   const std::string last = stopped["applications"][0].value("checkpointId", "");
   EXPECT_FALSE(last.empty()) << stopped.dump();
   EXPECT_NE(last, id);
-  EXPECT_NE(kill(children_.back(), 0), 0) << "its process has ended";
+  EXPECT_TRUE(IsGone(children_.back())) << "its process has ended";
   EXPECT_EQ(Call("POST", "/stop").second, stopped) << "asked again: the same answer";
   ASSERT_TRUE(Eventually([&] { return controller_.State() == "ended"; }));
   EXPECT_EQ(controller_.checkpoints().back()["checkpointId"], last);
@@ -254,6 +270,17 @@ TEST_F(NodeTest, IsCheckpointedAndStoppedByItsControlInterface) {
   EXPECT_EQ(status["stopped"], true);
   EXPECT_EQ(status["node_id"], "smi-1");
   EXPECT_EQ(status["applications"][0]["checkpoints_taken"], 2);
+  EXPECT_THAT(Metrics(), AllOf(HasSubstr("snapstore_agent_node_applications 1\n"),
+                               HasSubstr("snapstore_agent_node_applications_up 0\n"),
+                               HasSubstr("snapstore_agent_node_checkpoints_total 2\n")));
+
+  // The agent that comes after it does not start them on an instance that is on its way out.
+  Kill();
+  Start();
+  const size_t before = controller_.heartbeats().size();
+  ASSERT_TRUE(Eventually([&] { return controller_.heartbeats().size() > before + 2; }));
+  EXPECT_TRUE(controller_.newest()["applications"].empty());
+  EXPECT_EQ(Call("GET", "/status").second["stopped"], true);
   EXPECT_EQ(End(SIGTERM), 0);
 }
 
@@ -264,7 +291,7 @@ TEST_F(NodeTest, ANoticeStopsApplicationsAlsoWithoutAController) {
       "spot/instance-action",
       json({{"action", "terminate"}, {"time", FormatTime(WallNanos() + 120 * kNanosPerSecond, 0)}})
           .dump());
-  ASSERT_TRUE(Eventually([&] { return kill(children_.back(), 0) != 0; }));
+  ASSERT_TRUE(Eventually([&] { return IsGone(children_.back()); }));
   const int at_stop = Counter();
   Kill();
   // On the next instance.
@@ -304,7 +331,7 @@ TEST_F(NodeTest, ANoticeIsToldAndTheControllerHasItsTurn) {
 TEST_F(NodeTest, ASignalTakesFinalCheckpointsAndTheNextStartGoesOn) {
   StartCounting();
   EXPECT_EQ(End(SIGTERM), 0);
-  EXPECT_NE(kill(children_.back(), 0), 0);
+  EXPECT_TRUE(IsGone(children_.back()));
   EXPECT_EQ(controller_.checkpoints().size(), 1u) << "told before it ended";
   const int at_end = Counter();
   StartCounting();
@@ -317,7 +344,7 @@ TEST_F(NodeTest, ASignalTakesFinalCheckpointsAndTheNextStartGoesOn) {
 TEST_F(NodeTest, KilledItTakesItsApplicationsAlong) {
   StartCounting();
   Kill();
-  ASSERT_TRUE(Eventually([&] { return kill(children_.back(), 0) != 0; }));
+  ASSERT_TRUE(Eventually([&] { return IsGone(children_.back()); }));
   const int at_kill = Counter();
   ASSERT_TRUE(CounterStands());
   StartCounting();
@@ -357,6 +384,7 @@ TEST_F(NodeTest, AnApplicationThatEndsByItselfIsNotStartedAgain) {
   const auto [code, stopped] = Call("POST", "/stop");
   EXPECT_EQ(code, 200);
   EXPECT_THAT(stopped["applications"][0].value("error", ""), HasSubstr("exit code 3"));
+  EXPECT_EQ(End(SIGTERM), 0) << "nothing that ran was lost";
 }
 
 TEST_F(NodeTest, AnApplicationThatCannotBeRunIsTold) {

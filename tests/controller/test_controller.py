@@ -141,6 +141,10 @@ class ServeTest(ControllerTest):
         shown, = documents("node", "show", nodes[0], *at, token=token)
         self.assertEqual(shown["node"]["name"], "db")
         self.assertEqual(shown["status"]["status"], "RESUME")
+        self.assertIsNone(shown["agent"])
+        self.assertTrue(any(line.split() == ["agent", "none", "has", "reported"]
+                            for line in run("node", "show", nodes[0], *at, token=token)))
+        self.assertEqual(documents("node", "checkpoints", nodes[0], *at, token=token), [])
         event, = documents("node", "events", nodes[0], *at, token=token)
         self.assertEqual((event["sequence"], event["eventType"]),
                          (1, "AWS_EC2_MANAGED_INSTANCE_RESUMING"))
