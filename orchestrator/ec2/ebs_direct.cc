@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "base/base64.h"
@@ -37,9 +38,11 @@ bool AddBlocks(const nlohmann::json& page, EbsBlockList* list) {
   if (blocks == page.end()) return true;
   if (!blocks->is_array() || list->block_bytes == 0) return false;
   for (const nlohmann::json& block : *blocks) {
-    if (!block.is_object() || !block.contains("BlockIndex")) return false;
+    if (!block.is_object()) return false;
+    const auto index = block.find("BlockIndex");
+    if (index == block.end() || !index->is_number_unsigned()) return false;
     list->blocks.push_back(
-        {.index = NumberOf(block, "BlockIndex"),
+        {.index = index->get<uint64_t>(),
          .token = TextOf(block, changed ? "SecondBlockToken" : "BlockToken"),
          .other_token = changed ? TextOf(block, "FirstBlockToken") : std::string()});
   }
@@ -57,54 +60,70 @@ Result<std::unique_ptr<EbsDirect>> EbsDirect::FromEnvironment(
   return std::make_unique<EbsDirect>(std::move(options), std::move(credentials));
 }
 
-Ec2Result<EbsBlockList> EbsDirect::ListBlocks(const std::string& path,
-                                              const QueryParameters& parameters, int page_size) {
+Ec2Result<EbsBlockList> EbsDirect::ListPage(const EbsPageRequest& request) {
+  const std::string path = fmt::format("/snapshots/{}/{}", PercentEncode(request.snapshot_id),
+                                       request.first.empty() ? "blocks" : "changedblocks");
+  QueryParameters query;
+  if (!request.first.empty()) query.emplace_back("firstSnapshotId", request.first);
+  if (request.size > 0) query.emplace_back("maxResults", std::to_string(request.size));
+  if (!request.token.empty()) {
+    query.emplace_back("pageToken", request.token);
+  } else if (request.start > 0) {
+    query.emplace_back("startingBlockIndex", std::to_string(request.start));
+  }
+  Ec2Result<HttpResponse> answer = caller_.Get(path, query, kPageBytesMax);
+  if (!answer.ok()) return answer.failure();
+  const auto page = nlohmann::json::parse(answer->body.begin(), answer->body.end(), nullptr, false);
   EbsBlockList list;
-  std::string token;
-  do {
-    QueryParameters query = parameters;
-    if (page_size > 0) query.emplace_back("maxResults", std::to_string(page_size));
-    if (!token.empty()) query.emplace_back("pageToken", token);
-    Ec2Result<HttpResponse> answer = caller_.Get(path, query, kPageBytesMax);
-    if (!answer.ok()) return answer.failure();
-    const auto page =
-        nlohmann::json::parse(answer->body.begin(), answer->body.end(), nullptr, false);
-    if (!AddBlocks(page, &list)) {
-      return Status::Io(fmt::format("GET {}: the answer is no list of blocks", path));
-    }
-    std::string next = TextOf(page, "NextToken");
-    if (!next.empty() && next == token) {
-      return Status::Io(fmt::format("GET {}: the next page is the same page again", path));
-    }
-    token = std::move(next);
-  } while (!token.empty());
+  if (!AddBlocks(page, &list)) {
+    return Status::Io(fmt::format("GET {}: the answer is no list of blocks", path));
+  }
+  list.next_token = TextOf(page, "NextToken");
+  if (!list.next_token.empty() && list.next_token == request.token) {
+    return Status::Io(fmt::format("GET {}: the next page is the same page again", path));
+  }
   return list;
+}
+
+Ec2Result<EbsBlockList> EbsDirect::ListAll(EbsPageRequest request) {
+  EbsBlockList all;
+  do {
+    Ec2Result<EbsBlockList> page = ListPage(request);
+    if (!page.ok()) return page.failure();
+    request.token = page->next_token;
+    all.blocks.insert(all.blocks.end(), std::make_move_iterator(page->blocks.begin()),
+                      std::make_move_iterator(page->blocks.end()));
+    page->blocks = std::move(all.blocks);
+    all = *std::move(page);
+  } while (!request.token.empty());
+  return all;
 }
 
 Ec2Result<EbsBlockList> EbsDirect::ListSnapshotBlocks(const std::string& snapshot_id,
                                                       int page_size) {
-  return ListBlocks(fmt::format("/snapshots/{}/blocks", PercentEncode(snapshot_id)), {}, page_size);
+  return ListAll({.snapshot_id = snapshot_id, .size = page_size});
 }
 
 Ec2Result<EbsBlockList> EbsDirect::ListChangedBlocks(const std::string& first,
                                                      const std::string& second, int page_size) {
-  return ListBlocks(fmt::format("/snapshots/{}/changedblocks", PercentEncode(second)),
-                    {{"firstSnapshotId", first}}, page_size);
+  return ListAll({.snapshot_id = second, .first = first, .size = page_size});
 }
 
 Ec2Result<Bytes> EbsDirect::GetSnapshotBlock(const std::string& snapshot_id, uint64_t index,
                                              const std::string& token) {
-  Ec2Result<HttpResponse> answer =
-      caller_.Get(fmt::format("/snapshots/{}/blocks/{}", PercentEncode(snapshot_id), index),
-                  {{"blockToken", token}}, kBlockBytesMax);
-  if (!answer.ok()) return answer.failure();
-  const std::string_view algorithm = answer->Header("x-amz-checksum-algorithm");
-  const std::string_view checksum = answer->Header("x-amz-checksum");
-  if (algorithm != "SHA256" || checksum != Base64Encode(Sha256::Of(answer->body).bytes)) {
-    return Status::Io(
-        fmt::format("block {} of {}: its bytes do not fit their checksum", index, snapshot_id));
+  constexpr int kAttempts = 2;
+  const std::string path =
+      fmt::format("/snapshots/{}/blocks/{}", PercentEncode(snapshot_id), index);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    Ec2Result<HttpResponse> answer = caller_.Get(path, {{"blockToken", token}}, kBlockBytesMax);
+    if (!answer.ok()) return answer.failure();
+    if (answer->Header("x-amz-checksum-algorithm") == "SHA256" &&
+        answer->Header("x-amz-checksum") == Base64Encode(Sha256::Of(answer->body).bytes)) {
+      return std::move(answer->body);
+    }
   }
-  return std::move(answer->body);
+  return Status::Io(
+      fmt::format("block {} of {}: its bytes do not fit their checksum", index, snapshot_id));
 }
 
 }  // namespace snapstore

@@ -27,6 +27,15 @@ struct EbsBlockList {
   uint64_t volume_gib = 0;
   int64_t expiry_ns = 0;  // of the tokens
   std::vector<EbsBlock> blocks = {};
+  std::string next_token = {};  // of a page: empty: it is the last one
+};
+
+struct EbsPageRequest {
+  std::string snapshot_id = {};
+  std::string first = {};  // ListChangedBlocks: the earlier snapshot; empty: ListSnapshotBlocks
+  uint64_t start = 0;      // from this index on
+  std::string token = {};  // of the page before; then `start` has no effect
+  int size = 0;            // 0: the service's own
 };
 
 class EbsDirect {
@@ -41,13 +50,14 @@ class EbsDirect {
   // `token` is of the second, empty where it has none any more; `other_token` of the first.
   Ec2Result<EbsBlockList> ListChangedBlocks(const std::string& first, const std::string& second,
                                             int page_size = 0);
-  // Verified by the checksum that comes along; Io when it does not fit.
+  // One page of either list. It may hold no block though others follow.
+  Ec2Result<EbsBlockList> ListPage(const EbsPageRequest& request);
+  // Verified by the checksum that comes along. Asked for once more when it does not fit, then Io.
   Ec2Result<Bytes> GetSnapshotBlock(const std::string& snapshot_id, uint64_t index,
                                     const std::string& token);
 
  private:
-  Ec2Result<EbsBlockList> ListBlocks(const std::string& path, const QueryParameters& parameters,
-                                     int page_size);
+  Ec2Result<EbsBlockList> ListAll(EbsPageRequest request);
 
   AwsCaller caller_;
 };

@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "tools/snapstore/changed_blocks.h"
 #include "tools/snapstore/command.h"
+#include "tools/snapstore/ebs/ebs_backup.h"
 #include "tools/snapstore/interrupt.h"
 #include "tools/snapstore/text.h"
 
@@ -48,7 +49,15 @@ class SnapshotCommand : public Command {
     app->add_option("--changed-blocks", changed_blocks_,
                     "File that lists what differs from the parent; see below");
     app->add_flag("--stdin", stdin_, "Store standard input as one file; needs --name");
-    app->add_option("--name", name_, "Path within the snapshot for --stdin");
+    app->add_option("--ebs-snapshot", ebs_snapshot_,
+                    "Store the volume of this EBS snapshot as one file; see below");
+    app->add_option("--ebs-reads", ebs_.reads,
+                    "Blocks of it on their way at once, memory permitting")
+        ->check(CLI::Range(1, 256))
+        ->capture_default_str();
+    app->add_option("--name", name_,
+                    "Path within the snapshot for --stdin, or for --ebs-snapshot instead of the "
+                    "volume's id");
     app->add_option("--host", request_.host, "Host to record instead of this machine's name");
     app->add_option("--exclude", request_.excludes,
                     "Leave out what matches this pattern, compared with the absolute path; may be "
@@ -68,17 +77,29 @@ class SnapshotCommand : public Command {
 
   Result<Finding> Run(Session& session) override {
     SNAP_RETURN_IF_ERROR(CompleteRequest());
+    if (ebs_snapshot_) return RunEbs(session);
     SNAP_ASSIGN_OR_RETURN(auto repository, session.OpenRepository());
     SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary,
                           TakeSnapshot(*repository, request_, session.observer()));
     session.observer()->Finish();
-    SNAP_RETURN_IF_ERROR(Print(session, *repository, summary));
+    SNAP_RETURN_IF_ERROR(Print(session, *repository, summary, nullptr));
     return summary.info.unreadable > 0 ? Finding::kUnreadable : Finding::kNone;
   }
 
  private:
+  Result<Finding> RunEbs(Session& session) {
+    SNAP_ASSIGN_OR_RETURN(const EbsServices services, EbsServicesFromEnvironment(Interrupted));
+    SNAP_ASSIGN_OR_RETURN(auto repository, session.OpenRepository());
+    SNAP_ASSIGN_OR_RETURN(
+        const EbsBackupSummary summary,
+        BackUpEbsSnapshot(*repository, services, ebs_, request_, session.observer()));
+    session.observer()->Finish();
+    SNAP_RETURN_IF_ERROR(Print(session, *repository, summary.taken, &summary));
+    return Finding::kNone;
+  }
+
   Status CompleteRequest() {
-    if (request_.paths.empty() && !stdin_) {
+    if (request_.paths.empty() && !stdin_ && !ebs_snapshot_) {
       return Status::InvalidArgument("nothing to store; name at least one PATH, or --stdin");
     }
     for (const std::string& path : request_.paths) {
@@ -89,13 +110,37 @@ class SnapshotCommand : public Command {
                        : profile_ == "aligned" ? Profile::kAligned
                                                : Profile::kAuto;
     request_.compression_level = level_ == "auto" ? 0 : std::stoi(level_);
+    SNAP_RETURN_IF_ERROR(CheckEbs());
     SNAP_RETURN_IF_ERROR(AddStdin());
     return ReadChangedBlocks();
   }
 
+  Status CheckEbs() {
+    for (const auto& [key, value] : request_.tags) {
+      if (key.starts_with(kEbsTagPrefix)) {
+        return Status::InvalidArgument(
+            fmt::format("--tag {}: only --ebs-snapshot sets tags of that name", key));
+      }
+    }
+    if (!ebs_snapshot_) return {};
+    SNAP_RETURN_IF_ERROR(CheckEbsSnapshotId(*ebs_snapshot_).WithContext("--ebs-snapshot"));
+    if (!request_.paths.empty() || stdin_ || changed_blocks_) {
+      return Status::InvalidArgument(
+          "--ebs-snapshot goes alone: without a PATH, --stdin and --changed-blocks");
+    }
+    auto name = NormalisePath(name_);
+    if (!name.ok()) return name.status().WithContext("--name");
+    ebs_.snapshot_id = *ebs_snapshot_;
+    ebs_.name = *name;
+    return {};
+  }
+
   Status AddStdin() {
+    if (ebs_snapshot_) return {};
     if (!stdin_) {
-      return name_.empty() ? Status::Ok() : Status::InvalidArgument("--name is for --stdin only");
+      return name_.empty()
+                 ? Status::Ok()
+                 : Status::InvalidArgument("--name is for --stdin and --ebs-snapshot only");
     }
     auto name = NormalisePath(name_);
     if (!name.ok()) return name.status().WithContext("--name");
@@ -124,16 +169,25 @@ class SnapshotCommand : public Command {
   }
 
   static Status Print(Session& session, const Repository& repository,
-                      const SnapshotSummary& summary) {
+                      const SnapshotSummary& summary, const EbsBackupSummary* ebs) {
     const SnapshotInfo& info = summary.info;
     if (session.json()) {
       Json out = SnapshotSummaryJson(summary);
+      if (ebs != nullptr) {
+        out["ebs_blocks_total"] = ebs->blocks_total;
+        out["ebs_blocks_read"] = ebs->blocks_read;
+        out["ebs_changed_since"] = ebs->changed_since.empty() ? Json() : Json(ebs->changed_since);
+      }
       SetStoreUsage(&out, repository.Usage());
       return session.out().Json(out);
     }
     if (session.quiet()) return session.out().Line(info.id);
     Table table({Table::Align::kLeft, Table::Align::kLeft});
     table.Row({"parent", info.parent_id.empty() ? "none" : info.parent_id});
+    if (ebs != nullptr) {
+      table.Row({"changed since", ebs->changed_since.empty() ? "read whole" : ebs->changed_since});
+      table.Row({"blocks", fmt::format("{} read of {}", ebs->blocks_read, ebs->blocks_total)});
+    }
     table.Row({"entries", fmt::format("{}", info.entries)});
     AddStatistics(info, &table);
     if (info.unreadable > 0) {
@@ -154,6 +208,8 @@ class SnapshotCommand : public Command {
   std::optional<std::string> changed_blocks_;
   bool stdin_ = false;
   std::string name_;
+  std::optional<std::string> ebs_snapshot_;
+  EbsBackupOptions ebs_;
   StdinStream stdin_stream_;
 };
 
@@ -168,10 +224,16 @@ const CommandInfo kSnapshotCommand = {
     "the exit code is 3.\n\n"
     "--changed-blocks FILE: a text file with one 'OFFSET LENGTH' a line, in bytes, decimal or "
     "hexadecimal after 0x; '#' starts a comment. Only these parts of the single PATH are read, the "
-    "rest is taken from the parent.",
+    "rest is taken from the parent.\n\n"
+    "--ebs-snapshot ID: the volume of an EBS snapshot, read through the EBS direct APIs; no "
+    "instance "
+    "is needed. Its parent is the newest snapshot of the same volume, and only the blocks that EBS "
+    "says differ from what that was made of are read. Region, endpoints and credentials are those "
+    "of AWS's own tools.",
     "  snapstore snapshot /etc /home --tag job=nightly --exclude '*.tmp'\n"
     "  snapstore snapshot /dev/vg0/data --changed-blocks changed.txt\n"
-    "  pg_dump mydb | snapstore snapshot --stdin --name mydb.sql",
+    "  pg_dump mydb | snapstore snapshot --stdin --name mydb.sql\n"
+    "  snapstore snapshot --ebs-snapshot snap-0123456789abcdef0",
     MakeCommand<SnapshotCommand>};
 
 }  // namespace snapstore::cli

@@ -26,7 +26,7 @@ std::unique_ptr<Command> MakeCommand() {
 struct CommandInfo {
   const char* name;
   const char* description;  // one paragraph; its first sentence is shown in the list of commands
-  const char* examples;     // one to three lines
+  const char* examples;     // one to four lines
   std::unique_ptr<Command> (*make)();
 };
 
