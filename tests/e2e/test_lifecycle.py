@@ -130,6 +130,10 @@ class MarketTest(LifeTest):
         self.cloud.admin("price", "--type", "c5.large", "--zone", "us-east-1a", "--usd", "0.02")
         node, status = self.create(strategy={"orientation": "cheapest"})
         self.assertEqual(status["instanceType"], "c5.large")
+        costs, = self.system.call("GET", f"{stateful.NODES}/{node}/costs",
+                                  query="&fromDate=2020-01-01&toDate=2100-01-01")
+        self.assertAlmostEqual(costs["savings"]["value"], 100 * (1 - 0.02 / 0.085), 3)
+        self.assertGreater(costs["running"]["value"], 0)
         self.system.call("PUT", f"{stateful.NODES}/{node}", {"managedInstance": {
             "compute": {"launchSpecification": {"instanceTypes": {"preferredType": "m5.large"}}}}})
         self.system.act(node, "recycle")

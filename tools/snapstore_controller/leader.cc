@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "orchestrator/ec2/aws_session.h"
 #include "orchestrator/lifecycle/http_agent_caller.h"
+#include "orchestrator/lifecycle/on_demand_prices.h"
 
 namespace snapstore::spot {
 namespace {
@@ -27,6 +28,7 @@ struct Leader::Impl {
   std::unique_ptr<AwsSession> aws;
   HttpAgentCaller agents;
   MarketMemory markets;
+  OnDemandPrices prices;
 
   std::mutex mutex;  // guards stopping
   bool stopping = false;
@@ -66,6 +68,7 @@ struct Leader::Impl {
     services.elb = aws->elb();
     services.agents = &agents;
     services.markets = &markets;
+    services.on_demand_price = [this](const std::string& type) { return prices.Of(type); };
     services.region = aws->region();
     services.options.snapshot_interval_ms = options.snapshot_seconds * kMsPerSecond;
     services.options.retention_ms = options.retention_hours * kMsPerHour;
@@ -100,6 +103,10 @@ void LeaderOptions::AddTo(CLI::App* app) {
                   "How long a node stays where it fell back to before spot is tried again")
       ->check(CLI::Range(0, 604'800))
       ->capture_default_str();
+  app->add_option("--on-demand-prices", prices_file,
+                  "US dollars an hour by instance type, JSON; else those of us-east-1")
+      ->type_name("FILE")
+      ->check(CLI::ExistingFile);
   app->add_option("--workers", workers, "Operations that are carried on at the same instant")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
@@ -120,6 +127,9 @@ Result<std::unique_ptr<Leader>> Leader::Start(StateStore* store, const std::stri
   }
   if (!aws.ok()) return aws.status();
   impl->aws = *std::move(aws);
+  if (!options.prices_file.empty()) {
+    SNAP_ASSIGN_OR_RETURN(impl->prices, OnDemandPrices::Load(options.prices_file));
+  }
   Impl* const self = impl.get();
   self->thread = std::thread([self] { self->Run(); });
   return std::unique_ptr<Leader>(new Leader(std::move(impl)));

@@ -24,6 +24,7 @@ struct LeaderOptions {
   bool purge_unflagged = false;
   int64_t revert_seconds = 3600;
   int workers = 16;
+  std::string prices_file = {};  // of on-demand prices; empty: those that are built in
 
   void AddTo(CLI::App* app);
 };
