@@ -19,8 +19,8 @@ function loadPlaywright() {
   try {
     return createRequire(`${process.env.SNAPSTORE_NODE_MODULES}/x.js`)('playwright-core');
   } catch (error) {
-    console.error(`playwright-core is not in ${process.env.SNAPSTORE_NODE_MODULES}: run tests/dashboard/setup`);
-    process.exit(1);
+    console.log(`skipped: playwright-core is not in ${process.env.SNAPSTORE_NODE_MODULES}; tests/dashboard/setup installs it`);
+    process.exit(SKIPPED);
   }
 }
 
