@@ -264,7 +264,7 @@ ApiReply ApiService::ChangeStates(const Call& call) {
     Status fits = node.status();
     if (node.ok()) fits = CheckAction(node->state, action_of(change));
     if (fits.ok()) continue;
-    const ApiReply failed = NodeFailed(fits, change.id, CodeOfRefused(action_of(change)).c_str());
+    ApiReply failed = NodeFailed(fits, change.id, CodeOfRefused(action_of(change)).c_str());
     if (failed.status != 400) return failed;
     refused.errors.push_back(failed.errors[0]);
     refused.errors.back().message = fmt::format("{}: {}", change.id, failed.errors[0].message);

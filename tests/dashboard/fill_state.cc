@@ -5,7 +5,10 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "orchestrator/model/json.h"
 #include "orchestrator/state/controller_state.h"
@@ -223,18 +226,19 @@ class Filler {
 };
 
 int Main(const std::vector<std::string>& words) {
-  if (words.size() < 2) {
+  if (words.size() < 2 ||
+      (words.size() == 2) != (words[1] != "checkpoint" && words[1] != "paused")) {
     fmt::print(stderr, "fill_state DIR COUNT | DIR checkpoint NODE | DIR paused NODE\n");
     return 2;
   }
   Filler filler(words[0]);
   if (words[1] == "checkpoint") {
-    filler.AddCheckpoint(words.at(2), filler.start(), 99);
+    filler.AddCheckpoint(words[2], filler.start(), 99);
   } else if (words[1] == "paused") {
-    filler.Report(words.at(2), filler.start(), "AWS_EC2_MANAGED_INSTANCE_PAUSED", Severity::kInfo,
+    filler.Report(words[2], filler.start(), "AWS_EC2_MANAGED_INSTANCE_PAUSED", Severity::kInfo,
                   "the node is paused", NodeState::kPaused);
   } else {
-    filler.Fill(std::stoll(words[1]));
+    filler.Fill(strtoll(words[1].c_str(), nullptr, 10));
   }
   return 0;
 }
@@ -242,4 +246,6 @@ int Main(const std::vector<std::string>& words) {
 }  // namespace
 }  // namespace snapstore::spot
 
+// What is thrown here, for want of memory, is the end of it.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) { return snapstore::spot::Main({argv + 1, argv + argc}); }
