@@ -125,50 +125,32 @@ ApiError AddInterfaces(Call& call, const Launch& launch, const Json& tags, Json*
   return {};
 }
 
-void AddSpotRequest(Call& call, const Launch& launch, const Json& tags, Json* record) {
-  std::string id = "sir-" + NewId("").substr(0, 8);
-  call.tx.Edit(id) = {
-      {"spotInstanceRequestId", id},
-      {"spotPrice", launch.max_price.empty() ? fmt::format("{:.6f}", launch.type->usd_per_hour)
-                                             : launch.max_price},
-      {"type", "one-time"},
-      {"state", "active"},
-      {"status",
-       {{"code", "fulfilled"},
-        {"message", "Your spot request is fulfilled."},
-        {"updateTime", TimeText()}}},
-      {"instanceId", record->at("instanceId")},
-      {"createTime", TimeText()},
-      {"productDescription", "Linux/UNIX"},
-      {"launchedAvailabilityZone", launch.zone},
-      {"instanceInterruptionBehavior", "terminate"},
-      {"launchSpecification",
-       {{"imageId", record->at("imageId")}, {"instanceType", launch.type->name}}},
-      {"tagSet", tags}};
+// The request that a spot instance belongs to: `id`, a new one if that is empty.
+void FulfilRequest(Call& call, const Launch& launch, const Json& tags, std::string id,
+                   Json* record) {
+  if (id.empty()) {
+    id = "sir-" + NewId("").substr(0, 8);
+    call.tx.Edit(id) = {
+        {"spotInstanceRequestId", id},
+        {"spotPrice", launch.max_price.empty() ? fmt::format("{:.6f}", launch.type->usd_per_hour)
+                                               : launch.max_price},
+        {"type", "one-time"},
+        {"createTime", TimeText()},
+        {"productDescription", "Linux/UNIX"},
+        {"instanceInterruptionBehavior", "terminate"},
+        {"launchSpecification",
+         {{"imageId", record->at("imageId")}, {"instanceType", launch.type->name}}},
+        {"tagSet", tags}};
+  }
+  Json& request = call.tx.Edit(id);
+  request["state"] = "active";
+  request["status"] = {{"code", "fulfilled"},
+                       {"message", "Your spot request is fulfilled."},
+                       {"updateTime", TimeText()}};
+  request["instanceId"] = record->at("instanceId");
+  request["launchedAvailabilityZone"] = launch.zone;
   (*record)["instanceLifecycle"] = "spot";
   (*record)["spotInstanceRequestId"] = id;
-}
-
-ApiResult<Json> LaunchOne(Call& call, const Launch& launch, const std::string& reservation,
-                          uint64_t index) {
-  const auto tags_for = [&call](std::string_view type) {
-    return TagsFor(call.p, type,
-                   {"instance", "volume", "network-interface", "spot-instances-request"});
-  };
-  SNAP_ASSIGN_OR_RETURN(const Json instance_tags, tags_for("instance"));
-  SNAP_ASSIGN_OR_RETURN(const Json volume_tags, tags_for("volume"));
-  SNAP_ASSIGN_OR_RETURN(const Json interface_tags, tags_for("network-interface"));
-  SNAP_ASSIGN_OR_RETURN(const Json spot_tags, tags_for("spot-instances-request"));
-  const std::string id = NewId("i-");
-  SNAP_ASSIGN_OR_RETURN(Json record, InstanceRecord(call, launch, id));
-  record["amiLaunchIndex"] = index;
-  record["tagSet"] = instance_tags;
-  record["_reservation"] = reservation;
-  API_RETURN_IF_ERROR(AddDevices(call, launch, volume_tags, &record));
-  API_RETURN_IF_ERROR(AddInterfaces(call, launch, interface_tags, &record));
-  if (launch.spot) AddSpotRequest(call, launch, spot_tags, &record);
-  call.tx.Edit(id) = record;
-  return Json(id);
 }
 
 Json Answer(const Call& call, const Json& ids) {
@@ -188,6 +170,28 @@ Json Answer(const Call& call, const Json& ids) {
 
 }  // namespace
 
+ApiResult<std::string> AddInstance(Call& call, const Launch& launch, const std::string& reservation,
+                                   uint64_t index, const std::string& request_id) {
+  const auto tags_for = [&call](std::string_view type) {
+    return TagsFor(call.p, type,
+                   {"instance", "volume", "network-interface", "spot-instances-request"});
+  };
+  SNAP_ASSIGN_OR_RETURN(const Json instance_tags, tags_for("instance"));
+  SNAP_ASSIGN_OR_RETURN(const Json volume_tags, tags_for("volume"));
+  SNAP_ASSIGN_OR_RETURN(const Json interface_tags, tags_for("network-interface"));
+  SNAP_ASSIGN_OR_RETURN(const Json spot_tags, tags_for("spot-instances-request"));
+  std::string id = NewId("i-");
+  SNAP_ASSIGN_OR_RETURN(Json record, InstanceRecord(call, launch, id));
+  record["amiLaunchIndex"] = index;
+  record["tagSet"] = instance_tags;
+  record["_reservation"] = reservation;
+  API_RETURN_IF_ERROR(AddDevices(call, launch, volume_tags, &record));
+  API_RETURN_IF_ERROR(AddInterfaces(call, launch, interface_tags, &record));
+  if (launch.spot) FulfilRequest(call, launch, spot_tags, request_id, &record);
+  call.tx.Edit(id) = record;
+  return id;
+}
+
 ApiResult<Json> RunInstances(Call& call) {
   API_RETURN_IF_ERROR(CheckLaunchParameters(call.p));
   SNAP_ASSIGN_OR_RETURN(const Json known, FindByToken(call));
@@ -198,10 +202,12 @@ ApiResult<Json> RunInstances(Call& call) {
     return InvalidValue(fmt::format("MinCount and MaxCount must be from 1 to {}", kCountMax));
   }
   SNAP_ASSIGN_OR_RETURN(const Launch launch, ReadLaunch(call, most));
+  API_RETURN_IF_ERROR(CheckMarket(call.tx, launch, most));
   const std::string reservation = NewId("r-");
   Json ids = Json::array();
   for (uint64_t i = 0; i < most; ++i) {
-    SNAP_ASSIGN_OR_RETURN(const Json id, LaunchOne(call, launch, reservation, i));
+    SNAP_ASSIGN_OR_RETURN(const std::string id,
+                          AddInstance(call, launch, reservation, i, /*request_id=*/""));
     ids.push_back(id);
   }
   RememberToken(call, ids);

@@ -45,6 +45,9 @@ ApiResult<Json> ReleaseAddress(Call& call);
 ApiResult<Json> AssociateAddress(Call& call);
 ApiResult<Json> DisassociateAddress(Call& call);
 ApiResult<Json> DescribeAddresses(Call& call);
+// action_attachments.cc
+ApiResult<Json> AttachNetworkInterface(Call& call);
+ApiResult<Json> DetachNetworkInterface(Call& call);
 // action_catalogue.cc
 ApiResult<Json> DescribeRegions(Call& call);
 ApiResult<Json> DescribeAvailabilityZones(Call& call);
@@ -61,6 +64,8 @@ ApiResult<Json> DescribeInstanceTypes(Call& call);
 ApiResult<Json> DescribeInstanceTypeOfferings(Call& call);
 ApiResult<Json> DescribeReservedInstances(Call& call);
 ApiResult<Json> DescribeSpotPriceHistory(Call& call);
+// action_spot_requests.cc
+ApiResult<Json> RequestSpotInstances(Call& call);
 ApiResult<Json> DescribeSpotInstanceRequests(Call& call);
 ApiResult<Json> CancelSpotInstanceRequests(Call& call);
 // action_tags.cc

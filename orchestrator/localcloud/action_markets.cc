@@ -1,4 +1,4 @@
-// Instance types, prices, spot requests.
+// Instance types, offerings, prices.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,13 +20,6 @@ const FilterTable kTypeFilters = {
     {"memory-info.size-in-mib", "memoryInfo.sizeInMiB"},
     {"burstable-performance-supported", "burstablePerformanceSupported"}};
 const FilterTable kOfferingFilters = {{"instance-type", "instanceType"}, {"location", "location"}};
-const FilterTable kRequestFilters = {{"spot-instance-request-id", "spotInstanceRequestId"},
-                                     {"state", "state"},
-                                     {"status-code", "status.code"},
-                                     {"instance-id", "instanceId"},
-                                     {"type", "type"},
-                                     {"launch.instance-type", "launchSpecification.instanceType"},
-                                     {"launched-availability-zone", "launchedAvailabilityZone"}};
 const FilterTable kPriceFilters = {{"availability-zone", "availabilityZone"},
                                    {"instance-type", "instanceType"},
                                    {"product-description", "productDescription"},
@@ -162,32 +155,6 @@ ApiResult<Json> DescribeSpotPriceHistory(Call& call) {
   }
   SNAP_ASSIGN_OR_RETURN(const std::string next, CutPage(call.p, &set));
   return Json{{"spotPriceHistorySet", std::move(set)}, {"nextToken", next}};
-}
-
-ApiResult<Json> DescribeSpotInstanceRequests(Call& call) {
-  API_RETURN_IF_ERROR(call.p.Check({"SpotInstanceRequestId.N", LOCALCLOUD_DESCRIBE_PARAMETERS}));
-  return Describe(call, kSpotRequests, kRequestFilters);
-}
-
-ApiResult<Json> CancelSpotInstanceRequests(Call& call) {
-  API_RETURN_IF_ERROR(call.p.Check({"SpotInstanceRequestId.N"}));
-  const auto ids = call.p.List("SpotInstanceRequestId");
-  for (const std::string& id : ids) {
-    API_RETURN_IF_ERROR(Lookup(call.tx, kSpotRequests, id).status());
-  }
-  Json set = Json::array();
-  for (const std::string& id : ids) {
-    Json& request = call.tx.Edit(id);
-    // The instance goes on: cancelling does not end it.
-    if (request.value("state", "") == "active") {
-      request["state"] = "cancelled";
-      request["status"] = {{"code", "request-canceled-and-instance-running"},
-                           {"message", "Your request is cancelled; the instance is running."},
-                           {"updateTime", TimeText()}};
-    }
-    set.push_back({{"spotInstanceRequestId", id}, {"state", request.at("state")}});
-  }
-  return Json{{"spotInstanceRequestSet", set}};
 }
 
 }  // namespace snapstore::localcloud

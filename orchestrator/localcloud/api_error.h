@@ -24,6 +24,9 @@ struct [[nodiscard]] ApiError {
 inline ApiError InvalidValue(std::string message) {
   return {"InvalidParameterValue", std::move(message)};
 }
+// The administrator wants the answer of a call that took effect to be lost.
+inline constexpr const char* kAnswerLost = "AnswerLost";
+
 // What the machine could not do: EC2 calls that an internal error.
 inline ApiError InternalError(const Status& status) {
   return {"InternalError", status.message(), 500};

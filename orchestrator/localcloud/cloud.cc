@@ -224,6 +224,7 @@ Cloud::~Cloud() {
   }
   wake_scan_.notify_all();
   wake_work_.notify_all();
+  wake_delayed_.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
@@ -236,7 +237,8 @@ ApiResult<Json> Cloud::Query(const std::string& version, const std::string& acti
     return ApiError{"InvalidAction",
                     fmt::format("The action {} is not valid for this web service.", action)};
   }
-  if (const auto fault = TakeFault(action)) return *fault;
+  const Fault fault = TakeFault(action);
+  if (!fault.error.ok()) return fault.error;
   SNAP_ASSIGN_OR_RETURN(const bool dry, parameters.Truth("DryRun", false));
   std::vector<std::string> capture;
   ApiResult<Json> answer = Json();
@@ -255,6 +257,19 @@ ApiResult<Json> Cloud::Query(const std::string& version, const std::string& acti
   }
   if (!capture.empty()) Capture(capture);
   wake_scan_.notify_all();
+  if (fault.answer_lost) return ApiError{kAnswerLost, action};
+  return answer;
+}
+
+ApiResult<std::string> Cloud::HostedZones(const HostedZoneCall& call) {
+  const Fault fault = TakeFault(call.action);
+  if (!fault.error.ok()) return fault.error;
+  const std::lock_guard lock(mutex_);
+  Records::Transaction tx(records_.get());
+  ApiResult<std::string> answer = AnswerHostedZoneCall(tx, call);
+  if (!answer.ok()) return answer;
+  if (Status committed = tx.Commit(); !committed.ok()) return InternalError(committed);
+  if (fault.answer_lost) return ApiError{kAnswerLost, call.action};
   return answer;
 }
 

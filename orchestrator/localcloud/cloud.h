@@ -27,6 +27,7 @@
 
 #include "orchestrator/localcloud/authentication.h"
 #include "orchestrator/localcloud/call.h"
+#include "orchestrator/localcloud/hosted_zones.h"
 #include "orchestrator/localcloud/imds.h"
 #include "orchestrator/localcloud/machine/control_groups.h"
 #include "orchestrator/localcloud/machine/fabric.h"
@@ -57,9 +58,12 @@ class Cloud {
   // in it. No server may have it open (Conflict). NotFound: there is no cloud in it.
   static Status Destroy(const std::string& folder);
 
-  // `version` is that of one of the query services, EC2's if empty.
+  // `version` is that of one of the query services, EC2's if empty. The error kAnswerLost: it took
+  // effect, and the caller is to hear nothing of it.
   ApiResult<Json> Query(const std::string& version, const std::string& action,
                         const Parameters& parameters);
+  // Of Route 53; the answer's XML. kAnswerLost as above.
+  ApiResult<std::string> HostedZones(const HostedZoneCall& call);
   // EBS direct APIs; `first` is empty for all blocks of `snapshot_id`. The answers' JSON.
   ApiResult<Json> ListBlocks(const std::string& first, const std::string& snapshot_id,
                              const Parameters& query);
@@ -92,12 +96,13 @@ class Cloud {
   void FindInstanceTask(const std::string& id);
   void FindVolumeTask(const std::string& id);
   void FindAddressTask(const std::string& id);
+  void FindAttachmentTask(const std::string& id);  // cloud_interfaces.cc
   void FindHealthTasks();
   void Enqueue(const std::string& id, std::function<void()> run);
   bool Commit(Records::Transaction* tx);
   std::optional<Json> Read(const std::string& id);
 
-  // What workers do (cloud_instances.cc, cloud_power.cc, cloud_volumes.cc).
+  // What workers do (cloud_instances.cc, cloud_interfaces.cc, cloud_power.cc, cloud_volumes.cc).
   void LaunchInstance(const std::string& id);
   Result<InstanceProcess> StartOnMachine(const Json& instance, const std::vector<Json>& volumes,
                                          const std::vector<Json>& interfaces);
@@ -112,6 +117,9 @@ class Cloud {
   void ReleaseVolumes(const Json& instance);
   void ReleaseInterfaces(const Json& instance);
   void ApplyAddress(const std::string& interface_id);
+  void ChangeAttachmentWork(const std::string& interface_id);
+  // Into an instance that runs.
+  Status Plug(const Json& instance, const Json& interface);
   void ServeMetadata(const Json& instance, pid_t pid);
   void MakeVolume(const std::string& id);
   void DeleteVolumeWork(const std::string& id);
@@ -129,7 +137,13 @@ class Cloud {
   Result<Json> AdminInterrupt(const Json& arguments);
   Result<Json> AdminRebalance(const Json& arguments);
   Result<Json> AdminFail(const Json& arguments);
-  std::optional<ApiError> TakeFault(const std::string& action);
+  Result<Json> AdminDelay(const Json& arguments);
+  struct Fault {
+    ApiError error = {};
+    bool answer_lost = false;
+  };
+  // What the administrator wants of this call. Returns after the delay that was asked for.
+  Fault TakeFault(const std::string& action);
 
   const CloudOptions options_;
   CloudFacts facts_;
@@ -148,6 +162,7 @@ class Cloud {
   bool stopping_ = false;
   std::condition_variable wake_scan_;
   std::condition_variable wake_work_;
+  std::condition_variable wake_delayed_;
 
   std::mutex imds_mutex_;  // guards imds_
   std::map<std::string, std::unique_ptr<ImdsServer>> imds_;

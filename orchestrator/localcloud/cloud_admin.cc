@@ -14,6 +14,7 @@ namespace snapstore::localcloud {
 namespace {
 
 constexpr double kNoticeSeconds = 120;
+constexpr double kDelayMax = 600;
 constexpr const char* kFaultsKey = "!faults";
 
 Result<std::string> TextOf(const Json& arguments, const char* name) {
@@ -47,6 +48,36 @@ Result<std::string> RunningOf(const Records::Transaction& tx, const Json& argume
   return id;
 }
 
+Result<std::string> KnownAction(const Json& arguments) {
+  SNAP_ASSIGN_OR_RETURN(std::string action, TextOf(arguments, "action"));
+  if (action != "*" && FindAction(action) == nullptr && FindTargetGroupAction(action) == nullptr &&
+      FindClassicBalancerAction(action) == nullptr && !IsHostedZoneAction(action)) {
+    return Status::InvalidArgument(fmt::format("there is no action {}", action));
+  }
+  return action;
+}
+
+void AddFault(Records::Transaction& tx, Json fault) {
+  Json& faults = tx.Edit(kFaultsKey)["list"];
+  if (!faults.is_array()) faults = Json::array();
+  faults.push_back(std::move(fault));
+}
+
+// The first that is for this action, one call less from now on; one that delays, or one that fails.
+std::optional<Json> TakeOne(Json* list, const std::string& action, bool delays) {
+  for (size_t i = 0; i < list->size(); ++i) {
+    Json& fault = (*list)[i];
+    const std::string wanted = fault.value("action", "");
+    if ((wanted != action && wanted != "*") || fault.contains("delay") != delays) continue;
+    Json taken = fault;
+    const int left = fault.value("count", 1) - 1;
+    fault["count"] = left;
+    if (left <= 0) list->erase(i);
+    return taken;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<Json> Cloud::Admin(const std::string& verb, const Json& arguments) {
@@ -60,6 +91,8 @@ Result<Json> Cloud::Admin(const std::string& verb, const Json& arguments) {
     done = AdminRebalance(arguments);
   } else if (verb == "fail") {
     done = AdminFail(arguments);
+  } else if (verb == "delay") {
+    done = AdminDelay(arguments);
   } else {
     return Status::InvalidArgument(fmt::format("there is no admin verb '{}'", verb));
   }
@@ -137,19 +170,18 @@ Result<Json> Cloud::AdminFail(const Json& arguments) {
   SNAP_ASSIGN_OR_RETURN(const std::string what, TextOf(arguments, "what"));
   Records::Transaction tx(records_.get());
   if (what == "api") {
-    SNAP_ASSIGN_OR_RETURN(const std::string action, TextOf(arguments, "action"));
-    SNAP_ASSIGN_OR_RETURN(const std::string code, TextOf(arguments, "code"));
-    if (action != "*" && FindAction(action) == nullptr &&
-        FindTargetGroupAction(action) == nullptr && FindClassicBalancerAction(action) == nullptr) {
-      return Status::InvalidArgument(fmt::format("there is no action {}", action));
+    SNAP_ASSIGN_OR_RETURN(const std::string action, KnownAction(arguments));
+    const bool lost = arguments.value("lost", false);
+    std::string code;
+    if (!lost) {
+      SNAP_ASSIGN_OR_RETURN(code, TextOf(arguments, "code"));
     }
-    Json& faults = tx.Edit(kFaultsKey)["list"];
-    if (!faults.is_array()) faults = Json::array();
-    faults.push_back({{"action", action},
-                      {"code", code},
-                      {"message", arguments.value("message", "asked for by the administrator")},
-                      {"http", arguments.value("http", 500)},
-                      {"count", arguments.value("count", 1)}});
+    AddFault(tx, {{"action", action},
+                  {"lost", lost},
+                  {"code", code},
+                  {"message", arguments.value("message", "asked for by the administrator")},
+                  {"http", arguments.value("http", 500)},
+                  {"count", arguments.value("count", 1)}});
   } else if (what == "instance" || what == "status") {
     SNAP_ASSIGN_OR_RETURN(const std::string id, RunningOf(tx, arguments));
     Json& instance = tx.Edit(id);
@@ -168,24 +200,41 @@ Result<Json> Cloud::AdminFail(const Json& arguments) {
   return Json{{"what", what}};
 }
 
-std::optional<ApiError> Cloud::TakeFault(const std::string& action) {
-  const std::lock_guard lock(mutex_);
-  const Json* record = records_->Find(kFaultsKey);
-  if (record == nullptr) return std::nullopt;
-  Records::Transaction tx(records_.get());
-  Json& list = tx.Edit(kFaultsKey)["list"];
-  for (size_t i = 0; i < list.size(); ++i) {
-    const std::string wanted = list[i].value("action", "");
-    if (wanted != action && wanted != "*") continue;
-    ApiError error{list[i].value("code", ""), list[i].value("message", ""),
-                   list[i].value("http", 500)};
-    const int left = list[i].value("count", 1) - 1;
-    list[i]["count"] = left;
-    if (left <= 0) list.erase(i);
-    Commit(&tx);
-    return error;
+Result<Json> Cloud::AdminDelay(const Json& arguments) {
+  SNAP_ASSIGN_OR_RETURN(const std::string action, KnownAction(arguments));
+  const double seconds = arguments.value("seconds", 0.0);
+  if (seconds <= 0 || seconds > kDelayMax) {
+    return Status::InvalidArgument(fmt::format("seconds must be from 0 to {}", kDelayMax));
   }
-  return std::nullopt;
+  Records::Transaction tx(records_.get());
+  AddFault(tx, {{"action", action}, {"delay", seconds}, {"count", arguments.value("count", 1)}});
+  SNAP_RETURN_IF_ERROR(tx.Commit());
+  return Json{{"action", action}, {"seconds", seconds}};
+}
+
+Cloud::Fault Cloud::TakeFault(const std::string& action) {
+  std::unique_lock lock(mutex_);
+  if (records_->Find(kFaultsKey) == nullptr) return {};
+  Fault fault;
+  std::chrono::duration<double> delay{0};
+  {
+    Records::Transaction tx(records_.get());
+    Json& list = tx.Edit(kFaultsKey)["list"];
+    if (const auto slow = TakeOne(&list, action, /*delays=*/true)) {
+      delay = std::chrono::duration<double>(slow->value("delay", 0.0));
+    }
+    const auto failure = TakeOne(&list, action, /*delays=*/false);
+    if (failure) {
+      fault.answer_lost = failure->value("lost", false);
+      if (!fault.answer_lost) {
+        fault.error = {failure->value("code", ""), failure->value("message", ""),
+                       failure->value("http", 500)};
+      }
+    }
+    if (failure || delay.count() > 0) Commit(&tx);
+  }
+  wake_delayed_.wait_for(lock, delay, [this] { return stopping_; });
+  return fault;
 }
 
 }  // namespace snapstore::localcloud

@@ -14,7 +14,6 @@
 #include "base/status_macros.h"
 #include "orchestrator/localcloud/cloud.h"
 #include "orchestrator/localcloud/machine/loop_device.h"
-#include "orchestrator/localcloud/machine/program.h"
 #include "orchestrator/localcloud/resources.h"
 
 namespace snapstore::localcloud {
@@ -40,10 +39,6 @@ std::string NetworkBatch(const std::vector<Json>& interfaces, const Fabric& fabr
     }
   }
   return batch;
-}
-
-InstanceProcess ProcessOf(const Json& instance) {
-  return {.pid = instance.value("_pid", -1), .start_ticks = instance.value("_start", uint64_t{0})};
 }
 
 void AddTo(std::map<std::string, std::string>* entries, const Json& record,
@@ -267,7 +262,8 @@ void Cloud::FinishLaunch(const std::string& id, const Result<InstanceProcess>& p
     if (!record["attachmentSet"].empty()) record["attachmentSet"][0]["status"] = "attached";
   }
   for (const Json& interface : instance.value("_interfaces", Json::array())) {
-    tx.Edit(interface)["attachment"]["status"] = "attached";
+    Json& attachment = tx.Edit(interface)["attachment"];
+    if (attachment.value("status", "") == "attaching") attachment["status"] = "attached";
   }
   Commit(&tx);
   LogInfo("{} runs (process {})", id, process.value().pid);
@@ -314,65 +310,6 @@ void Cloud::ReleaseVolumes(const Json& instance) {
     changed.erase("_force");
     Commit(&tx);
   }
-}
-
-void Cloud::ReleaseInterfaces(const Json& instance) {
-  const std::lock_guard lock(mutex_);
-  Records::Transaction tx(records_.get());
-  for (const Json& id : instance.value("_interfaces", Json::array())) {
-    const Json* record = tx.Find(id);
-    if (record == nullptr || !record->contains("attachment")) continue;
-    const bool goes = record->at("attachment").value("deleteOnTermination", false);
-    const bool own = record->value("association", Json::object()).value("allocationId", "").empty();
-    if (own || goes) Disassociate(tx, id);
-    if (goes) {
-      tx.Remove(id);
-      continue;
-    }
-    Json& interface = tx.Edit(id);
-    interface.erase("attachment");
-    interface.erase("_routed");
-    interface["status"] = "available";
-    const std::string allocation =
-        interface.value("association", Json::object()).value("allocationId", "");
-    if (!allocation.empty()) tx.Edit(allocation).erase("instanceId");
-  }
-  Commit(&tx);
-}
-
-void Cloud::ApplyAddress(const std::string& interface_id) {
-  const std::optional<Json> interface = Read(interface_id);
-  if (!interface || !interface->contains("attachment")) return;
-  const std::optional<Json> instance = Read(interface->at("attachment").value("instanceId", ""));
-  if (!instance) return;
-  const std::string before = interface->value("_routed", "");
-  const std::string now = interface->value("association", Json::object()).value("publicIp", "");
-  const int subnet = Fabric::SubnetOfAddress(interface->at("privateIpAddress"));
-  const std::string device =
-      fmt::format("eth{}", interface->at("attachment").value("deviceIndex", 0));
-  const auto inside = [&](const std::string& verb, const std::string& address) {
-    return RunProgram({"nsenter", fmt::format("--net=/proc/{}/ns/net", ProcessOf(*instance).pid),
-                       "ip", "addr", verb, address + "/32", "dev", device})
-        .status();
-  };
-  Status applied;
-  if (!before.empty()) {
-    (void)inside("del", before);
-    (void)fabric_->UnroutePublic(before);
-  }
-  if (!now.empty()) {
-    applied = inside("replace", now);
-    if (applied.ok()) applied = fabric_->RoutePublic(now, subnet);
-  }
-  if (!applied.ok()) {
-    LogWarning("{}: {}", interface_id, applied.message());
-    return;
-  }
-  const std::lock_guard lock(mutex_);
-  if (records_->Find(interface_id) == nullptr) return;
-  Records::Transaction tx(records_.get());
-  tx.Edit(interface_id)["_routed"] = now;
-  Commit(&tx);
 }
 
 }  // namespace snapstore::localcloud

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "orchestrator/localcloud/cloud.h"
+#include "orchestrator/localcloud/launch_request.h"
 #include "orchestrator/localcloud/resources.h"
 
 namespace snapstore::localcloud {
@@ -68,8 +69,16 @@ void Cloud::FindTasks() {
   std::erase_if(retry_ns_, [now = WallNanos()](const auto& wait) { return wait.second < now; });
   for (const std::string& id : records_->Ids("i-")) FindInstanceTask(id);
   for (const std::string& id : records_->Ids("vol-")) FindVolumeTask(id);
-  for (const std::string& id : records_->Ids("eni-")) FindAddressTask(id);
+  for (const std::string& id : records_->Ids("eni-")) {
+    FindAttachmentTask(id);
+    FindAddressTask(id);
+  }
   FindHealthTasks();
+  for (const std::string& id : records_->Ids(std::string(kSpotRequests.prefix))) {
+    if (records_->Find(id)->value("state", "") != "open") continue;
+    Records::Transaction tx(records_.get());
+    if (EvaluateSpotRequest(tx, facts_, id)) Commit(&tx);
+  }
   for (const std::string& id : records_->Ids("snap-")) {
     if (records_->Find(id)->value("status", "") == "pending") {
       Enqueue(id, [this, id] { StoreSnapshot(id); });
@@ -143,6 +152,7 @@ void Cloud::FindAddressTask(const std::string& id) {
   const std::string wanted = interface.value("association", Json::object()).value("publicIp", "");
   if (interface.value("_routed", "") == wanted) return;
   if (!interface.contains("attachment")) return;
+  if (interface.at("attachment").value("status", "") != "attached") return;
   const Json* instance = records_->Find(interface.at("attachment").value("instanceId", ""));
   if (instance == nullptr || StateOf(*instance) != "running") return;
   Enqueue(id, [this, id] { ApplyAddress(id); });

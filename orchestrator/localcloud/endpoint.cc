@@ -2,9 +2,13 @@
 
 #include <fmt/format.h>
 #include <httplib.h>
+#include <netdb.h>
 #include <openssl/crypto.h>
+#include <sys/socket.h>
 
 #include <array>
+#include <charconv>
+#include <filesystem>
 #include <thread>
 
 #include "base/base64.h"
@@ -100,6 +104,33 @@ SignedRequest Signed(const Request& request) {
   return out;
 }
 
+std::string PeerOf(int fd) {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof(peer);
+  std::array<char, NI_MAXHOST> host{};
+  std::array<char, NI_MAXSERV> port{};
+  auto* address = reinterpret_cast<sockaddr*>(&peer);
+  if (getpeername(fd, address, &size) != 0 ||
+      getnameinfo(address, size, host.data(), host.size(), port.data(), port.size(),
+                  NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return "";
+  }
+  return fmt::format("{} {}", host.data(), port.data());
+}
+
+// Ends the connection of a request. The library tells no handler its socket: it is found by who is
+// at its other end.
+void Drop(const Request& request) {
+  const std::string peer = fmt::format("{} {}", request.remote_addr, request.remote_port);
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
+    const std::string name = entry.path().filename();
+    int fd = -1;
+    std::from_chars(name.data(), name.data() + name.size(), fd);
+    if (PeerOf(fd) == peer) shutdown(fd, SHUT_RDWR);
+  }
+}
+
 }  // namespace
 
 struct Endpoint::Impl {
@@ -113,6 +144,7 @@ struct Endpoint::Impl {
   void Query(const Request& request, Response& response);
   void Blocks(const Request& request, Response& response);
   void Block(const Request& request, Response& response);
+  void HostedZones(const char* action, const Request& request, Response& response);
   void Admin(const Request& request, Response& response);
   ApiResult<std::string> Answer(const Request& request,
                                 const std::map<std::string, std::string>& form,
@@ -159,6 +191,7 @@ void Endpoint::Impl::Query(const Request& request, Response& response) {
     return;
   }
   const ApiError& error = answer.status();
+  if (error.code == kAnswerLost) return Drop(request);
   LogDebug("{}: {}: {}", form["Action"], error.code, error.message);
   response.status = error.http_status;
   response.set_content(
@@ -208,6 +241,28 @@ void Endpoint::Impl::Block(const Request& request, Response& response) {
   response.set_content(std::string(AsText(*bytes)), "application/octet-stream");
 }
 
+void Endpoint::Impl::HostedZones(const char* action, const Request& request, Response& response) {
+  const std::string id = RequestId();
+  response.set_header("x-amzn-RequestId", id);
+  const auto caller =
+      Authenticate(Signed(request), cloud->keys(), cloud->facts().account, {"route53"});
+  ApiResult<std::string> answer = caller.status();
+  if (caller.ok()) {
+    answer = cloud->HostedZones({.action = action,
+                                 .zone_id = request.matches[1],
+                                 .query = Parameters(ParseForm(QueryPart(request))),
+                                 .body = request.body});
+  }
+  if (answer.ok()) {
+    response.set_content(*answer, "text/xml");
+    return;
+  }
+  const ApiError& error = answer.status();
+  if (error.code == kAnswerLost) return Drop(request);
+  response.status = error.http_status;
+  response.set_content(ServiceErrorAnswer(error, id), "text/xml");
+}
+
 void Endpoint::Impl::Admin(const Request& request, Response& response) {
   const std::string expected = "Bearer " + admin_token;
   const std::string given = request.get_header_value("Authorization");
@@ -247,6 +302,16 @@ void Endpoint::Impl::AddRoutes() {
   server.Get(R"(/snapshots/([^/]+)/(blocks|changedblocks))", handle(&Impl::Blocks));
   server.Get(R"(/snapshots/([^/]+)/blocks/([0-9]+))", handle(&Impl::Block));
   server.Post(R"(/_admin/([a-z]+))", handle(&Impl::Admin));
+  const auto zones = [this](const char* action) {
+    return [this, action](const Request& request, Response& response) {
+      HostedZones(action, request, response);
+    };
+  };
+  server.Post(R"(/2013-04-01/hostedzone())", zones("CreateHostedZone"));
+  server.Get(R"(/2013-04-01/hostedzone())", zones("ListHostedZones"));
+  server.Delete(R"(/2013-04-01/hostedzone/([^/]+))", zones("DeleteHostedZone"));
+  server.Post(R"(/2013-04-01/hostedzone/([^/]+)/rrset/?)", zones("ChangeResourceRecordSets"));
+  server.Get(R"(/2013-04-01/hostedzone/([^/]+)/rrset)", zones("ListResourceRecordSets"));
 }
 
 Endpoint::Endpoint(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

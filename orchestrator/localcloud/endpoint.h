@@ -1,6 +1,6 @@
 // Endpoint: a cloud's HTTP interface: the query APIs of EC2, Elastic Load Balancing and STS (POST
-// or GET /), the EBS direct APIs (/snapshots/…), and what the administrator does (/_admin/…, with a
-// bearer token).
+// or GET /), the EBS direct APIs (/snapshots/…), Route 53 (/2013-04-01/…), and what the
+// administrator does (/_admin/…, with a bearer token).
 //
 // Thread safety: the server answers from threads of its own.
 #ifndef SNAPSTORE_ORCHESTRATOR_LOCALCLOUD_ENDPOINT_H_

@@ -83,34 +83,18 @@ ApiError CheckOffered(const Parameters& p) {
   return {};
 }
 
-ApiError CheckMarket(const Call& call, Launch* launch, uint64_t count) {
-  const std::string type(launch->type->name);
+ApiError ReadMarket(const Call& call, Launch* launch) {
   launch->spot = call.p.Has("InstanceMarketOptions.MarketType");
   launch->max_price = call.p.Text("InstanceMarketOptions.SpotOptions.MaxPrice");
   if (!launch->spot && !launch->max_price.empty()) {
     return {"InvalidParameterCombination", "SpotOptions need MarketType=spot"};
   }
-  if (launch->spot) {
-    double most = launch->type->usd_per_hour;
-    const std::string& text = launch->max_price;
-    if (!text.empty() && std::from_chars(text.data(), text.data() + text.size(), most).ptr !=
-                             text.data() + text.size()) {
-      return InvalidValue(fmt::format("'{}' is not a price", text));
-    }
-    const double price = SpotPrice(call.tx, *launch->type, launch->zone);
-    if (price > most) {
-      return {"SpotMaxPriceTooLow",
-              fmt::format("Your Spot request price of {} is lower than the minimum required Spot "
-                          "request fulfillment price of {}.",
-                          most, price)};
-    }
-  }
-  const int64_t room = SpotCapacity(call.tx, type, launch->zone, launch->spot);
-  if (room >= 0 && static_cast<uint64_t>(room) < count) {
-    return {"InsufficientInstanceCapacity",
-            fmt::format("There is no {} capacity available that matches your request ({} in {}).",
-                        launch->spot ? "Spot" : "on-demand", type, launch->zone),
-            500};
+  launch->most_usd = launch->type->usd_per_hour;
+  const std::string& text = launch->max_price;
+  if (!text.empty() &&
+      std::from_chars(text.data(), text.data() + text.size(), launch->most_usd).ptr !=
+          text.data() + text.size()) {
+    return InvalidValue(fmt::format("'{}' is not a price", text));
   }
   return {};
 }
@@ -263,6 +247,27 @@ ApiError CheckLaunchParameters(const Parameters& p) {
   return CheckOffered(p);
 }
 
+ApiError CheckMarket(const Records::Transaction& tx, const Launch& launch, uint64_t count) {
+  const std::string type(launch.type->name);
+  if (launch.spot) {
+    const double price = SpotPrice(tx, *launch.type, launch.zone);
+    if (price > launch.most_usd) {
+      return {"SpotMaxPriceTooLow",
+              fmt::format("Your Spot request price of {} is lower than the minimum required Spot "
+                          "request fulfillment price of {}.",
+                          launch.most_usd, price)};
+    }
+  }
+  const int64_t room = SpotCapacity(tx, type, launch.zone, launch.spot);
+  if (room >= 0 && static_cast<uint64_t>(room) < count) {
+    return {"InsufficientInstanceCapacity",
+            fmt::format("There is no {} capacity available that matches your request ({} in {}).",
+                        launch.spot ? "Spot" : "on-demand", type, launch.zone),
+            500};
+  }
+  return {};
+}
+
 ApiResult<Launch> ReadLaunch(const Call& call, uint64_t count) {
   Launch launch;
   SNAP_ASSIGN_OR_RETURN(const std::string image, call.p.Required("ImageId"));
@@ -284,7 +289,7 @@ ApiResult<Launch> ReadLaunch(const Call& call, uint64_t count) {
     return ApiError{"InvalidParameterCombination",
                     "A fixed interface or address is for one instance only"};
   }
-  API_RETURN_IF_ERROR(CheckMarket(call, &launch, count));
+  API_RETURN_IF_ERROR(ReadMarket(call, &launch));
   API_RETURN_IF_ERROR(ChooseDevices(call, &launch));
   return launch;
 }

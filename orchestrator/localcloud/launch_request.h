@@ -32,6 +32,7 @@ struct Launch {
   std::string subnet_id;
   bool spot = false;
   std::string max_price;
+  double most_usd = 0;  // what a spot instance may cost an hour
   std::vector<LaunchDevice> devices;
   std::vector<LaunchInterface> interfaces;
 };
@@ -40,6 +41,15 @@ struct Launch {
 ApiError CheckLaunchParameters(const Parameters& p);
 // REQUIRES: CheckLaunchParameters said OK. `count`: of instances.
 ApiResult<Launch> ReadLaunch(const Call& call, uint64_t count);
+// Whether the market gives that many now: SpotMaxPriceTooLow, InsufficientInstanceCapacity.
+ApiError CheckMarket(const Records::Transaction& tx, const Launch& launch, uint64_t count);
+// The records of one instance (action_launch.cc); its id. `request_id`: of the spot request that it
+// fulfils; empty: a spot instance gets one.
+ApiResult<std::string> AddInstance(Call& call, const Launch& launch, const std::string& reservation,
+                                   uint64_t index, const std::string& request_id);
+
+// Decides on a spot request that is open (action_spot_requests.cc). True: its record has changed.
+bool EvaluateSpotRequest(Records::Transaction& tx, const CloudFacts& facts, const std::string& id);
 
 }  // namespace snapstore::localcloud
 

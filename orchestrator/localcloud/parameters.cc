@@ -22,6 +22,12 @@ std::string WithoutNumbers(std::string_view name) {
   }
 }
 
+bool Fits(std::string_view pattern, std::string_view known) {
+  if (!known.ends_with('*')) return pattern == known;
+  known.remove_suffix(1);
+  return pattern.size() > known.size() && pattern.starts_with(known);
+}
+
 std::optional<uint64_t> ParseNumber(std::string_view text) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -35,7 +41,8 @@ ApiError Parameters::Check(std::initializer_list<std::string_view> known) const 
   for (const auto& [name, value] : values_) {
     if (name == "Action" || name == "Version" || name == "DryRun") continue;
     const std::string pattern = WithoutNumbers(name);
-    if (std::find(known.begin(), known.end(), pattern) == known.end()) {
+    if (std::none_of(known.begin(), known.end(),
+                     [&pattern](std::string_view each) { return Fits(pattern, each); })) {
       return {"UnknownParameter", fmt::format("The parameter {} is not recognized", name)};
     }
   }
@@ -99,6 +106,15 @@ std::vector<Parameters> Parameters::Structures(const std::string& name) const {
   list.reserve(by_number.size());
   for (auto& [number, values] : by_number) list.emplace_back(std::move(values));
   return list;
+}
+
+std::map<std::string, std::string> Parameters::Members(const std::string& prefix) const {
+  std::map<std::string, std::string> members;
+  for (auto at = values_.lower_bound(prefix); at != values_.end(); ++at) {
+    if (!at->first.starts_with(prefix)) break;
+    members[at->first.substr(prefix.size())] = at->second;
+  }
+  return members;
 }
 
 std::string Parameters::Fingerprint(std::string_view except) const {

@@ -24,7 +24,7 @@ class Parameters {
   explicit Parameters(std::map<std::string, std::string> values) : values_(std::move(values)) {}
 
   // UnknownParameter, with its name, for one that fits none of `known`, where N stands for a
-  // number: "Filter.N.Value.N". Nothing that is sent is passed over.
+  // number, and * at the end for anything: "Filter.N.Value.N". Nothing that is sent is passed over.
   ApiError Check(std::initializer_list<std::string_view> known) const;
 
   bool Has(const std::string& name) const { return values_.contains(name); }
@@ -39,6 +39,9 @@ class Parameters {
   std::vector<std::string> List(const std::string& name) const;
   // Of "Name.1.x", "Name.2.y": one a number.
   std::vector<Parameters> Structures(const std::string& name) const;
+
+  // Of "Prefix.a.b": "a.b" with its value; `prefix` ends with the dot.
+  std::map<std::string, std::string> Members(const std::string& prefix) const;
 
   // A text that says the same for the same parameters, but for `except`.
   std::string Fingerprint(std::string_view except) const;

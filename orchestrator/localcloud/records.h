@@ -61,10 +61,11 @@ class Records::Transaction {
   void Remove(const std::string& id);
   // Durable when this returns OK.
   Status Commit();
+  // Takes back what is not committed.
+  void Undo();
 
  private:
   void Keep(const std::string& id);
-  void Undo();
 
   Records* records_;
   std::map<std::string, std::optional<Json>> before_;

@@ -145,7 +145,7 @@ void BeginTermination(Records::Transaction& tx, const std::string& instance_id,
   if (request.empty() || tx.Find(request) == nullptr) return;
   Json& spot = tx.Edit(request);
   const bool by_user = reason_code == "Client.UserInitiatedShutdown";
-  spot["state"] = "closed";
+  if (spot.value("state", "") == "active") spot["state"] = "closed";
   spot["status"] = {
       {"code", by_user ? "instance-terminated-by-user" : "instance-terminated-no-capacity"},
       {"message", message},

@@ -8,10 +8,14 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import sys
 import time
 
+sys.path.insert(0, os.path.dirname(__file__))
+import aws_calls  # noqa: E402  (the folder is known only now)
+
 PROGRAM = os.environ["SNAPSTORE_LOCALCLOUD_BIN"]
-AWS = "/usr/bin/aws"
+CALLS = aws_calls.AwsCalls()
 
 
 class Refused(Exception):
@@ -76,13 +80,12 @@ class Cloud:
                        if not name.startswith("AWS_")}
         environment.update(self.variables, AWS_PAGER="", AWS_CONFIG_FILE="/nonexistent",
                            AWS_SHARED_CREDENTIALS_FILE="/nonexistent", AWS_MAX_ATTEMPTS="1")
-        done = subprocess.run(
-            [AWS, "--endpoint-url", self.variables["AWS_ENDPOINT_URL_EC2"], "--output", "json",
-             service, *arguments], capture_output=True, text=True, timeout=120, env=environment,
-            check=False)
-        if done.returncode != 0:
-            raise Refused(done.stderr.strip())
-        return json.loads(done.stdout) if done.stdout.strip() else {}
+        code, out, err = CALLS.call(
+            ["--endpoint-url", self.variables["AWS_ENDPOINT_URL_EC2"], "--output", "json", service,
+             *arguments], environment)
+        if code != 0:
+            raise Refused(err.strip())
+        return json.loads(out) if out.strip() else {}
 
     def ec2(self, *arguments):
         return self.aws("ec2", *arguments)

@@ -86,11 +86,20 @@ class AdminCommand : public Command {
     status->callback(what("status"));
     CLI::App* api = Verb(fail, "api", "The next calls of an action fail");
     Argument<std::string>(api, "--action", "action", "\"RunInstances\"; * for all")->required();
-    Argument<std::string>(api, "--code", "code", "\"RequestLimitExceeded\"")->required();
+    CLI::Option* code = Argument<std::string>(api, "--code", "code", "\"RequestLimitExceeded\"");
+    CLI::Option* lost = api->add_flag_callback(
+        "--lost", [this] { arguments_["lost"] = true; },
+        "They take effect, and the connection ends without an answer");
+    lost->excludes(code);
     Argument<std::string>(api, "--message", "message", "The error's text");
     Argument<int>(api, "--http", "http", "Its HTTP status; else 500");
     Argument<int>(api, "--count", "count", "How many calls; else 1");
     api->callback(what("api"));
+    CLI::App* delay = Verb(app, "delay", "The next calls of an action take their time");
+    Argument<std::string>(delay, "--action", "action", "\"RunInstances\"; * for all")->required();
+    Argument<double>(delay, "--seconds", "seconds", "Before they take effect")->required();
+    Argument<int>(delay, "--count", "count", "How many calls; else 1");
+    delay->callback([this] { verb_ = "delay"; });
   }
 
   std::string folder_;
@@ -107,6 +116,8 @@ const CommandInfo kAdminCommand{
   snapstore-localcloud admin capacity --type m5.large --zone us-east-1a --count 0
   snapstore-localcloud admin price --type m5.large --zone us-east-1a --usd 0.2
   snapstore-localcloud admin fail api --action RunInstances --code InsufficientInstanceCapacity
+  snapstore-localcloud admin fail api --action RunInstances --lost
+  snapstore-localcloud admin delay --action DescribeInstances --seconds 3
   snapstore-localcloud admin fail instance i-0123456789abcdef0)",
     [] { return std::unique_ptr<Command>(new AdminCommand()); }};
 

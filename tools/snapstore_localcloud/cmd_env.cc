@@ -24,6 +24,7 @@ class EnvCommand : public Command {
         {"AWS_ENDPOINT_URL_EBS", endpoint},
         {"AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING", endpoint},
         {"AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", endpoint},
+        {"AWS_ENDPOINT_URL_ROUTE_53", endpoint},
         {"AWS_ENDPOINT_URL_STS", endpoint},
         {"AWS_REGION", region},
         {"AWS_DEFAULT_REGION", region},

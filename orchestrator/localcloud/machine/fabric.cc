@@ -106,6 +106,12 @@ Status Fabric::Connect(const std::string& interface_id, int subnet, pid_t pid,
       .status();
 }
 
+Status Fabric::Disconnect(const std::string& interface_id) const {
+  const std::string peer = PeerName(interface_id);
+  if (!RunProgram({"ip", "-n", name_, "link", "show", peer}).ok()) return {};
+  return RunProgram({"ip", "-n", name_, "link", "del", peer}).status();
+}
+
 Status Fabric::RoutePublic(const std::string& address, int subnet) const {
   return RunProgram({"ip", "-n", name_, "route", "replace", address + "/32", "dev",
                      fmt::format("br{}", subnet)})

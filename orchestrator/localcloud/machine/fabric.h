@@ -34,6 +34,8 @@ class Fabric {
   // From a bridge into the network namespace of `pid`, as `name` ("eth0") with `mac`.
   Status Connect(const std::string& interface_id, int subnet, pid_t pid, const std::string& name,
                  const std::string& mac) const;
+  // Takes both ends away. OK when they are not there.
+  Status Disconnect(const std::string& interface_id) const;
   // Has `address` reach the subnet's bridge, besides the subnet's own.
   Status RoutePublic(const std::string& address, int subnet) const;
   Status UnroutePublic(const std::string& address) const;
