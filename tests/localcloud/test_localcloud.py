@@ -272,8 +272,11 @@ class PowerTest(CloudTest):
 class BalancerTest(CloudTest):
     """Health checks are real; the AWS CLI's `elbv2` and `elb` see what they find."""
 
+    # Not http.server as a program: it looks for its name first, and waits for DNS.
     SERVER = "#!/bin/sh\nmkdir /srv/www; echo fine > /srv/www/health\n" \
-             "cd /srv/www && exec python3 -m http.server 8080\n"
+             "cd /srv/www && exec python3 -c '" \
+             "import http.server as h, socketserver as s; " \
+             "s.ThreadingTCPServer((\"\", 8080), h.SimpleHTTPRequestHandler).serve_forever()'\n"
 
     def test_a_target_is_checked_in_its_group_and_behind_a_classic_balancer(self):
         instance = self.cloud.launch("--instance-type", "m5.large", user_data=self.SERVER)

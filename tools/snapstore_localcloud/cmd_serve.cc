@@ -75,6 +75,12 @@ class ServeCommand : public Command {
       return Status::InvalidArgument(
           fmt::format("--file-system {}: {} is no folder", text, text.substr(equal + 1)));
     }
+    // Instances would see what is hidden from them: records and keys.
+    const auto cloud = std::filesystem::weakly_canonical(options->folder, error);
+    if (*cloud.lexically_relative(folder).begin() != "..") {
+      return Status::InvalidArgument(
+          fmt::format("--file-system {}: the cloud's own folder is in {}", text, folder.string()));
+    }
     options->file_systems[id] = folder;
     return Status::Ok();
   }
