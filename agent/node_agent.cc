@@ -47,7 +47,7 @@ std::string NewToken() {
   return fmt::format("{:02x}", fmt::join(bytes, ""));
 }
 
-sigset_t StopSignals() {
+sigset_t NodeStopSignals() {
   sigset_t set;
   sigemptyset(&set);
   for (const int number : {SIGTERM, SIGINT, SIGQUIT}) sigaddset(&set, number);
@@ -56,7 +56,7 @@ sigset_t StopSignals() {
 
 // The number of the signal that came; 0: none within the time.
 int WaitForSignal(milliseconds limit) {
-  const sigset_t set = StopSignals();
+  const sigset_t set = NodeStopSignals();
   const timespec time = ToTimespec(limit.count() * 1'000'000);
   return std::max(0, sigtimedwait(&set, nullptr, &time));
 }
@@ -79,16 +79,16 @@ std::vector<std::string> Environment(std::initializer_list<std::string_view> wit
   return environment;
 }
 
-json TextOrNull(const std::string& text) { return text.empty() ? json() : json(text); }
+json StatusTextOrNull(const std::string& text) { return text.empty() ? json() : json(text); }
 
 json ApplicationJson(const NodeApplicationReport& one) {
   return {{"config_id", one.config_id},
           {"state", one.state},
-          {"restored_from", TextOrNull(one.restored_from)},
-          {"reason", TextOrNull(one.reason)},
-          {"error", TextOrNull(one.error)},
-          {"checkpoint_id", TextOrNull(one.checkpoint_id)},
-          {"checkpoint_at", TextOrNull(one.checkpoint_at)},
+          {"restored_from", StatusTextOrNull(one.restored_from)},
+          {"reason", StatusTextOrNull(one.reason)},
+          {"error", StatusTextOrNull(one.error)},
+          {"checkpoint_id", StatusTextOrNull(one.checkpoint_id)},
+          {"checkpoint_at", StatusTextOrNull(one.checkpoint_at)},
           {"checkpoints_taken", one.taken},
           {"checkpoints_failed", one.failed},
           {"checkpoints_skipped", one.skipped}};
@@ -312,19 +312,19 @@ std::string NodeAgent::StatusText() const {
   }
   json notice;
   if (const auto current = notices_->current()) {
-    notice = {{"action", current->action}, {"time", TextOrNull(current->time)}};
+    notice = {{"action", current->action}, {"time", StatusTextOrNull(current->time)}};
   }
   const bool known = script_known_.load() != nullptr;
   const json document = {
       {"message_type", "node_status"},
       {"version", options_.version},
       {"controller", options_.controller_url},
-      {"node_id", TextOrNull(standing.node_id)},
+      {"node_id", StatusTextOrNull(standing.node_id)},
       {"instance_id", known ? json(instance_id_) : json()},
       {"private_ip", known ? json(private_ip_) : json()},
       {"last_heartbeat",
        standing.answered_ns == 0 ? json() : json(FormatTime(standing.answered_ns))},
-      {"heartbeat_error", TextOrNull(standing.error)},
+      {"heartbeat_error", StatusTextOrNull(standing.error)},
       {"applications_wanted", standing.applications_wanted},
       {"checkpoints_waiting", standing.checkpoints_waiting},
       {"notice", std::move(notice)},

@@ -37,7 +37,7 @@ constexpr seconds kCheckpointLimit{3600};
 constexpr seconds kKillLimit{5};
 constexpr int kFailuresShown = 3;  // fewer at the start are still "starting"
 constexpr int kBusyExitCode = 11;  // another process has the state directory
-constexpr int64_t kLogBytesMax = 1 << 20;
+constexpr int64_t kApplicationLogBytesMax = 1 << 20;
 constexpr size_t kLogTailBytes = 4096;
 
 std::string TextOf(const json& object, const char* member) {
@@ -66,7 +66,7 @@ NodeCheckpointReport ReportOf(const std::string& config_id, const json& record) 
   return report;
 }
 
-std::vector<char*> Pointers(std::vector<std::string>* strings) {
+std::vector<char*> ArgumentPointers(std::vector<std::string>* strings) {
   std::vector<char*> pointers;
   pointers.reserve(strings->size() + 1);
   for (std::string& s : *strings) pointers.push_back(s.data());
@@ -97,7 +97,7 @@ std::vector<char*> Pointers(std::vector<std::string>* strings) {
 // A long history is of no use: one old part is kept.
 Result<UniqueFd> OpenLog(const std::string& path) {
   struct stat now {};
-  if (stat(path.c_str(), &now) == 0 && now.st_size > kLogBytesMax) {
+  if (stat(path.c_str(), &now) == 0 && now.st_size > kApplicationLogBytesMax) {
     (void)rename(path.c_str(), (path + ".1").c_str());
   }
   return OpenFile(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -178,8 +178,8 @@ Status NodeApplication::Start() {
                                         "127.0.0.1:0",      "--token-file",
                                         options_.token_file};
   std::vector<std::string> environment = options_.environment;
-  const std::vector<char*> argv = Pointers(&arguments);
-  const std::vector<char*> variables = Pointers(&environment);
+  const std::vector<char*> argv = ArgumentPointers(&arguments);
+  const std::vector<char*> variables = ArgumentPointers(&environment);
   const pid_t parent = getpid();
   // Runs no atfork handlers, whose locks other threads may hold.
   const pid_t child = _Fork();

@@ -13,7 +13,7 @@ using nlohmann::json;
 constexpr std::chrono::seconds kConnectTimeout{3};
 constexpr std::chrono::seconds kAnswerTimeout{10};
 constexpr const char* kNoInstance = "INSTANCE_DOESNT_EXIST";
-constexpr size_t kMessageBytesMax = 500;
+constexpr size_t kControllerMessageBytesMax = 500;
 
 Status ErrorFrom(const std::string& body, int http_status) {
   const json document = json::parse(body, nullptr, /*allow_exceptions=*/false);
@@ -21,8 +21,9 @@ Status ErrorFrom(const std::string& body, int http_status) {
   try {
     const json& first = document.at("response").at("errors").at(0);
     const auto code = first.at("code").get<std::string>();
-    const std::string message = OneLine(
-        fmt::format("{} ({})", first.at("message").get<std::string>(), code), kMessageBytesMax);
+    const std::string message =
+        OneLine(fmt::format("{} ({})", first.at("message").get<std::string>(), code),
+                kControllerMessageBytesMax);
     return code == kNoInstance ? Status::NotFound(message) : Status::Io(message);
   } catch (const json::exception&) {
     return http_status == 401 ? Status::PermissionDenied("the token is not accepted")

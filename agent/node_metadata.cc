@@ -30,7 +30,7 @@ Status NoAnswer(const std::string& url, httplib::Error error) {
   return Status::Io(fmt::format("metadata service at {}: {}", url, httplib::to_string(error)));
 }
 
-std::string TextOf(const json& object, const char* member) {
+std::string MetadataTextOf(const json& object, const char* member) {
   const auto it = object.find(member);
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
@@ -86,9 +86,9 @@ Result<std::optional<NodeNotice>> NodeMetadata::Interruption() {
     const json document = json::parse(*action, nullptr, /*allow_exceptions=*/false);
     NodeNotice notice{"terminate", ""};
     if (document.is_object()) {
-      const std::string told = TextOf(document, "action");
+      const std::string told = MetadataTextOf(document, "action");
       if (told == "stop" || told == "hibernate") notice.action = told;
-      notice.time = TextOf(document, "time");
+      notice.time = MetadataTextOf(document, "time");
     }
     return std::optional(notice);
   }
@@ -105,7 +105,7 @@ Result<std::optional<NodeNotice>> NodeMetadata::Rebalance() {
   if (!text) return std::optional<NodeNotice>();
   const json document = json::parse(*text, nullptr, /*allow_exceptions=*/false);
   return std::optional(
-      NodeNotice{"rebalance", document.is_object() ? TextOf(document, "noticeTime") : ""});
+      NodeNotice{"rebalance", document.is_object() ? MetadataTextOf(document, "noticeTime") : ""});
 }
 
 }  // namespace snapstore::agent

@@ -13,32 +13,36 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMessageBytesMax = 2000;
+constexpr size_t kReportMessageBytesMax = 2000;
 constexpr double kIntervalSecondsMin = 0.1;
 constexpr double kIntervalSecondsMax = 60;
 constexpr size_t kApplicationsMax = 100;
 
-json TextOrNull(const std::string& text) { return text.empty() ? json() : json(text); }
-json LineOrNull(const std::string& text) { return TextOrNull(OneLine(text, kMessageBytesMax)); }
+json ReportTextOrNull(const std::string& text) { return text.empty() ? json() : json(text); }
+json LineOrNull(const std::string& text) {
+  return ReportTextOrNull(OneLine(text, kReportMessageBytesMax));
+}
 // A time that is none would have the whole heartbeat refused.
-json TimeOrNull(const std::string& text) { return ParseTime(text).ok() ? json(text) : json(); }
+json ReportTimeOrNull(const std::string& text) {
+  return ParseTime(text).ok() ? json(text) : json();
+}
 
-json ApplicationJson(const NodeApplicationReport& one) {
+json ReportedApplicationJson(const NodeApplicationReport& one) {
   return {{"configId", one.config_id},
           {"state", one.state},
-          {"restoredFrom", TextOrNull(one.restored_from)},
+          {"restoredFrom", ReportTextOrNull(one.restored_from)},
           {"reason", LineOrNull(one.reason)},
           {"error", LineOrNull(one.error)},
-          {"checkpointId", TextOrNull(one.checkpoint_id)},
-          {"checkpointAt", TextOrNull(one.checkpoint_at)},
+          {"checkpointId", ReportTextOrNull(one.checkpoint_id)},
+          {"checkpointAt", ReportTextOrNull(one.checkpoint_at)},
           {"cpuFeatures", one.cpu_features}};
 }
 
 json CheckpointJson(const NodeCheckpointReport& one) {
   const bool failed = one.checkpoint_id.empty();
-  const std::string error = OneLine(one.error, kMessageBytesMax);
+  const std::string error = OneLine(one.error, kReportMessageBytesMax);
   return {{"configId", one.config_id},
-          {"checkpointId", TextOrNull(one.checkpoint_id)},
+          {"checkpointId", ReportTextOrNull(one.checkpoint_id)},
           {"time", one.time},
           {"trigger", one.trigger},
           {"frozenMs", one.frozen_ms},
@@ -99,7 +103,7 @@ std::string OneLine(std::string_view text, size_t bytes_max) {
 std::string HeartbeatText(const NodeHeartbeat& heartbeat) {
   json applications = json::array();
   for (const NodeApplicationReport& one : heartbeat.applications) {
-    applications.push_back(ApplicationJson(one));
+    applications.push_back(ReportedApplicationJson(one));
   }
   json checkpoints = json::array();
   for (const NodeCheckpointReport& one : heartbeat.checkpoints) {
@@ -107,7 +111,8 @@ std::string HeartbeatText(const NodeHeartbeat& heartbeat) {
   }
   json notice;
   if (heartbeat.notice) {
-    notice = {{"action", heartbeat.notice->action}, {"time", TimeOrNull(heartbeat.notice->time)}};
+    notice = {{"action", heartbeat.notice->action},
+              {"time", ReportTimeOrNull(heartbeat.notice->time)}};
   }
   const json document = {{"heartbeat",
                           {{"instanceId", heartbeat.instance_id},

@@ -12,7 +12,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kIntervalMin{100};  // also between changes
 constexpr milliseconds kBackOffFirst{250};
-constexpr milliseconds kBackOffMax{10'000};
+constexpr milliseconds kReportBackOffMax{10'000};
 // A launch is recorded soon after it was made.
 constexpr milliseconds kUnknownBackOffMax{2'000};
 constexpr size_t kCheckpointsAtOnce = 100;
@@ -76,7 +76,7 @@ void NodeReporter::Loop() {
     std::unique_lock lock(mutex_);
     const auto pause = failures_ == 0
                            ? interval_
-                           : BackOff(failures_, unknown_ ? kUnknownBackOffMax : kBackOffMax);
+                           : BackOff(failures_, unknown_ ? kUnknownBackOffMax : kReportBackOffMax);
     // Changes come in handfuls.
     wake_.wait_for(lock, kIntervalMin, [this] { return quit_; });
     const bool more = failures_ == 0 && !checkpoints_.empty();

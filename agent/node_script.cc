@@ -30,7 +30,7 @@ std::string ReadSmall(const std::string& path) {
   return bytes.ok() ? std::string(AsText(*bytes)) : std::string();
 }
 
-std::vector<char*> Pointers(std::vector<std::string>* strings) {
+std::vector<char*> ScriptPointers(std::vector<std::string>* strings) {
   std::vector<char*> pointers;
   pointers.reserve(strings->size() + 1);
   for (std::string& s : *strings) pointers.push_back(s.data());
@@ -94,8 +94,8 @@ Status NodeScript::Spawn() const {
   }
   std::vector<std::string> arguments = {"sh", "-c", kKeeper, "sh", path_};
   std::vector<std::string> environment = environment_;
-  const std::vector<char*> argv = Pointers(&arguments);
-  const std::vector<char*> variables = Pointers(&environment);
+  const std::vector<char*> argv = ScriptPointers(&arguments);
+  const std::vector<char*> variables = ScriptPointers(&environment);
   // Runs no atfork handlers, whose locks other threads may hold.
   const pid_t child = _Fork();
   if (child == 0) BecomeKeeper(held.get(), argv.data(), variables.data());

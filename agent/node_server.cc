@@ -20,7 +20,7 @@ constexpr double kDeadlineSeconds = 60;
 constexpr double kDeadlineSecondsMax = 3600;
 constexpr size_t kScriptBytesMax = 64 << 10;
 
-std::string Line(const json& document) {
+std::string AnswerLine(const json& document) {
   return document.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -52,7 +52,7 @@ std::string OutcomesText(const std::vector<NodeOutcome>& outcomes) {
     }
     list.push_back(std::move(entry));
   }
-  return Line({{"message_type", "checkpoints"}, {"applications", std::move(list)}});
+  return AnswerLine({{"message_type", "checkpoints"}, {"applications", std::move(list)}});
 }
 
 void TakeCheckpoint(NodeApplications* applications, const Request& request, Response* response) {
@@ -73,11 +73,11 @@ void Stop(const NodeRoutes& routes, const Request& request, Response* response) 
     return ReplyError(response, 400, Bad("checkpoint", "true or false"));
   }
   const json deadline = body->value("deadlineSeconds", json(kDeadlineSeconds));
-  const double seconds = deadline.is_number() ? deadline.get<double>() : -1;
-  if (!(seconds > 0 && seconds <= kDeadlineSecondsMax)) {
+  const double deadline_seconds = deadline.is_number() ? deadline.get<double>() : -1;
+  if (!(deadline_seconds > 0 && deadline_seconds <= kDeadlineSecondsMax)) {
     return ReplyError(response, 400, Bad("deadlineSeconds", "above 0 and at most 3600"));
   }
-  const std::chrono::milliseconds limit(static_cast<int64_t>(seconds * 1000));
+  const std::chrono::milliseconds limit(static_cast<int64_t>(deadline_seconds * 1000));
   routes.begin_stop(checkpoint.get<bool>(), limit);
   const auto outcomes = routes.applications->Stop(checkpoint.get<bool>(), limit);
   if (!outcomes.ok()) return ReplyError(response, 504, outcomes.status());
@@ -98,7 +98,7 @@ void StartScript(NodeScript* script, const Request& request, Response* response)
   }
   const Status started = script->Start(*decoded);
   if (!started.ok()) return ReplyError(response, 500, started);
-  Reply(response, 202, Line({{"message_type", "shutdown_script"}, {"state", "started"}}));
+  Reply(response, 202, AnswerLine({{"message_type", "shutdown_script"}, {"state", "started"}}));
 }
 
 void ShowScript(const NodeScript* script, Response* response) {
@@ -117,7 +117,7 @@ void ShowScript(const NodeScript* script, Response* response) {
       document["exitCode"] = standing.exit_code;
       break;
   }
-  Reply(response, 200, Line(document));
+  Reply(response, 200, AnswerLine(document));
 }
 
 }  // namespace

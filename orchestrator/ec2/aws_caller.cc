@@ -17,11 +17,21 @@ namespace {
 
 constexpr size_t kXmlMax = 64 << 20;
 constexpr const char* kForm = "application/x-www-form-urlencoded; charset=utf-8";
+constexpr const char* kXml = "application/xml";
 
 Url ParsedEndpoint(const std::string& endpoint) {
   const Result<Url> url = ParseUrl(endpoint);
   SNAP_CHECK(url.ok());  // tested when the options were made
   return *url;
+}
+
+Ec2Result<std::shared_ptr<pugi::xml_document>> ParseAnswer(const HttpResponse& answer,
+                                                           const std::string& what) {
+  auto document = std::make_shared<pugi::xml_document>();
+  if (!document->load_buffer(answer.body.data(), answer.body.size())) {
+    return Status::Io(fmt::format("{}: the answer is no XML", what));
+  }
+  return document;
 }
 
 }  // namespace
@@ -90,13 +100,13 @@ bool AwsCaller::MayRepeat(const Call& call, const AwsFailure& failure) {
 
 Ec2Result<HttpResponse> AwsCaller::Attempt(const Call& call, Mended* mended, bool* at_once) {
   SNAP_ASSIGN_OR_RETURN(const AwsCredentials credentials, credentials_->Get());
-  const ByteSpan body = AsBytes(call.form);
+  const ByteSpan body = AsBytes(call.body);
   SigV4Request to_sign{.method = call.method,
                        .path = call.path,
                        .query = call.query,
                        .headers = {{"Host", endpoint_.Authority()}},
                        .payload_sha256 = Sha256::Of(body).ToHex()};
-  if (call.method == "POST") to_sign.headers.push_back({"Content-Type", kForm});
+  if (call.method == "POST") to_sign.headers.push_back({"Content-Type", call.content_type});
   const std::string query = EncodeQuery(call.query);
   HttpRequest request{.method = call.method,
                       .url = endpoint_.Origin() + call.path + (query.empty() ? "" : "?" + query),
@@ -155,16 +165,29 @@ Ec2Result<std::shared_ptr<pugi::xml_document>> AwsCaller::Query(const std::strin
                                          .method = "POST",
                                          .path = "/",
                                          .query = {},
-                                         .form = EncodeQuery(parameters),
+                                         .body = EncodeQuery(parameters),
+                                         .content_type = kForm,
                                          .body_max = kXmlMax,
                                          .repeat = repeat,
                                          .parameters = &parameters});
   if (!answer.ok()) return answer.failure();
-  auto document = std::make_shared<pugi::xml_document>();
-  if (!document->load_buffer(answer->body.data(), answer->body.size())) {
-    return Status::Io(fmt::format("{}: the answer is no XML", action));
-  }
-  return document;
+  return ParseAnswer(*answer, action);
+}
+
+Ec2Result<std::shared_ptr<pugi::xml_document>> AwsCaller::PostXml(const std::string& path,
+                                                                  const std::string& xml,
+                                                                  Repeat repeat) {
+  const std::string what = fmt::format("POST {}", path);
+  Ec2Result<HttpResponse> answer = Send({.what = what,
+                                         .method = "POST",
+                                         .path = path,
+                                         .query = {},
+                                         .body = xml,
+                                         .content_type = kXml,
+                                         .body_max = kXmlMax,
+                                         .repeat = repeat});
+  if (!answer.ok()) return answer.failure();
+  return ParseAnswer(*answer, what);
 }
 
 Ec2Result<HttpResponse> AwsCaller::Get(const std::string& path, const QueryParameters& query,
@@ -173,7 +196,7 @@ Ec2Result<HttpResponse> AwsCaller::Get(const std::string& path, const QueryParam
                .method = "GET",
                .path = path,
                .query = query,
-               .form = {},
+               .body = {},
                .body_max = body_max});
 }
 

@@ -1,6 +1,6 @@
 // AwsCaller: signed requests to one AWS service, tried again as long as that makes sense.
 //
-// Two protocols: "query" (a form is posted, XML comes back) and REST with JSON. Requests are tried
+// Two protocols: "query" (a form is posted, XML comes back) and REST. Requests are tried
 // again, until a deadline, when the service asks for less, when it has an internal error, and when
 // the answer was lost; the last only if doing it twice does no harm. Expired credentials are
 // fetched anew once, a clock that is wrong is put right once.
@@ -62,6 +62,9 @@ class AwsCaller {
   // GET `path` (percent-encoded) with `query`; the whole answer, at most `body_max` bytes of it.
   Ec2Result<HttpResponse> Get(const std::string& path, const QueryParameters& query,
                               size_t body_max);
+  // POST `xml` to `path` (percent-encoded); the answer's document.
+  Ec2Result<std::shared_ptr<pugi::xml_document>> PostXml(const std::string& path,
+                                                         const std::string& xml, Repeat repeat);
 
   // `id` was just given out.
   void Remember(const std::string& id);
@@ -74,7 +77,8 @@ class AwsCaller {
     std::string method;
     std::string path;
     QueryParameters query;
-    std::string form;
+    std::string body;
+    const char* content_type = nullptr;  // of a POST
     size_t body_max = 0;
     Repeat repeat = Repeat::kSafe;
     const QueryParameters* parameters = nullptr;  // that may hold new ids; may be null

@@ -15,14 +15,10 @@ bool IsOneOf(std::string_view code, const std::array<std::string_view, N>& codes
   return std::find(codes.begin(), codes.end(), code) != codes.end();
 }
 
-constexpr std::array<std::string_view, 8> kThrottled = {"RequestLimitExceeded",
-                                                        "Throttling",
-                                                        "ThrottlingException",
-                                                        "RequestThrottled",
-                                                        "SlowDown",
-                                                        "EC2ThrottledException",
-                                                        "TooManyRequests",
-                                                        "RequestThrottledException"};
+constexpr std::array<std::string_view, 9> kThrottled = {
+    "RequestLimitExceeded",  "PriorRequestNotComplete", "Throttling",
+    "ThrottlingException",   "RequestThrottled",        "SlowDown",
+    "EC2ThrottledException", "TooManyRequests",         "RequestThrottledException"};
 constexpr std::array<std::string_view, 5> kExpired = {
     "RequestExpired", "ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired",
     "InvalidClientTokenId"};
@@ -57,12 +53,17 @@ StatusCode StatusCodeOfKnown(std::string_view code) {
 }
 
 // EC2: <Response><Errors><Error>… and <RequestID>; the rest: <ErrorResponse><Error>… <RequestId>.
+// Of a change that was refused Route 53 may say <InvalidChangeBatch><Messages><Message>….
 void ReadXml(const pugi::xml_document& document, AwsFailure* failure) {
   const pugi::xml_node root = document.first_child();
   const pugi::xml_node listed = root.child("Errors").child("Error");
   const pugi::xml_node error = listed ? listed : root.child("Error");
   failure->code = error.child_value("Code");
   failure->message = error.child_value("Message");
+  if (std::string_view(root.name()) == "InvalidChangeBatch") {
+    failure->code = root.name();
+    failure->message = root.child("Messages").child_value("Message");
+  }
   for (const char* name : {"RequestID", "RequestId", "requestId"}) {
     if (failure->request_id.empty()) failure->request_id = root.child_value(name);
   }
@@ -96,7 +97,8 @@ StatusCode StatusCodeOfAwsCode(std::string_view code, int http_status) {
   const StatusCode known = StatusCodeOfKnown(code);
   if (known != StatusCode::kInternal) return known;
   if (code.ends_with(".NotFound") || code == "ResourceNotFoundException" ||
-      code == "TargetGroupNotFound" || code == "LoadBalancerNotFound") {
+      code == "TargetGroupNotFound" || code == "LoadBalancerNotFound" ||
+      code == "NoSuchHostedZone") {
     return StatusCode::kNotFound;
   }
   if (code.starts_with("Insufficient") || code.ends_with("LimitExceeded") ||

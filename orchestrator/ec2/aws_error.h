@@ -64,7 +64,8 @@ struct AwsReceipt {
 };
 
 // Reads an answer that is no success: EC2's <Response><Errors>, the <ErrorResponse> of the other
-// query services, and the JSON of REST services. `what` names the action.
+// query services, Route 53's <InvalidChangeBatch>, and the JSON of REST services. `what` names the
+// action.
 AwsFailure ParseAwsFailure(const HttpResponse& response, std::string_view what);
 
 // The status that a code stands for; `http_status` decides for codes that are not known.

@@ -14,6 +14,8 @@ Result<std::unique_ptr<AwsSession>> AwsSession::Open() {
   const std::shared_ptr<AwsCredentialChain> credentials = DefaultCredentialChain(environment);
   SNAP_ASSIGN_OR_RETURN(session->ec2_, Ec2Client::FromEnvironment(*environment, credentials));
   SNAP_ASSIGN_OR_RETURN(session->elb_, ElbClient::FromEnvironment(*environment, credentials));
+  SNAP_ASSIGN_OR_RETURN(session->route53_,
+                        Route53Client::FromEnvironment(*environment, credentials));
   return session;
 }
 

@@ -10,6 +10,7 @@
 
 #include "orchestrator/ec2/ec2_client.h"
 #include "orchestrator/ec2/elb_client.h"
+#include "orchestrator/ec2/route53_client.h"
 
 namespace snapstore {
 
@@ -21,6 +22,7 @@ class AwsSession {
   const std::string& region() const { return region_; }
   Ec2Api* ec2() const { return ec2_.get(); }
   ElbApi* elb() const { return elb_.get(); }
+  Route53Api* route53() const { return route53_.get(); }
 
  private:
   AwsSession() = default;
@@ -28,6 +30,7 @@ class AwsSession {
   std::string region_;
   std::unique_ptr<Ec2Client> ec2_;
   std::unique_ptr<ElbClient> elb_;
+  std::unique_ptr<Route53Client> route53_;
 };
 
 }  // namespace snapstore

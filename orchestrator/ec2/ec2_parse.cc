@@ -66,6 +66,8 @@ void ReadPlace(Node node, Ec2Instance* out) {
   out->vpc_id = node.child_value("vpcId");
   out->private_ip = node.child_value("privateIpAddress");
   out->public_ip = node.child_value("ipAddress");
+  out->private_dns_name = node.child_value("privateDnsName");
+  out->public_dns_name = node.child_value("dnsName");
   for (const Node item : node.child("networkInterfaceSet").children("item")) {
     out->interfaces.push_back(InstanceInterface(item));
     if (out->interfaces.back().device_index != 0) continue;

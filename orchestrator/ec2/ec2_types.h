@@ -63,6 +63,8 @@ struct Ec2Instance {
   std::string vpc_id = {};
   std::string private_ip = {};
   std::string public_ip = {};
+  std::string private_dns_name = {};
+  std::string public_dns_name = {};
   std::string ipv6_address = {};  // the first of the primary interface
   std::string key_name = {};
   std::string instance_profile_arn = {};

@@ -4,14 +4,13 @@
 #include <set>
 
 #include "base/clock.h"
+#include "orchestrator/lifecycle/node_names.h"
 #include "orchestrator/lifecycle/node_parts.h"
 #include "orchestrator/lifecycle/operations.h"
 #include "orchestrator/model/requests.h"
 
 namespace snapstore::spot {
 namespace {
-
-constexpr int64_t kNanosPerMs = 1'000'000;
 
 class Deallocate {
  public:
@@ -28,6 +27,7 @@ class Deallocate {
     } else {
       SNAP_FLOW(LetRun());
     }
+    if (terminate && !beginning.instance_id.empty()) SNAP_FLOW(WithdrawNames(run_, "deallocate"));
     SNAP_FLOW(ReleaseAddress(beginning));
     SNAP_FLOW(CloseUsage());
     SNAP_FLOW_ASSIGN(const Json found, FindResources(terminate));

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "orchestrator/lifecycle/node_names.h"
 #include "orchestrator/lifecycle/node_parts.h"
 
 namespace snapstore::spot {
@@ -22,6 +23,7 @@ class Equip {
     SNAP_FLOW(AttachForeign());
     SNAP_FLOW(MoveAddress(*instance));
     SNAP_FLOW(Register());
+    SNAP_FLOW(PublishNames(run_, *instance));
     SNAP_FLOW(StartApplications());
     return Launched{instance_id_, false};
   }
@@ -50,7 +52,6 @@ class Equip {
   }
 
   Flow<double> SpotPrice(const std::string& type) {
-    constexpr int64_t kNanosPerMs = 1'000'000;
     SpotPriceQuery query;
     query.instance_types = {type};
     query.availability_zone = zone_;

@@ -7,8 +7,6 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr int64_t kConsistencyMs = 60'000;  // after which EC2 knows what it says
-
 class FinalCopies {
  public:
   FinalCopies(OperationRun* run, const Beginning& beginning, const std::string& prefix)

@@ -11,7 +11,7 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr int64_t kMsPerSecond = 1000;
+constexpr int64_t kMsOfSecond = 1000;
 constexpr time_t kConnectSeconds = 3;
 constexpr int64_t kShortMs = 10'000;
 
@@ -21,8 +21,8 @@ Result<Json> Call(const AgentRecord& agent, const std::string& method, const std
   httplib::Client client("http://" + agent.address);
   if (!client.is_valid()) return Status::InvalidArgument(what + ": not an address");
   client.set_connection_timeout(
-      std::min<time_t>(kConnectSeconds, static_cast<time_t>(deadline_ms / kMsPerSecond + 1)));
-  client.set_read_timeout(static_cast<time_t>(deadline_ms / kMsPerSecond + 1));
+      std::min<time_t>(kConnectSeconds, static_cast<time_t>(deadline_ms / kMsOfSecond + 1)));
+  client.set_read_timeout(static_cast<time_t>(deadline_ms / kMsOfSecond + 1));
   httplib::Request request;
   request.method = method;
   request.path = path;
@@ -62,7 +62,7 @@ std::string TextAt(const Json& object, const char* name) {
 Result<std::vector<AgentOutcome>> HttpAgentCaller::Stop(const AgentRecord& agent,
                                                         int64_t deadline_ms) {
   const Json body = {{"checkpoint", true},
-                     {"deadlineSeconds", std::max<int64_t>(1, deadline_ms / kMsPerSecond)}};
+                     {"deadlineSeconds", std::max<int64_t>(1, deadline_ms / kMsOfSecond)}};
   SNAP_ASSIGN_OR_RETURN(const Json answer, Call(agent, "POST", "/stop", body, deadline_ms));
   std::vector<AgentOutcome> outcomes;
   const auto list = answer.find("applications");

@@ -11,8 +11,6 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr int64_t kConsistencyMs = 60'000;  // after which EC2 knows what it says
-
 std::optional<uint32_t> AddressOf(const std::string& text) {
   in_addr address{};
   if (inet_pton(AF_INET, text.c_str(), &address) != 1) return std::nullopt;

@@ -13,7 +13,6 @@ namespace snapstore::spot {
 namespace {
 
 constexpr int64_t kHistoryNs = 86'400LL * 1'000'000'000;
-constexpr int64_t kNanosPerMs = 1'000'000;
 constexpr double kMibPerGib = 1024;
 constexpr size_t kFilterValuesMax = 200;
 

@@ -20,8 +20,8 @@ Flow<Beginning> Begin(OperationRun* run, NodeState state) {
     std::string problem;
     const std::string& region = run->services().region;
     if (!region.empty() && region != spec.region) {
-      problem = fmt::format("this controller works in {}, the node is to be in {}", region,
-                            spec.region);
+      problem =
+          fmt::format("this controller works in {}, the node is to be in {}", region, spec.region);
     }
     const auto found = run->services().ec2->DescribeSubnets({.ids = spec.compute.subnet_ids});
     if (found.ok()) {

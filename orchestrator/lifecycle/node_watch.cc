@@ -10,7 +10,6 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr int64_t kMsPerSecond = 1000;
 constexpr int64_t kNoticeMs = 120'000;  // EC2's, when it does not say until when
 
 class Watch {

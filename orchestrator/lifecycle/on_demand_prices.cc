@@ -16,11 +16,11 @@ namespace {
 
 constexpr size_t kFileBytesMax = 1 << 20;
 
-struct Family {
+struct PricedFamily {
   std::string_view name;
   double large;  // of its size "large"
 };
-constexpr std::array<Family, 50> kFamilies = {{
+constexpr std::array<PricedFamily, 50> kPricedFamilies = {{
     {"c3", 0.105},    {"c4", 0.1},      {"c5", 0.085},    {"c5a", 0.077},    {"c5ad", 0.086},
     {"c5d", 0.096},   {"c5n", 0.108},   {"c6a", 0.0765},  {"c6g", 0.068},    {"c6i", 0.085},
     {"c6id", 0.1008}, {"c7a", 0.10264}, {"c7g", 0.0725},  {"c7i", 0.08925},  {"i3", 0.156},
@@ -75,9 +75,9 @@ double OnDemandPrices::Of(const std::string& instance_type) const {
   const size_t dot = instance_type.find('.');
   if (dot == std::string::npos) return 0;
   const std::string_view name = std::string_view(instance_type).substr(0, dot);
-  const auto* family = std::find_if(kFamilies.begin(), kFamilies.end(),
-                                    [&](const Family& known) { return known.name == name; });
-  if (family == kFamilies.end()) return 0;
+  const auto* family = std::find_if(kPricedFamilies.begin(), kPricedFamilies.end(),
+                                    [&](const PricedFamily& known) { return known.name == name; });
+  if (family == kPricedFamilies.end()) return 0;
   return family->large * SizeOf(std::string_view(instance_type).substr(dot + 1));
 }
 

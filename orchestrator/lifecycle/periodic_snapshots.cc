@@ -82,7 +82,6 @@ Status Reconciler::TakeSnapshots(const NodeName& name) {
 }
 
 Status Reconciler::AdoptSnapshots() {
-  constexpr int64_t kNanosPerMs = 1'000'000;
   const auto found =
       services_->ec2->DescribeSnapshots({.filters = {{"tag-key", {NodeTag::kNode}}}});
   if (!found.ok()) return found.status();

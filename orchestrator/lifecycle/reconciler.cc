@@ -16,7 +16,6 @@ constexpr int64_t kRetryFirstMs = 1'000;
 constexpr int64_t kRetryMaxMs = 60'000;
 constexpr int64_t kReportEveryMs = 600'000;
 constexpr int64_t kSupersededWaitMs = 200;
-constexpr int64_t kConsistencyMs = 60'000;
 
 std::optional<NodeRecord> NodeOf(ControllerState* state, const Operation& operation,
                                  Status* status) {

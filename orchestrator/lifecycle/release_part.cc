@@ -2,13 +2,13 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "orchestrator/lifecycle/node_names.h"
 #include "orchestrator/lifecycle/node_parts.h"
 
 namespace snapstore::spot {
 namespace {
 
-constexpr int64_t kConsistencyMs = 60'000;  // after which EC2 knows what it says
-constexpr int64_t kAgentTriesMs = 30'000;   // of a final checkpoint that the agent does not answer
+constexpr int64_t kAgentTriesMs = 30'000;  // of a final checkpoint that the agent does not answer
 
 class Release {
  public:
@@ -22,6 +22,7 @@ class Release {
   Flow<Done> Run() {
     if (!instance_id_.empty()) {
       SNAP_FLOW(LeaveBalancers());
+      SNAP_FLOW(WithdrawNames(run_, prefix_));
       SNAP_FLOW(Drain());
       SNAP_FLOW(StopApplications());
       SNAP_FLOW(RunShutdownScript());

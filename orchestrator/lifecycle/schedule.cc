@@ -10,12 +10,12 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr int64_t kMsPerSecond = 1000;
-constexpr int64_t kMinute = 60 * kMsPerSecond;
+constexpr int64_t kSecond = 1000;
+constexpr int64_t kMinute = 60 * kSecond;
 constexpr int64_t kHour = 60 * kMinute;
 constexpr int64_t kDay = 24 * kHour;
 constexpr int64_t kWeek = 7 * kDay;
-constexpr int64_t kNanosPerMs = 1'000'000;
+constexpr int64_t kNanosOfMs = 1'000'000;
 
 int64_t PeriodOf(Frequency frequency) {
   switch (frequency) {
@@ -35,10 +35,10 @@ std::optional<int64_t> NewestOfCron(const std::string& expression, int64_t after
   if (!cron.ok()) return std::nullopt;
   const auto newest = [&](int64_t from_ms) {
     std::optional<int64_t> found;
-    for (int64_t at = from_ms / kMsPerSecond;;) {
+    for (int64_t at = from_ms / kSecond;;) {
       at = cron->Next(at);
-      if (at * kMsPerSecond > until_ms) return found;
-      found = at * kMsPerSecond;
+      if (at * kSecond > until_ms) return found;
+      found = at * kSecond;
     }
   };
   // What fires often is found in the last day; what does not is soon counted through.
@@ -67,7 +67,7 @@ std::optional<int64_t> NewestFire(const Task& task, int64_t after_ms, int64_t un
   if (!task.start_time) return std::nullopt;
   const auto start = ParseTime(*task.start_time);
   if (!start.ok()) return std::nullopt;
-  int64_t at = *start / kNanosPerMs;
+  int64_t at = *start / kNanosOfMs;
   if (at > until_ms) return std::nullopt;
   if (task.frequency) {
     const int64_t period = PeriodOf(*task.frequency);

@@ -8,11 +8,17 @@
 
 #include "orchestrator/ec2/ec2_api.h"
 #include "orchestrator/ec2/elb_api.h"
+#include "orchestrator/ec2/route53_api.h"
 #include "orchestrator/lifecycle/agent_caller.h"
 #include "orchestrator/lifecycle/market_memory.h"
 #include "orchestrator/state/operation_journal.h"
 
 namespace snapstore::spot {
+
+inline constexpr int64_t kMsPerSecond = 1000;
+inline constexpr int64_t kNanosPerMs = 1'000'000;
+// After which EC2 knows, wherever it is asked, what it said before.
+inline constexpr int64_t kConsistencyMs = 60'000;
 
 // Times are milliseconds.
 struct LifecycleOptions {
@@ -37,6 +43,7 @@ struct Services {
   OperationJournal* journal = nullptr;
   Ec2Api* ec2 = nullptr;
   ElbApi* elb = nullptr;
+  Route53Api* route53 = nullptr;  // null: names are not kept
   AgentCaller* agents = nullptr;
   MarketMemory* markets = nullptr;
   // US dollars an hour; 0: not known.

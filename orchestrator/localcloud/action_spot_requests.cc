@@ -10,7 +10,7 @@
 namespace snapstore::localcloud {
 namespace {
 
-constexpr uint64_t kCountMax = 20;
+constexpr uint64_t kRequestCountMax = 20;
 constexpr std::string_view kSpecification = "LaunchSpecification.";
 constexpr const char* kLaunchAction = "RunInstances";
 
@@ -36,7 +36,7 @@ Json LaunchParameters(const Call& call) {
   return launch;
 }
 
-ApiError CheckOffered(const Parameters& p) {
+ApiError CheckRequestOffered(const Parameters& p) {
   for (const auto& [name, value] :
        {std::pair{"Type", "one-time"}, std::pair{"InstanceInterruptionBehavior", "terminate"}}) {
     if (!p.Has(name) || p.Text(name) == value) continue;
@@ -135,12 +135,12 @@ ApiResult<Json> RequestSpotInstances(Call& call) {
   API_RETURN_IF_ERROR(call.p.Check({"SpotPrice", "InstanceCount", "Type", "ClientToken",
                                     "ValidFrom", "ValidUntil", "InstanceInterruptionBehavior",
                                     "LaunchSpecification.*", LOCALCLOUD_TAG_PARAMETERS}));
-  API_RETURN_IF_ERROR(CheckOffered(call.p));
+  API_RETURN_IF_ERROR(CheckRequestOffered(call.p));
   SNAP_ASSIGN_OR_RETURN(const Json known, FindByToken(call));
   if (!known.is_null()) return AnswerOf(call, known);
   SNAP_ASSIGN_OR_RETURN(const uint64_t count, call.p.Number("InstanceCount", 1));
-  if (count == 0 || count > kCountMax) {
-    return InvalidValue(fmt::format("InstanceCount must be from 1 to {}", kCountMax));
+  if (count == 0 || count > kRequestCountMax) {
+    return InvalidValue(fmt::format("InstanceCount must be from 1 to {}", kRequestCountMax));
   }
   const Json parameters = LaunchParameters(call);
   const std::string action = kLaunchAction;

@@ -22,8 +22,8 @@ constexpr uint64_t kZonesMax = 100;
 constexpr uint64_t kSetsMax = 300;
 constexpr size_t kOwnSets = 2;  // NS and SOA
 
-using Answer = ApiResult<std::string>;
-using Handler = Answer (*)(Records::Transaction& tx, const HostedZoneCall& call);
+using ZoneAnswer = ApiResult<std::string>;
+using Handler = ZoneAnswer (*)(Records::Transaction& tx, const HostedZoneCall& call);
 
 struct Document {
   explicit Document(const std::string& root_name) : root(xml.append_child(root_name.c_str())) {
@@ -106,7 +106,7 @@ Json SetOf(const std::string& name, const char* type, uint64_t ttl, const std::s
   return {{"name", name}, {"type", type}, {"ttl", ttl}, {"values", Json::array({value})}};
 }
 
-Answer CreateHostedZone(Records::Transaction& tx, const HostedZoneCall& call) {
+ZoneAnswer CreateHostedZone(Records::Transaction& tx, const HostedZoneCall& call) {
   pugi::xml_document body;
   const bool parsed = body.load_buffer(call.body.data(), call.body.size());
   SNAP_ASSIGN_OR_RETURN(const pugi::xml_node root, RootOf(body, parsed, "CreateHostedZoneRequest"));
@@ -151,7 +151,7 @@ Answer CreateHostedZone(Records::Transaction& tx, const HostedZoneCall& call) {
   return answer.Text();
 }
 
-Answer ListHostedZones(Records::Transaction& tx, const HostedZoneCall& call) {
+ZoneAnswer ListHostedZones(Records::Transaction& tx, const HostedZoneCall& call) {
   API_RETURN_IF_ERROR(call.query.Check({"marker", "maxitems"}));
   SNAP_ASSIGN_OR_RETURN(const uint64_t most, PageSize(call, kZonesMax));
   const std::string marker = call.query.Text("marker");
@@ -175,7 +175,7 @@ Answer ListHostedZones(Records::Transaction& tx, const HostedZoneCall& call) {
   return answer.Text();
 }
 
-Answer DeleteHostedZone(Records::Transaction& tx, const HostedZoneCall& call) {
+ZoneAnswer DeleteHostedZone(Records::Transaction& tx, const HostedZoneCall& call) {
   SNAP_ASSIGN_OR_RETURN(const Json* zone, FindZone(tx, call.zone_id));
   if (zone->at("sets").size() > kOwnSets) {
     return ApiError{"HostedZoneNotEmpty",
@@ -188,7 +188,7 @@ Answer DeleteHostedZone(Records::Transaction& tx, const HostedZoneCall& call) {
   return answer.Text();
 }
 
-Answer ChangeResourceRecordSets(Records::Transaction& tx, const HostedZoneCall& call) {
+ZoneAnswer ChangeResourceRecordSets(Records::Transaction& tx, const HostedZoneCall& call) {
   SNAP_ASSIGN_OR_RETURN(const Json* zone, FindZone(tx, call.zone_id));
   pugi::xml_document body;
   const bool parsed = body.load_buffer(call.body.data(), call.body.size());
@@ -202,7 +202,7 @@ Answer ChangeResourceRecordSets(Records::Transaction& tx, const HostedZoneCall& 
   return answer.Text();
 }
 
-Answer ListResourceRecordSets(Records::Transaction& tx, const HostedZoneCall& call) {
+ZoneAnswer ListResourceRecordSets(Records::Transaction& tx, const HostedZoneCall& call) {
   SNAP_ASSIGN_OR_RETURN(const Json* zone, FindZone(tx, call.zone_id));
   API_RETURN_IF_ERROR(call.query.Check({"name", "type", "identifier", "maxitems"}));
   SNAP_ASSIGN_OR_RETURN(const uint64_t most, PageSize(call, kSetsMax));

@@ -17,8 +17,8 @@ namespace {
 constexpr size_t kNameMax = 255;
 constexpr size_t kLabelMax = 63;
 constexpr uint64_t kTtlMax = 2'147'483'647;
-constexpr std::array<std::string_view, 9> kTypes = {"A",  "AAAA", "CAA", "CNAME", "MX",
-                                                    "NS", "PTR",  "SRV", "TXT"};
+constexpr std::array<std::string_view, 9> kRecordTypes = {"A",  "AAAA", "CAA", "CNAME", "MX",
+                                                          "NS", "PTR",  "SRV", "TXT"};
 
 bool IsUsual(char c) {
   return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_';
@@ -109,7 +109,8 @@ ApiResult<Json> ReadSet(const pugi::xml_node& node) {
   }
   const std::string type = node.child_value("Type");
   // SOA is there from the beginning, for deletions to name it.
-  if (type != "SOA" && std::find(kTypes.begin(), kTypes.end(), type) == kTypes.end()) {
+  if (type != "SOA" &&
+      std::find(kRecordTypes.begin(), kRecordTypes.end(), type) == kRecordTypes.end()) {
     return invalid(fmt::format("'{}' is no type of records that is supported here", type));
   }
   const std::string ttl = node.child_value("TTL");

@@ -34,6 +34,14 @@ struct KeptDevice {
   std::vector<KeptSnapshot> snapshots = {};
 };
 
+// A DNS record that points to the node's instance.
+struct KeptName {
+  std::string zone_id;
+  std::string name;
+  std::string type;  // "A", "CNAME"
+  std::string value;
+};
+
 struct KeptResources {
   std::string image_id;  // registered from the root's final snapshot, or by an import
   std::string image_snapshot_id;
@@ -41,6 +49,7 @@ struct KeptResources {
   std::string subnet_id;   // of the interface
   std::string private_ip;  // that the node is to have
   std::vector<KeptDevice> devices;
+  std::vector<KeptName> names;
   std::string checkpointed_on;  // the instance type that the newest checkpoints were taken on
 
   // Health of the instance that runs.

@@ -16,7 +16,6 @@ namespace {
 
 constexpr std::chrono::seconds kCampaign{2};
 constexpr std::chrono::milliseconds kCheck{250};
-constexpr int64_t kMsPerSecond = 1000;
 constexpr int64_t kMsPerHour = 3'600'000;
 
 }  // namespace
@@ -66,6 +65,7 @@ struct Leader::Impl {
     services.journal = &journal;
     services.ec2 = aws->ec2();
     services.elb = aws->elb();
+    services.route53 = aws->route53();
     services.agents = &agents;
     services.markets = &markets;
     services.on_demand_price = [this](const std::string& type) { return prices.Of(type); };

@@ -89,6 +89,13 @@ void Fields(V& v, T& o) {
   v.Field("foreign", o.foreign);
   v.Field("snapshots", o.snapshots);
 }
+template <typename V, Is<KeptName> T>
+void Fields(V& v, T& o) {
+  v.Required("zoneId", o.zone_id);
+  v.Required("name", o.name);
+  v.Required("type", o.type);
+  v.Required("value", o.value);
+}
 template <typename V, Is<KeptResources> T>
 void Fields(V& v, T& o) {
   v.Field("imageId", o.image_id);
@@ -97,6 +104,7 @@ void Fields(V& v, T& o) {
   v.Field("subnetId", o.subnet_id);
   v.Field("privateIp", o.private_ip);
   v.Field("devices", o.devices);
+  v.Field("names", o.names);
   v.Field("checkpointedOn", o.checkpointed_on);
   v.Field("healthyOnce", o.healthy_once);
   v.Field("unhealthySince", o.unhealthy_since_ms);

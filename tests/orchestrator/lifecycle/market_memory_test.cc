@@ -5,7 +5,7 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr int64_t kHour = 3'600'000;
+constexpr int64_t kOneHour = 3'600'000;
 
 TEST(MarketMemory, ForgetsRefusalsSoon) {
   MarketMemory memory;
@@ -20,9 +20,9 @@ TEST(MarketMemory, InterruptionsFade) {
   MarketMemory memory;
   memory.NoteInterrupted("m", 0);
   EXPECT_DOUBLE_EQ(memory.Interruptions("m", 0), 1);
-  EXPECT_DOUBLE_EQ(memory.Interruptions("m", 6 * kHour), 0.5);
-  memory.NoteInterrupted("m", 6 * kHour);
-  EXPECT_DOUBLE_EQ(memory.Interruptions("m", 6 * kHour), 1.5);
+  EXPECT_DOUBLE_EQ(memory.Interruptions("m", 6 * kOneHour), 0.5);
+  memory.NoteInterrupted("m", 6 * kOneHour);
+  EXPECT_DOUBLE_EQ(memory.Interruptions("m", 6 * kOneHour), 1.5);
   EXPECT_DOUBLE_EQ(memory.Interruptions("other", 0), 0);
 }
 

@@ -17,6 +17,7 @@
 #include "orchestrator/ec2/ebs_direct.h"
 #include "orchestrator/ec2/ec2_client.h"
 #include "orchestrator/ec2/elb_client.h"
+#include "orchestrator/ec2/route53_client.h"
 #include "orchestrator/ec2/sts_identity.h"
 #include "tests/base/temp_folder.h"
 
@@ -288,7 +289,9 @@ TEST_F(LoadBalancerTest, AnInstanceIsHealthyWhereItListens) {
   RunInstancesRequest launch;
   launch.image_id = image_;
   launch.instance_type = "m5.large";
-  launch.user_data_base64 = Base64Encode(AsBytes("#!/bin/sh\nexec python3 -m http.server 8080\n"));
+  launch.user_data_base64 = Base64Encode(
+      AsBytes("#!/usr/bin/python3\nimport socket\nserver = socket.create_server(('', 8080))\n"
+              "while True: server.accept()[0].close()\n"));
   const auto launched = ec2_->RunInstances(launch);
   ASSERT_TRUE(launched.ok()) << launched.status().ToString();
   const std::string id = launched->at(0).id;
@@ -323,6 +326,39 @@ TEST_F(LoadBalancerTest, AnInstanceIsHealthyWhereItListens) {
   EXPECT_TRUE(elb_->DescribeInstanceHealth("classic-good", "")->empty());
   EXPECT_EQ(elb_->RegisterInstance("none", id).code(), "LoadBalancerNotFound");
   EXPECT_TRUE(elb_->RegisterTarget(good + "x", id).status().Is(StatusCode::kNotFound));
+}
+
+TEST_F(LocalCloudClientTest, NamesInAHostedZone) {
+  AwsServiceOptions options;
+  options.service = "route53";
+  options.region = "us-east-1";
+  options.endpoint = environment_->Endpoint("ROUTE_53");
+  AwsCaller caller(options, chain_);
+  const auto made = caller.PostXml("/2013-04-01/hostedzone",
+                                   "<CreateHostedZoneRequest><Name>nodes.example</Name>"
+                                   "<CallerReference>1</CallerReference></CreateHostedZoneRequest>",
+                                   AwsCaller::Repeat::kUnsafe);
+  ASSERT_TRUE(made.ok()) << made.status().ToString();
+  const std::string zone = (*made)->first_child().child("HostedZone").child_value("Id");
+  const auto route53 = *Route53Client::FromEnvironment(*environment_, chain_);
+  const auto change = [&](Route53Change what, const char* type, const std::string& value) {
+    return route53->ChangeRecord(zone, what, "One.nodes.example", type, value, 60);
+  };
+  EXPECT_TRUE(change(Route53Change::kUpsert, "A", "10.0.0.1").ok());
+  EXPECT_TRUE(change(Route53Change::kUpsert, "A", "10.0.0.2").ok());
+  const auto records = route53->ListRecords(zone, "one.nodes.example.", "A");
+  ASSERT_TRUE(records.ok()) << records.status().ToString();
+  ASSERT_EQ(records->size(), 1u);
+  EXPECT_EQ(records->at(0).name, "one.nodes.example");
+  EXPECT_EQ(records->at(0).values, std::vector<std::string>{"10.0.0.2"});
+  EXPECT_EQ(route53->ListRecords(zone, "", "")->size(), 3u);
+  EXPECT_TRUE(route53->ListRecords(zone, "two.nodes.example", "")->empty());
+  EXPECT_EQ(change(Route53Change::kUpsert, "CNAME", "a.example").code(), "InvalidChangeBatch");
+  EXPECT_TRUE(change(Route53Change::kDelete, "A", "10.0.0.1").status().Is(StatusCode::kConflict));
+  EXPECT_TRUE(change(Route53Change::kDelete, "A", "10.0.0.2").ok());
+  EXPECT_TRUE(change(Route53Change::kDelete, "A", "10.0.0.2").status().Is(StatusCode::kNotFound));
+  EXPECT_TRUE(change(Route53Change::kUpsert, "CNAME", "a.example").ok());
+  EXPECT_TRUE(route53->ListRecords("Z0", "", "").status().Is(StatusCode::kNotFound));
 }
 
 }  // namespace

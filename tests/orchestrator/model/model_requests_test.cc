@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-struct Wrong {
+struct WrongRequest {
   const char* json;
   const char* problem;
 };
@@ -39,7 +39,7 @@ TEST(PersistencyConfig, NoExternalFilesAreNull) {
 }
 
 TEST(PersistencyConfig, EveryFieldHasItsRules) {
-  const Wrong cases[] = {
+  const WrongRequest cases[] = {
       {R"({"name": ""})", "config.name: must not be empty"},
       {R"({"name": null})", "config.name: is required"},
       {R"({"name": 5})", "config.name: must be a string"},
@@ -61,7 +61,7 @@ TEST(PersistencyConfig, EveryFieldHasItsRules) {
   FieldErrors none;
   const auto good = ParsePersistencyConfig(Parsed(kDocumentedConfig)["config"], &none);
   ASSERT_TRUE(good);
-  for (const Wrong& wrong : cases) {
+  for (const WrongRequest& wrong : cases) {
     Json document = Parsed(kDocumentedConfig)["config"];
     document.update(Json::parse(wrong.json));
     FieldErrors errors;
@@ -81,11 +81,12 @@ TEST(Deallocation, HasDefaultsAndBothRootsAreOptional) {
     EXPECT_TRUE(parsed->config.should_terminate_instance.value());
     EXPECT_FALSE(parsed->config.should_delete_volumes.value());
   }
-  for (const Wrong& wrong : {Wrong{"[]", "must be an object"},
-                             Wrong{R"({"deallocationConfig": 1})", "must be an object"},
-                             Wrong{R"({"deallocationConfig": {"shouldDeleteImages": "true"}})",
-                                   "deallocationConfig.shouldDeleteImages: must be true or false"},
-                             Wrong{R"({"other": {}})", "other: is not a known field"}}) {
+  for (const WrongRequest& wrong :
+       {WrongRequest{"[]", "must be an object"},
+        WrongRequest{R"({"deallocationConfig": 1})", "must be an object"},
+        WrongRequest{R"({"deallocationConfig": {"shouldDeleteImages": "true"}})",
+                     "deallocationConfig.shouldDeleteImages: must be true or false"},
+        WrongRequest{R"({"other": {}})", "other: is not a known field"}}) {
     FieldErrors errors;
     EXPECT_FALSE(ParseDeallocation(Json::parse(wrong.json), &errors)) << wrong.json;
     EXPECT_THAT(errors.ToStatus().message(), HasSubstr(wrong.problem));
@@ -99,14 +100,16 @@ TEST(StateChanges, AreAListOfIdsAndStates) {
       &none);
   ASSERT_TRUE(good);
   EXPECT_EQ((*good)[1].state, WantedState::kResume);
-  for (const Wrong& wrong :
-       {Wrong{"[]", "managedInstanceStates: must not be empty"},
-        Wrong{"{}", "managedInstanceStates: must be a list"},
-        Wrong{R"([{"id": "smi-1"}])", "managedInstanceStates[0].state: is required"},
-        Wrong{R"([{"id": "x", "state": "PAUSE"}])", "[0].id: must be an id of the form smi-"},
-        Wrong{R"([{"id": "smi-1", "state": "pause"}])", "[0].state: must be one of PAUSE, RESUME"},
-        Wrong{R"([{"id": "smi-1", "state": "PAUSE"}, {"id": "smi-1", "state": "RESUME"}])",
-              "'smi-1' twice"}}) {
+  for (const WrongRequest& wrong :
+       {WrongRequest{"[]", "managedInstanceStates: must not be empty"},
+        WrongRequest{"{}", "managedInstanceStates: must be a list"},
+        WrongRequest{R"([{"id": "smi-1"}])", "managedInstanceStates[0].state: is required"},
+        WrongRequest{R"([{"id": "x", "state": "PAUSE"}])",
+                     "[0].id: must be an id of the form smi-"},
+        WrongRequest{R"([{"id": "smi-1", "state": "pause"}])",
+                     "[0].state: must be one of PAUSE, RESUME"},
+        WrongRequest{R"([{"id": "smi-1", "state": "PAUSE"}, {"id": "smi-1", "state": "RESUME"}])",
+                     "'smi-1' twice"}}) {
     FieldErrors errors;
     EXPECT_FALSE(ParseStateChanges(Json::parse(wrong.json), &errors)) << wrong.json;
     EXPECT_THAT(errors.ToStatus().message(), HasSubstr(wrong.problem));
@@ -121,19 +124,20 @@ TEST(Migration, HasItsRules) {
                       "shouldTerminateInstance": true, "shouldKeepMetadataOptions": true})"),
                              "migration", &none))
       << none.ToStatus().message();
-  for (const Wrong& wrong :
-       {Wrong{R"({"region": "us-east-1"})", "migration.originalInstanceId: is required"},
-        Wrong{R"({"originalInstanceId": "i-1"})", "migration.region: is required"},
-        Wrong{R"({"originalInstanceId": "x", "region": "us-east-1"})", "form i-"},
-        Wrong{
+  for (const WrongRequest& wrong :
+       {WrongRequest{R"({"region": "us-east-1"})", "migration.originalInstanceId: is required"},
+        WrongRequest{R"({"originalInstanceId": "i-1"})", "migration.region: is required"},
+        WrongRequest{R"({"originalInstanceId": "x", "region": "us-east-1"})", "form i-"},
+        WrongRequest{
             R"({"originalInstanceId": "i-1", "region": "us-east-1", "shouldKeepPrivateIp": true})",
             "migration.shouldTerminateInstance: must be true when"},
-        Wrong{R"({"originalInstanceId": "i-1", "region": "us-east-1", "shouldKeepPrivateIp": true,
+        WrongRequest{
+            R"({"originalInstanceId": "i-1", "region": "us-east-1", "shouldKeepPrivateIp": true,
                   "shouldTerminateInstance": true, "availabilityZones": [{"name": "us-east-1a"}]})",
-              "migration.availabilityZones: must not be given"},
-        Wrong{R"({"originalInstanceId": "i-1", "region": "us-east-1",
+            "migration.availabilityZones: must not be given"},
+        WrongRequest{R"({"originalInstanceId": "i-1", "region": "us-east-1",
                   "availabilityZones": [{"name": "us-east-1", "subnetIds": ["x"]}]})",
-              "migration.availabilityZones[0].subnetIds[0]"}}) {
+                     "migration.availabilityZones[0].subnetIds[0]"}}) {
     FieldErrors errors;
     EXPECT_FALSE(ParseMigration(Json::parse(wrong.json), "migration", &errors)) << wrong.json;
     EXPECT_THAT(errors.ToStatus().message(), HasSubstr(wrong.problem));

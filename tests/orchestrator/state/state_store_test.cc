@@ -184,7 +184,9 @@ TEST_P(StateStoreTest, ConcurrentIncrementsLoseNothing) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(ValueOf("counter"), std::to_string(kThreads * kEach));
   // In memory a thread may be through before the next has begun.
-  if (std::string(GetParam()) != "memory") EXPECT_GT(conflicts, 0);
+  if (std::string(GetParam()) != "memory") {
+    EXPECT_GT(conflicts, 0);
+  }
 }
 
 TEST_P(StateStoreTest, AWatchTellsEveryChangeInOrder) {
