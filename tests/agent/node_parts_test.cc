@@ -1,6 +1,8 @@
 // The parts of a node's agent that need neither root nor CRIU.
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -12,6 +14,7 @@
 #include "agent/node_report.h"
 #include "agent/node_reporter.h"
 #include "agent/node_script.h"
+#include "agent/token_server.h"
 #include "tests/agent/node_fakes.h"
 #include "tests/base/temp_folder.h"
 
@@ -20,6 +23,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 bool Eventually(const std::function<bool()>& condition) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
@@ -36,6 +40,34 @@ NodeCheckpointReport Checkpoint(const std::string& id) {
   checkpoint.checkpoint_id = id;
   checkpoint.time = "2026-03-01T09:15:00Z";
   return checkpoint;
+}
+
+// `curl -X POST` sends a request like that.
+TEST(TokenServer, ARequestWithoutALengthHasNoBody) {
+  TokenServer::Options options;
+  options.address = {"127.0.0.1", 0};
+  const auto server = TokenServer::Start(options, [](httplib::Server* http) {
+    http->Post("/checkpoint", [](const httplib::Request& request, httplib::Response& response) {
+      Reply(&response, 200, request.body.empty() ? "empty" : "full");
+    });
+  });
+  ASSERT_TRUE(server.ok()) << server.status().ToString();
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>((*server)->address().port));
+  ASSERT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  const std::string request = "POST /checkpoint HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+  ASSERT_EQ(write(fd, request.data(), request.size()), static_cast<ssize_t>(request.size()));
+  const auto start = std::chrono::steady_clock::now();
+  std::string answer;
+  char buffer[4096];
+  for (ssize_t n = 0; (n = read(fd, buffer, sizeof(buffer))) > 0;) answer.append(buffer, n);
+  close(fd);
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 "));
+  EXPECT_THAT(answer, HasSubstr("empty"));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(3));
 }
 
 TEST(NodeMetadata, RenewsATokenThatIsRefused) {
