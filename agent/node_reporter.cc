@@ -12,6 +12,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kIntervalMin{100};  // also between changes
 constexpr milliseconds kBackOffFirst{250};
+constexpr milliseconds kReportBackOffMin{1'000};
 constexpr milliseconds kReportBackOffMax{10'000};
 // A launch is recorded soon after it was made.
 constexpr milliseconds kUnknownBackOffMax{2'000};
@@ -74,9 +75,10 @@ void NodeReporter::Loop() {
   while (true) {
     Send();
     std::unique_lock lock(mutex_);
-    const auto pause = failures_ == 0
-                           ? interval_
-                           : BackOff(failures_, unknown_ ? kUnknownBackOffMax : kReportBackOffMax);
+    // Who is asked to report often is missed soon.
+    const auto most =
+        unknown_ ? kUnknownBackOffMax : std::clamp(interval_, kReportBackOffMin, kReportBackOffMax);
+    const auto pause = failures_ == 0 ? interval_ : BackOff(failures_, most);
     // Changes come in handfuls.
     wake_.wait_for(lock, kIntervalMin, [this] { return quit_; });
     const bool more = failures_ == 0 && !checkpoints_.empty();

@@ -64,9 +64,9 @@ class NodeReporter {
   std::deque<NodeCheckpointReport> checkpoints_;
   uint64_t forgotten_ = 0;  // of the front
   Standing standing_;
-  int failures_ = 0;      // in a row
-  bool unknown_ = false;  // the controller does not know the instance
-  std::chrono::milliseconds interval_{0};
+  int failures_ = 0;                            // in a row
+  bool unknown_ = false;                        // the controller does not know the instance
+  std::chrono::milliseconds interval_{10'000};  // until the controller says another one
   bool quit_ = false;
 
   std::thread thread_;

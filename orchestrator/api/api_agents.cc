@@ -17,11 +17,14 @@ constexpr const char* kCheckpointKind = "spotinst:aws:ec2:managedInstance:checkp
 constexpr const char* kHeartbeatRoot = "heartbeat";
 constexpr const char* kCantReport = "CANT_REPORT_AGENT";
 
+// Of heartbeats; shorter when an agent may not be silent for long: at least so many fall into that.
 constexpr double kIntervalSeconds = 10;
+constexpr double kHeartbeatsBeforeSilence = 12;
 constexpr double kShortIntervalSeconds = 0.25;  // the volumes are about to come
-// A heartbeat that says nothing new is stored that often only.
+constexpr double kMsOfSecond = 1000;
+// A heartbeat that says nothing new is stored that often only, and in a silence's time so often.
 constexpr int64_t kUnchangedStoredMs = 30'000;
-constexpr int64_t kHealthyMs = 120'000;
+constexpr int64_t kStoredBeforeSilence = 4;
 
 // Where checkpoints of one application on one node are: no two share a repository, so that each is
 // restored, and one day pruned, on its own.
@@ -81,7 +84,7 @@ Json ApplicationJson(const ReportedApplication& application) {
 }
 
 // Without the control token, which is the agent's and the life-cycle's alone.
-Json AgentJson(const std::string& node, const AgentRecord& agent, int64_t now_ms) {
+Json AgentJson(const std::string& node, const AgentRecord& agent, bool healthy) {
   Json applications = Json::array();
   for (const ReportedApplication& one : agent.applications) {
     applications.push_back(ApplicationJson(one));
@@ -90,7 +93,7 @@ Json AgentJson(const std::string& node, const AgentRecord& agent, int64_t now_ms
           {"instanceId", agent.instance_id},
           {"address", agent.address},
           {"version", agent.version},
-          {"healthy", now_ms - agent.seen_at_ms <= kHealthyMs},
+          {"healthy", healthy},
           {"seenAt", TimeText(agent.seen_at_ms)},
           {"notice", OrNull(agent.notice)},
           {"noticeAt", TimeOrNull(agent.notice_at_ms)},
@@ -144,10 +147,13 @@ Result<Json> ApiService::OrdersJson(const NodeRecord& node) {
           {{"id", id}, {"config", std::move(config)}, {"repository", RepositoryOf(node, record)}});
     }
   }
+  const double interval =
+      std::min(kIntervalSeconds, static_cast<double>(options_.agent_silence_ms) / kMsOfSecond /
+                                     kHeartbeatsBeforeSilence);
   return Json{{"managedInstanceId", node.id},
               {"applicationsWanted",
                persistence.persist_application.value() && node.runtime.applications_wanted.value()},
-              {"intervalSeconds", IsAboutToStart(node) ? kShortIntervalSeconds : kIntervalSeconds},
+              {"intervalSeconds", IsAboutToStart(node) ? kShortIntervalSeconds : interval},
               {"applications", std::move(applications)}};
 }
 
@@ -171,7 +177,8 @@ ApiReply ApiService::Heartbeat(const Call& call) {
   if (!before.ok() && !before.status().Is(StatusCode::kNotFound)) return failed(before.status());
   if (before.ok()) KeepCheckpoints(*before, *node, &agent);
   if (!before.ok() || !SaysTheSame(*before, agent) ||
-      std::abs(agent.seen_at_ms - before->seen_at_ms) >= kUnchangedStoredMs) {
+      std::abs(agent.seen_at_ms - before->seen_at_ms) >=
+          std::min(kUnchangedStoredMs, options_.agent_silence_ms / kStoredBeforeSilence)) {
     const Status put = state_->PutAgent(call.account, *id, agent);
     if (!put.ok()) return failed(put);
   }
@@ -190,7 +197,8 @@ ApiReply ApiService::GetAgent(const Call& call) {
   if (!node.ok()) return NodeFailed(node.status(), id, ErrorCode::kGeneral);
   const auto agent = state_->GetAgent(call.account, id);
   if (agent.ok()) {
-    return ApiReply::Items(kAgentKind, {AgentJson(id, *agent, state_->Now())});
+    const bool healthy = state_->Now() - agent->seen_at_ms <= options_.agent_silence_ms;
+    return ApiReply::Items(kAgentKind, {AgentJson(id, *agent, healthy)});
   }
   // None has reported yet.
   if (agent.status().Is(StatusCode::kNotFound)) return ApiReply::Items(kAgentKind, {});

@@ -23,6 +23,7 @@ struct ApiOptions {
   // Per account, method and route, of heartbeats also per instance; 0: no limit.
   size_t calls_per_minute = 1200;
   size_t body_bytes_max = 1 << 20;
+  int64_t agent_silence_ms = 120'000;  // after which an agent is not healthy
 };
 
 class ApiService {

@@ -101,20 +101,31 @@ class Watch {
     }
   }
 
-  Health CheckedHealth() const {
+  struct Checked {
+    Health health = Health::kUnknown;
+    const char* event = "";  // of one that is unhealthy
+    std::string why;
+  };
+
+  Checked CheckedHealth() const {
     const std::string& id = *node_.runtime.instance_id;
     const auto check = view_.checks.find(id);
-    Health health = check == view_.checks.end() ? Health::kUnknown : check->second;
-    if (node_.spec.health_check.type.value() != HealthCheckType::kEc2) {
-      const Health balancer = BalancerHealth(id);
-      if (health != Health::kUnhealthy) health = balancer;
+    const Health health = check == view_.checks.end() ? Health::kUnknown : check->second;
+    if (health == Health::kUnhealthy) {
+      return {health, "AWS_EC2_INSTANCE_UNHEALTHY", "EC2's status checks fail"};
     }
     const auto agent = view_.agents.find(id);
-    if (node_.spec.persistence.persist_application.value() && agent != view_.agents.end() &&
-        now_ - agent->second.seen_at_ms > services_.options.agent_silence_ms) {
-      return Health::kUnhealthy;
+    if (node_.spec.persistence.persist_application.value() && agent != view_.agents.end()) {
+      // Nobody could report before this controller was there.
+      const int64_t silent_ms = now_ - std::max(agent->second.seen_at_ms, services_.started_at_ms);
+      if (silent_ms > services_.options.agent_silence_ms) {
+        return {Health::kUnhealthy, "AWS_EC2_INSTANCE_UNHEALTHY",
+                fmt::format("its agent has not reported for {} s", silent_ms / kMsPerSecond)};
+      }
     }
-    return health;
+    if (node_.spec.health_check.type.value() == HealthCheckType::kEc2) return {health, "", ""};
+    return {BalancerHealth(id), "AWS_EC2_INSTANCE_UNHEALTHY_IN_ELB",
+            "its load balancer's health check fails"};
   }
 
   Health BalancerHealth(const std::string& id) const {
@@ -135,9 +146,9 @@ class Watch {
   }
 
   void LookAtHealth() {
-    const Health health = CheckedHealth();
+    const Checked checked = CheckedHealth();
     KeptResources& kept = Kept();
-    if (health == Health::kHealthy) {
+    if (checked.health == Health::kHealthy) {
       Set(&kept.healthy_once, true);
       if (kept.unhealthy_since_ms) {
         Note("AWS_EC2_INSTANCE_HEALTHY", Severity::kInfo,
@@ -146,13 +157,13 @@ class Watch {
       }
       return;
     }
-    if (health == Health::kUnknown) return;
+    if (checked.health == Health::kUnknown) return;
+    const std::string message =
+        fmt::format("{} is unhealthy: {}", *node_.runtime.instance_id, checked.why);
     const HealthCheck& check = node_.spec.health_check;
     if (!kept.unhealthy_since_ms) {
       kept.unhealthy_since_ms = now_;
-      Note(check.type.value() == HealthCheckType::kEc2 ? "AWS_EC2_INSTANCE_UNHEALTHY"
-                                                       : "AWS_EC2_INSTANCE_UNHEALTHY_IN_ELB",
-           Severity::kWarning, fmt::format("{} is unhealthy", *node_.runtime.instance_id));
+      Note(checked.event, Severity::kWarning, message);
     }
     if (!check.auto_healing.value()) return;
     const int64_t age = now_ - node_.runtime.launched_at_ms.value_or(now_);
@@ -160,8 +171,7 @@ class Watch {
     if (age < check.grace_period_seconds.value() * kMsPerSecond) return;
     const int64_t must = kept.healthy_once ? check.unhealthy_duration_seconds.value() : 0;
     if (now_ - *kept.unhealthy_since_ms < must * kMsPerSecond) return;
-    Want(NodeAction::kRecycle, "unhealthy",
-         fmt::format("{} is unhealthy", *node_.runtime.instance_id));
+    Want(NodeAction::kRecycle, "unhealthy", message);
   }
 
   void LookAtTasks() {

@@ -48,7 +48,8 @@ struct Services {
   MarketMemory* markets = nullptr;
   // US dollars an hour; 0: not known.
   std::function<double(const std::string& instance_type)> on_demand_price;
-  std::string region;  // that `ec2` speaks to; empty: not checked
+  std::string region;         // that `ec2` speaks to; empty: not checked
+  int64_t started_at_ms = 0;  // when this controller began
   LifecycleOptions options;
 };
 

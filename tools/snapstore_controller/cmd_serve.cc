@@ -36,7 +36,9 @@ Status Serve(const ServeOptions& options, bool json) {
   SNAP_RETURN_IF_ERROR(MakeDirectories(options.store.state_directory, 0700));
   SNAP_ASSIGN_OR_RETURN(const auto store, options.store.Open());
   ControllerState state(store.get());
-  ApiService service(&state, options.api);
+  ApiOptions api = options.api;
+  api.agent_silence_ms = options.leader.agent_silence_seconds * kMsPerSecond;
+  ApiService service(&state, api);
   std::unique_ptr<Leader> leader;
   if (!options.api_only) {
     const std::string name = fmt::format("{}/{}", HostName(), getpid());

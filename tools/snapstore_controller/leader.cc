@@ -70,9 +70,12 @@ struct Leader::Impl {
     services.markets = &markets;
     services.on_demand_price = [this](const std::string& type) { return prices.Of(type); };
     services.region = aws->region();
+    services.started_at_ms = state.Now();
     services.options.snapshot_interval_ms = options.snapshot_seconds * kMsPerSecond;
     services.options.retention_ms = options.retention_hours * kMsPerHour;
     services.options.revert_interval_ms = options.revert_seconds * kMsPerSecond;
+    services.options.agent_silence_ms = options.agent_silence_seconds * kMsPerSecond;
+    services.options.script_limit_ms = options.script_seconds * kMsPerSecond;
     services.options.purge_unflagged = options.purge_unflagged;
     LifecycleThreads threads;
     threads.poll = std::chrono::seconds(options.poll_seconds);
@@ -102,6 +105,13 @@ void LeaderOptions::AddTo(CLI::App* app) {
   app->add_option("--revert-seconds", revert_seconds,
                   "How long a node stays where it fell back to before spot is tried again")
       ->check(CLI::Range(0, 604'800))
+      ->capture_default_str();
+  app->add_option("--agent-silence-seconds", agent_silence_seconds,
+                  "A node whose agent does not report that long is unhealthy")
+      ->check(CLI::Range(5, 86'400))
+      ->capture_default_str();
+  app->add_option("--script-seconds", script_seconds, "How long a shutdown script may run")
+      ->check(CLI::Range(1, 86'400))
       ->capture_default_str();
   app->add_option("--on-demand-prices", prices_file,
                   "US dollars an hour by instance type, JSON; else those of us-east-1")

@@ -23,6 +23,8 @@ struct LeaderOptions {
   int64_t retention_hours = 96;
   bool purge_unflagged = false;
   int64_t revert_seconds = 3600;
+  int64_t agent_silence_seconds = 120;
+  int64_t script_seconds = 600;
   int workers = 16;
   std::string prices_file = {};  // of on-demand prices; empty: those that are built in
 

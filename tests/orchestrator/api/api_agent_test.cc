@@ -194,6 +194,22 @@ TEST_F(AgentApiTest, IsShownWithoutItsToken) {
               StartsWith("MANAGED_INSTANCE_DOESNT_EXIST"));
 }
 
+TEST_F(AgentApiTest, AShorterSilenceIsKeptShort) {
+  Serve({.agent_silence_ms = 6'000});
+  Launch("i-1", /*wanted=*/true);
+  EXPECT_EQ(Send(Report()).item()["intervalSeconds"], 0.5);
+  now_ms_ += 1'499;
+  ASSERT_EQ(Send(Report()).status, 200);
+  EXPECT_EQ(Stored().seen_at_ms, 1'000'000);
+  now_ms_ += 1;
+  ASSERT_EQ(Send(Report()).status, 200);
+  EXPECT_EQ(Stored().seen_at_ms, 1'001'500);
+  now_ms_ += 6'000;
+  EXPECT_EQ(Call("GET", PathOf(node_, "/agent")).item()["healthy"], true);
+  now_ms_ += 1;
+  EXPECT_EQ(Call("GET", PathOf(node_, "/agent")).item()["healthy"], false);
+}
+
 TEST_F(AgentApiTest, ANewAgentDoesNotMakeTheNewestCheckpointForgotten) {
   Launch("i-1", /*wanted=*/true);
   Json report = Report();
