@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+import unittest
 import urllib.error
 import urllib.request
 
@@ -227,6 +228,46 @@ def node_body(system, name="node", zones=("us-east-1a",), user_data="", **parts)
             "compute": compute}
     body.update(parts)
     return body
+
+
+class LifeTest(unittest.TestCase):
+    """A system for each test, and what tests of a node ask of it."""
+
+    words = ()
+    cloud_words = ()
+    controllers = 1
+
+    def setUp(self):
+        self.system = System(*self.words, count=self.controllers, cloud_words=self.cloud_words)
+        self.addCleanup(self.system.close)
+        self.cloud = self.system.cloud
+
+    def create(self, **parts):
+        node = self.system.create(node_body(self.system, **parts))
+        return node, self.system.wait_state(node, "ACTIVE")
+
+    def capacity(self, count, zone="us-east-1a", *more):
+        for kind in ("m5.large", "c5.large"):
+            self.cloud.admin("capacity", "--type", kind, "--zone", zone, "--count", str(count),
+                             *more)
+
+    def types_of(self, node):
+        return [event["eventType"] for event in self.system.events(node)]
+
+    def delete(self, node, everything=True):
+        flags = {"shouldDeleteImages": everything, "shouldDeleteSnapshots": everything,
+                 "shouldDeleteVolumes": everything, "shouldDeleteNetworkInterfaces": everything,
+                 "shouldTerminateInstance": True}
+        self.system.call("DELETE", f"{NODES}/{node}", {"deallocationConfig": flags})
+        self.system.wait_gone(node)
+
+    def assert_clean(self):
+        def clean():
+            return all(not ids for ids in self.system.resources().values())
+        try:
+            wait_for("nothing is left", clean, 20)
+        except AssertionError:
+            self.fail(f"left behind: {json.dumps(self.system.resources())}")
 
 
 def sleep_until(instant):

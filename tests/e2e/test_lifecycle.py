@@ -1,44 +1,12 @@
 """The life of stateful nodes on the embedded cloud: instances, volumes and addresses are real."""
 
-import json
 import os
 import sys
 import unittest
 
 sys.path.insert(0, os.path.dirname(__file__))
 import stateful  # noqa: E402  (the folder is known only now)
-
-
-class LifeTest(unittest.TestCase):
-    words = ()
-    controllers = 1
-
-    def setUp(self):
-        self.system = stateful.System(*self.words, count=self.controllers)
-        self.addCleanup(self.system.close)
-        self.cloud = self.system.cloud
-
-    def create(self, **parts):
-        node = self.system.create(stateful.node_body(self.system, **parts))
-        return node, self.system.wait_state(node, "ACTIVE")
-
-    def types_of(self, node):
-        return [event["eventType"] for event in self.system.events(node)]
-
-    def delete(self, node, everything=True):
-        flags = {"shouldDeleteImages": everything, "shouldDeleteSnapshots": everything,
-                 "shouldDeleteVolumes": everything, "shouldDeleteNetworkInterfaces": everything,
-                 "shouldTerminateInstance": True}
-        self.system.call("DELETE", f"{stateful.NODES}/{node}", {"deallocationConfig": flags})
-        self.system.wait_gone(node)
-
-    def assert_clean(self):
-        def clean():
-            return all(not ids for ids in self.system.resources().values())
-        try:
-            stateful.wait_for("nothing is left", clean, 20)
-        except AssertionError:
-            self.fail(f"left behind: {json.dumps(self.system.resources())}")
+from stateful import LifeTest  # noqa: E402
 
 
 class KeptTest(LifeTest):
@@ -100,11 +68,6 @@ class KeptTest(LifeTest):
 class MarketTest(LifeTest):
     """Where a node runs: spot and on demand, types, zones."""
     words = ("--revert-seconds", "3")
-
-    def capacity(self, count, zone="us-east-1a", *more):
-        for kind in ("m5.large", "c5.large"):
-            self.cloud.admin("capacity", "--type", kind, "--zone", zone, "--count", str(count),
-                             *more)
 
     def test_falls_back_to_on_demand_and_reverts(self):
         self.capacity(0)

@@ -62,7 +62,7 @@ osd class update on start = false
 osd crush update on start = false
 [client.rgw]
 rgw data = {folder}/rgw
-rgw frontends = beast endpoint={host}:{port} tcp_nodelay=1
+rgw frontends = beast {endpoints} tcp_nodelay=1
 rgw dns name = s3.localhost
 rgw thread pool size = 64
 rgw gc obj min wait = 5
@@ -92,6 +92,7 @@ class Gateway(local_server.LocalServer):
     NAME = "rgw"
     FOLDER_VARIABLE = "SNAPSTORE_TEST_S3_FOLDER"
     PROCESSES = ("client.rgw", "osd.0", "mon.a")
+    ADDRESSES = (HOST,)  # others may be added, of networks that a test made
 
     def ceph(self, program, *args):
         """A program of Ceph, with what it prints."""
@@ -115,8 +116,10 @@ class Gateway(local_server.LocalServer):
         self.make_folders("mon", "osd", "rgw")
         fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
         port, monitor_port = free_port(), free_port()
-        self.write("ceph.conf", CONFIG.format(fsid=fsid, host=HOST, folder=self.folder, port=port,
-                                              monitor_port=monitor_port, store_bytes=STORE_BYTES))
+        endpoints = " ".join(f"endpoint={address}:{port}" for address in self.ADDRESSES)
+        self.write("ceph.conf", CONFIG.format(fsid=fsid, host=HOST, folder=self.folder,
+                                              endpoints=endpoints, monitor_port=monitor_port,
+                                              store_bytes=STORE_BYTES))
         keys = {name: self.ceph("ceph-authtool", "--gen-print-key")
                 for name in ("mon", "admin", "rgw", "osd")}
         keyring = self.write("keyring", KEYRING.format(**keys))
