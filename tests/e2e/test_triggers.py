@@ -71,6 +71,9 @@ class SilenceTest(TriggerCase):
         node, status = self.create(healthCheck={"gracePeriod": self.grace_seconds,
                                                 "unhealthyDuration": 0})
         launched = time.monotonic()
+        left, left_status = self.create(healthCheck={"gracePeriod": 0, "unhealthyDuration": 0,
+                                                     "autoHealing": False})
+        self.signal_agent(left_status, "STOP")
         status = self.healed(node, status, "STOP")
         self.assertGreater(time.monotonic() - launched, self.grace_seconds)
         # Nobody could report while the controller was away.
@@ -82,6 +85,13 @@ class SilenceTest(TriggerCase):
         self.assertEqual(len(self.messages(node, "AWS_EC2_INSTANCE_UNHEALTHY")), 1)
         status = self.healed(node, status, "KILL")
         self.assertEqual(self.read(status, "/data/mark"), "STOP\nKILL\n")
+        # One that is not to be healed is left alone, but spoken of.
+        self.assertIn("its agent has not reported",
+                      self.messages(left, "AWS_EC2_INSTANCE_UNHEALTHY")[0])
+        self.signal_agent(left_status, "CONT")
+        stateful.wait_for("it is heard again",
+                          lambda: self.messages(left, "AWS_EC2_INSTANCE_HEALTHY"))
+        self.assertEqual(self.system.status(left)["instanceId"], left_status["instanceId"])
 
 
 class RebalanceTest(TriggerCase):
