@@ -45,14 +45,14 @@ void ReadMarked(const Services& services, CloudView* view) {
   for (const Ec2SpotRequest& request : *requests) view->marked.insert(request.instance_id);
 }
 
-void ReadTargets(const Services& services, const std::vector<NodeRecord>& nodes, CloudView* view) {
+void ReadTargets(const Services& services, const NodeList& nodes, CloudView* view) {
   std::map<std::string, LoadBalancerType> balancers;
-  for (const NodeRecord& node : nodes) {
-    const HealthCheckType type = node.spec.health_check.type.value();
+  for (const auto& node : nodes) {
+    const HealthCheckType type = node->spec.health_check.type.value();
     if (type == HealthCheckType::kEc2) continue;
     const auto wanted =
         type == HealthCheckType::kElb ? LoadBalancerType::kClassic : LoadBalancerType::kTargetGroup;
-    for (const LoadBalancer& one : node.spec.integrations.load_balancers_config.load_balancers) {
+    for (const LoadBalancer& one : node->spec.integrations.load_balancers_config.load_balancers) {
       if (one.type != wanted) continue;
       balancers[wanted == LoadBalancerType::kClassic ? one.name.value_or("")
                                                      : one.arn.value_or("")] = wanted;
@@ -72,11 +72,11 @@ void ReadTargets(const Services& services, const std::vector<NodeRecord>& nodes,
   }
 }
 
-void ReadPending(const Services& services, const std::vector<NodeRecord>& nodes, CloudView* view) {
+void ReadPending(const Services& services, const NodeList& nodes, CloudView* view) {
   std::vector<std::string> ids;
-  for (const NodeRecord& node : nodes) {
-    if (node.operation_id) continue;
-    for (const KeptDevice& device : node.runtime.resources.devices) {
+  for (const auto& node : nodes) {
+    if (node->operation_id) continue;
+    for (const KeptDevice& device : node->runtime.resources.devices) {
       for (const KeptSnapshot& one : device.snapshots) {
         if (!one.completed) ids.push_back(one.id);
       }
@@ -99,7 +99,7 @@ void ReadPending(const Services& services, const std::vector<NodeRecord>& nodes,
 
 }  // namespace
 
-Flow<CloudView> LookAtCloud(const Services& services, const std::vector<NodeRecord>& nodes) {
+Flow<CloudView> LookAtCloud(const Services& services, const NodeList& nodes) {
   CloudView view;
   view.time_ms = services.state->Now();
   auto instances = services.ec2->DescribeInstances({.filters = {{"tag-key", {NodeTag::kNode}}}});

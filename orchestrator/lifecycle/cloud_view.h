@@ -28,7 +28,7 @@ struct CloudView {
 
 // Of these nodes. A part that cannot be read is logged and left out, so that nothing follows from
 // it; the instances themselves must be read.
-Flow<CloudView> LookAtCloud(const Services& services, const std::vector<NodeRecord>& nodes);
+Flow<CloudView> LookAtCloud(const Services& services, const NodeList& nodes);
 
 }  // namespace snapstore::spot
 

@@ -29,7 +29,7 @@ class Deallocate {
     }
     if (terminate && !beginning.instance_id.empty()) SNAP_FLOW(WithdrawNames(run_, "deallocate"));
     SNAP_FLOW(ReleaseAddress(beginning));
-    SNAP_FLOW(CloseUsage());
+    SNAP_FLOW(CloseUsage(run_, "usage"));
     SNAP_FLOW_ASSIGN(const Json found, FindResources(terminate));
     SNAP_FLOW(MarkOrDelete(found));
     Ending ending;
@@ -56,22 +56,13 @@ class Deallocate {
 
   // The node's instance, and any that a launch that was superseded left.
   Flow<Done> TerminateAll(const Beginning& beginning) {
-    const auto& balancers = run_->spec().integrations.load_balancers_config.load_balancers;
-    if (!balancers.empty() && !beginning.instance_id.empty()) {
-      SNAP_FLOW(run_->Observe("deregister", [&]() -> Flow<Json> {
-        for (const LoadBalancer& one : balancers) {
-          const auto done =
-              one.type == LoadBalancerType::kClassic
-                  ? services_.elb->DeregisterInstance(one.name.value_or(""), beginning.instance_id)
-                  : services_.elb->DeregisterTarget(one.arn.value_or(""), beginning.instance_id);
-          if (!done.ok() && done.status().Is(StatusCode::kThrottled)) return done.failure();
-        }
-        return Json();
-      }));
+    if (!beginning.instance_id.empty()) {
+      SNAP_FLOW(LeaveBalancers(run_, beginning.instance_id, "deregister"));
     }
     SNAP_FLOW(run_->Observe("terminate", [&]() -> Flow<Json> {
       SNAP_FLOW_ASSIGN(const auto instances, Instances(beginning));
       for (const Ec2Instance& instance : instances) {
+        if (instance.state == "shutting-down") continue;
         SNAP_FLOW(Tolerate(services_.ec2->TerminateInstances({instance.id})));
         if (!instance.spot_request_id.empty()) {
           SNAP_FLOW(
@@ -93,6 +84,10 @@ class Deallocate {
     if (beginning.instance_id.empty()) return instances;
     // An import's node has an instance that is not tagged.
     SNAP_FLOW_ASSIGN(const auto own, FindInstance(services_, beginning.instance_id));
+    // One that was just launched may not be known everywhere yet.
+    const int64_t age =
+        run_->Now() - run_->node().runtime.launched_at_ms.value_or(run_->Now() - kConsistencyMs);
+    if (!own && age < kConsistencyMs) return Wait();
     const bool listed = std::any_of(instances.begin(), instances.end(), [&](const auto& one) {
       return one.id == beginning.instance_id;
     });
@@ -127,23 +122,6 @@ class Deallocate {
     return Done{};
   }
 
-  Flow<Done> CloseUsage() {
-    SNAP_FLOW(run_->Observe("usage", [&]() -> Flow<Json> {
-      const Operation& operation = run_->operation();
-      const auto usage = services_.state->ListUsage(operation.account_id, operation.node_id);
-      if (!usage.ok()) return RetryLater(usage.status());
-      for (UsageRecord stretch : *usage) {
-        if (stretch.ended_at_ms) continue;
-        stretch.ended_at_ms = std::max(run_->Now(), stretch.started_at_ms);
-        const Status put =
-            services_.state->PutUsage(operation.account_id, operation.node_id, stretch);
-        if (!put.ok()) return RetryLater(put);
-      }
-      return Json();
-    }));
-    return Done{};
-  }
-
   // All that the node's tag is on, and what its record names, by kind.
   Flow<Json> FindResources(bool terminated) {
     return run_->Observe("resources", [&]() -> Flow<Json> {
@@ -161,14 +139,25 @@ class Deallocate {
             IsKept(run_->spec(), device)) {
           volumes.insert(device.volume_id);
         }
+        if (terminated && !device.old_volume_id.empty()) volumes.insert(device.old_volume_id);
       }
+      // Periodic snapshots that were asked for a moment ago may not be listed yet.
+      const int64_t since = run_->Now() - kept.snapshot_asked_ms;
+      if (since < kConsistencyMs) return Wait(kConsistencyMs - since);
       const Ec2Query query{.filters = NodeFilter()};
       const auto tagged_images = services_.ec2->DescribeImages(query);
       if (!tagged_images.ok()) return RetryLater(tagged_images.status());
-      for (const Ec2Image& one : *tagged_images) images.insert(one.id);
+      for (const Ec2Image& one : *tagged_images) {
+        images.insert(one.id);
+        for (const Ec2BlockDevice& device : one.devices) {
+          if (!device.snapshot_id.empty()) snapshots.insert(device.snapshot_id);
+        }
+      }
       const auto tagged_snapshots = services_.ec2->DescribeSnapshots(query);
       if (!tagged_snapshots.ok()) return RetryLater(tagged_snapshots.status());
-      for (const Ec2Snapshot& one : *tagged_snapshots) snapshots.insert(one.id);
+      for (const Ec2Snapshot& one : *tagged_snapshots) {
+        if (IsOwnSnapshot(one, run_->operation().node_id)) snapshots.insert(one.id);
+      }
       if (terminated) {
         const auto tagged_volumes = services_.ec2->DescribeVolumes(query);
         if (!tagged_volumes.ok()) return RetryLater(tagged_volumes.status());

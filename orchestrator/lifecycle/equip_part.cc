@@ -16,10 +16,14 @@ class Equip {
   Flow<Launched> Run() {
     // An instance that goes meanwhile is replaced as a whole: nothing here waits for it.
     SNAP_FLOW_ASSIGN(const auto instance, FindInstance(services_, instance_id_));
-    if (!instance || !IsAlive(*instance)) return Launched{instance_id_, true};
+    if (!instance || !IsAlive(*instance)) {
+      zone_ = Runtime().availability_zone.value_or("");
+      SNAP_FLOW(FinishCopies());
+      return Launched{instance_id_, true};
+    }
     zone_ = instance->availability_zone;
     SNAP_FLOW(OpenUsage());
-    SNAP_FLOW(AttachKept());
+    SNAP_FLOW(AttachKept(*instance));
     SNAP_FLOW(AttachForeign());
     SNAP_FLOW(MoveAddress(*instance));
     SNAP_FLOW(Register());
@@ -62,27 +66,38 @@ class Equip {
     return prices->empty() ? 0.0 : prices->front().usd_per_hour;
   }
 
-  // The volumes of `reattach`, in another zone as copies.
-  Flow<Done> AttachKept() {
+  // Kept volumes that the launch itself did not bring, in another zone as copies.
+  Flow<Done> AttachKept(const Ec2Instance& instance) {
     const Persistence& persistence = run_->spec().persistence;
-    if (!persistence.persist_block_devices.value() ||
-        persistence.block_devices_mode.value() != BlockDevicesMode::kReattach) {
-      return Done{};
-    }
+    const bool reattach = persistence.persist_block_devices.value() &&
+                          persistence.block_devices_mode.value() == BlockDevicesMode::kReattach;
     // The list of the first try: what is attached since must not fall out of it.
-    SNAP_FLOW_ASSIGN(const Json plan, run_->Observe("launch/volumes", [&]() -> Flow<Json> {
-      Json list = Json::array();
+    const auto list = [&]() -> Flow<Json> {
+      Json volumes = Json::array();
       for (const KeptDevice& device : Runtime().resources.devices) {
-        if (device.root || device.foreign) continue;
+        if (device.root || device.foreign || !IsKept(run_->spec(), device)) continue;
+        if (Has(instance, device.volume_id)) continue;
         const KeptSnapshot* newest = NewestCompleted(device);
-        if (device.volume_id.empty() && newest == nullptr) continue;
+        if (device.volume_id.empty() && (!reattach || newest == nullptr)) continue;
         const bool moves = device.volume_id.empty() || device.zone != zone_;
-        list.push_back({{"device", device.device_name},
-                        {"volume", device.volume_id},
-                        {"snapshot", moves && newest != nullptr ? newest->id : ""}});
+        if (moves && !device.volume_id.empty() && !device.copied) {
+          return Fail(Status::Internal(fmt::format("{} is in {}, and no snapshot holds all of it",
+                                                   device.volume_id, device.zone)));
+        }
+        volumes.push_back({{"device", device.device_name},
+                           {"volume", device.volume_id},
+                           {"snapshot", moves && newest != nullptr ? newest->id : ""}});
       }
-      return Json{{"volumes", std::move(list)}};
-    }));
+      return Json{{"volumes", std::move(volumes)}};
+    };
+    const auto update = [](const Json& output, ControllerState::NodeChange* change) {
+      for (const Json& one : output.at("volumes")) {
+        KeptDevice* device = FindDevice(&change->node.runtime.resources, one.value("device", ""));
+        // From now on it may be written to.
+        if (device != nullptr && one.value("snapshot", "").empty()) device->copied = false;
+      }
+    };
+    SNAP_FLOW_ASSIGN(const Json plan, run_->Observe("launch/volumes", list, update));
     for (const Json& volume : plan.at("volumes")) {
       std::string id = volume.value("volume", "");
       const std::string device = volume.value("device", "");
@@ -95,11 +110,28 @@ class Equip {
     return Done{};
   }
 
+  static bool Has(const Ec2Instance& instance, const std::string& volume_id) {
+    return std::any_of(instance.devices.begin(), instance.devices.end(),
+                       [&](const Ec2InstanceDevice& one) { return one.volume_id == volume_id; });
+  }
+
+  // A copy that was begun is brought into the record before the operation ends without it.
+  Flow<Done> FinishCopies() {
+    for (const KeptDevice& device : Runtime().resources.devices) {
+      const std::string step = CopyStep(device.device_name);
+      if (!run_->BegunAt(step) || run_->IsDone(step)) continue;
+      SNAP_FLOW(CopyHere(device.device_name, Json()));  // its input is that of the first try
+    }
+    return Done{};
+  }
+
+  static std::string CopyStep(const std::string& device) { return "launch/copy" + device; }
+
   Flow<std::string> CopyHere(const std::string& device, const Json& volume) {
     SNAP_FLOW_ASSIGN(
         const Json made,
         run_->Do(
-            "launch/copy" + device, volume,
+            CopyStep(device), volume,
             [&](const StepRecord& step) -> Flow<Json> {
               CreateVolumeRequest request;
               request.availability_zone = zone_;
@@ -122,8 +154,10 @@ class Equip {
             [&](const Json& output, ControllerState::NodeChange* change) {
               KeptDevice* kept = FindDevice(&change->node.runtime.resources, device);
               if (kept == nullptr) return;
+              kept->old_volume_id = kept->volume_id;
               kept->volume_id = output.value("volumeId", "");
               kept->zone = zone_;
+              kept->copied = false;
             }));
     return made.value("volumeId", "");
   }
@@ -134,6 +168,8 @@ class Equip {
       if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) {
         return RetryLater(found.status());
       }
+      const int64_t made_ms = run_->BegunAt(CopyStep(device)).value_or(0);
+      if ((!found.ok() || found->empty()) && run_->Now() - made_ms < kConsistencyMs) return Wait();
       if (!found.ok() || found->empty()) {
         return Fail(Status::NotFound(fmt::format("{}: there is no volume {}", device, volume_id)));
       }
@@ -164,10 +200,16 @@ class Equip {
 
   Flow<Done> DropOld(const std::string& device, const std::string& old_volume) {
     if (old_volume.empty()) return Done{};
-    SNAP_FLOW(run_->Observe("launch/drop-old" + device, [&]() -> Flow<Json> {
-      SNAP_FLOW(Tolerate(services_.ec2->DeleteVolume(old_volume)));
-      return Json();
-    }));
+    SNAP_FLOW(run_->Observe(
+        "launch/drop-old" + device,
+        [&]() -> Flow<Json> {
+          SNAP_FLOW(Tolerate(services_.ec2->DeleteVolume(old_volume)));
+          return Json();
+        },
+        [&](const Json&, ControllerState::NodeChange* change) {
+          KeptDevice* kept = FindDevice(&change->node.runtime.resources, device);
+          if (kept != nullptr) kept->old_volume_id.clear();
+        }));
     return Done{};
   }
 
@@ -249,19 +291,19 @@ class Equip {
   // The volumes are there: the agent may begin. Then it is waited for.
   Flow<Done> StartApplications() {
     if (!run_->spec().persistence.persist_application.value()) return Done{};
-    SNAP_FLOW_ASSIGN(
-        const Json started,
-        run_->Do("launch/applications", Json(), [&](const StepRecord& step) -> Flow<Json> {
-          if (!Runtime().applications_wanted.value()) {
-            SNAP_FLOW(run_->ChangeNode([](ControllerState::NodeChange* change) {
-              change->node.runtime.applications_wanted = true;
-            }));
-          }
-          SNAP_FLOW_ASSIGN(const Json reported, Reported());
-          if (reported.is_object()) return reported;
-          if (run_->Now() - step.started_at_ms < services_.options.agent_wait_ms) return Wait();
-          return Json{{"missing", true}};
-        }));
+    SNAP_FLOW_ASSIGN(const Json started,
+                     run_->Linger("launch/applications", [&](const StepRecord& step) -> Flow<Json> {
+                       if (!Runtime().applications_wanted.value()) {
+                         SNAP_FLOW(run_->ChangeNode([](ControllerState::NodeChange* change) {
+                           change->node.runtime.applications_wanted = true;
+                         }));
+                       }
+                       SNAP_FLOW_ASSIGN(const Json reported, Reported());
+                       if (reported.is_object()) return reported;
+                       if (run_->Now() - step.started_at_ms < services_.options.agent_wait_ms)
+                         return Wait();
+                       return Json{{"missing", true}};
+                     }));
     if (started.contains("missing")) {
       return run_->Report("launch/applications/event", "APPLICATION_NOT_STARTED",
                           Severity::kWarning,

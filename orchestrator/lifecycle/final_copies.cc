@@ -21,9 +21,14 @@ class FinalCopies {
  private:
   std::string Name(const std::string& step) const { return prefix_ + "/" + step; }
 
+  std::string Maker(const std::string& device_name) const { return Name("snapshot" + device_name); }
+
   bool WantsFinalSnapshot(const KeptDevice& device) const {
     const Persistence& persistence = run_->spec().persistence;
-    if (device.foreign || device.volume_id.empty() || !IsKept(run_->spec(), device)) return false;
+    if (device.foreign || device.volume_id.empty() || device.copied ||
+        !IsKept(run_->spec(), device)) {
+      return false;
+    }
     return device.root || persistence.block_devices_mode.value() == BlockDevicesMode::kOnLaunch ||
            beginning_.ManyZones(run_->spec());
   }
@@ -41,7 +46,7 @@ class FinalCopies {
       SNAP_FLOW_ASSIGN(
           const Json made,
           run_->Do(
-              Name("snapshot" + device.device_name), {{"volumeId", device.volume_id}},
+              Maker(device.device_name), {{"volumeId", device.volume_id}},
               [&](const StepRecord& step) { return SnapshotOnce(step, device); },
               [&](const Json& output, ControllerState::NodeChange* change) {
                 KeptDevice* kept = FindDevice(&change->node.runtime.resources, device.device_name);
@@ -62,6 +67,13 @@ class FinalCopies {
         {.filters = {{std::string("tag:") + NodeTag::kToken, {step.client_token}}}});
     if (!made.ok()) return RetryLater(made.status());
     if (!made->empty()) return Json{{"id", made->front().id}, {"time", run_->Now()}};
+    const std::string maker = Maker(device.device_name);
+    if (!run_->IsFirstTry(maker)) {
+      // An earlier try may have made it, and it is not listed yet.
+      if (run_->Now() - step.started_at_ms < kConsistencyMs) return Wait();
+      SNAP_FLOW(run_->Forget(maker));
+      return Wait(1);
+    }
     Ec2Tags tags = TagsOfNode(run_->node(), step.client_token);
     const auto& launch = run_->spec().compute.launch_specification;
     if (launch.resource_tags.snapshots.should_tag.value()) {
@@ -74,15 +86,17 @@ class FinalCopies {
     if (snapshot.ok()) return Json{{"id", snapshot->id}, {"time", run_->Now()}};
     // Somebody deleted the volume meanwhile: what there is has to do.
     if (snapshot.status().Is(StatusCode::kNotFound) &&
-        run_->Now() - step.started_at_ms > kConsistencyMs) {
+        run_->Now() - run_->BegunAt(Name("free")).value_or(0) > kConsistencyMs) {
       return Json{{"error", snapshot.status().message()}};
     }
+    // A refusal made nothing.
+    if (!snapshot.code().empty()) SNAP_FLOW(run_->Forget(maker));
     return RetryLater(snapshot.status());
   }
 
   Flow<Done> AwaitSnapshot(const std::string& device_name, const std::string& id) {
     const std::string step = Name("completed" + device_name);
-    const std::string maker = Name("snapshot" + device_name);
+    const std::string maker = Maker(device_name);
     SNAP_FLOW_ASSIGN(
         const Json seen,
         run_->Observe(
@@ -107,10 +121,13 @@ class FinalCopies {
                 std::erase_if(kept->snapshots, [&](const auto& one) { return one.id == id; });
               }
               for (KeptSnapshot& one : kept->snapshots) {
-                if (one.id == id) one.completed = true;
+                if (one.id != id) continue;
+                one.completed = true;
+                kept->copied = true;
               }
             }));
     if (!seen.value("failed", false)) return Done{};
+    SNAP_FLOW(Tolerate(services_.ec2->DeleteSnapshot(id)));
     SNAP_FLOW(run_->Forget(step));
     SNAP_FLOW(run_->Forget(maker));
     return RetryLater(Status::Io(fmt::format("snapshot {} of {} failed", id, device_name)));
@@ -214,10 +231,13 @@ class FinalCopies {
               if (one.id == newest->id) continue;
               SNAP_FLOW(Tolerate(services_.ec2->DeleteSnapshot(one.id)));
             }
-            // Only what its newest snapshot was made of: a volume that has changed since stays.
             const bool lives_on = device.root || !persists;
-            if (lives_on && !device.volume_id.empty() && newest->volume_id == device.volume_id) {
+            if (lives_on && device.copied && !device.volume_id.empty()) {
               SNAP_FLOW(Tolerate(services_.ec2->DeleteVolume(device.volume_id)));
+            }
+            // A move that was broken off: the copy, or its snapshot, is what goes on.
+            if (!device.old_volume_id.empty()) {
+              SNAP_FLOW(Tolerate(services_.ec2->DeleteVolume(device.old_volume_id)));
             }
           }
           return Json();
@@ -232,9 +252,8 @@ class FinalCopies {
             if (newest == nullptr) continue;
             const KeptSnapshot only = *newest;
             device.snapshots = {only};
-            if ((device.root || !persists) && only.volume_id == device.volume_id) {
-              device.volume_id.clear();
-            }
+            if ((device.root || !persists) && device.copied) device.volume_id.clear();
+            device.old_volume_id.clear();
           }
           change->node.runtime.devices = ShownDevices(kept);
         }));

@@ -39,8 +39,9 @@ class Launch {
 
   Flow<Launched> Run() {
     SNAP_FLOW(MakePlan());
-    SNAP_FLOW_ASSIGN(const std::string instance_id, Start());
-    return EquipInstance(run_, instance_id);
+    SNAP_FLOW_ASSIGN(const Launched started, Start());
+    if (started.lost) return started;
+    return EquipInstance(run_, started.instance_id);
   }
 
  private:
@@ -49,7 +50,8 @@ class Launch {
   Flow<Done> MakePlan() {
     SNAP_FLOW_ASSIGN(const Json plan, run_->Observe(
                                           "launch/plan", [this]() { return Plan(); },
-                                          [](const Json& output, auto* change) {
+                                          [this](const Json& output, auto* change) {
+                                            LetGoOfUnkept(services_, run_->spec(), change);
                                             KeptResources& kept = change->node.runtime.resources;
                                             kept.interface_id = output.value("interfaceId", "");
                                           }));
@@ -192,13 +194,10 @@ class Launch {
     for (const VolumeAttachment& one : run_->spec().compute.volume_attachments.volumes) {
       ids.push_back(one.volume_id);
     }
-    const bool reattach =
-        run_->spec().persistence.persist_block_devices.value() &&
-        run_->spec().persistence.block_devices_mode.value() == BlockDevicesMode::kReattach;
     for (const KeptDevice& device : Kept().devices) {
-      // Without a snapshot it cannot follow the node into another zone.
-      if (reattach && !device.root && !device.volume_id.empty() &&
-          (!beginning_.ManyZones(run_->spec()) || NewestCompleted(device) == nullptr)) {
+      // Only what a snapshot holds all of can follow the node into another zone.
+      if (!device.root && !device.foreign && IsKept(run_->spec(), device) &&
+          !device.volume_id.empty() && !device.copied) {
         ids.push_back(device.volume_id);
       }
     }
@@ -236,7 +235,7 @@ class Launch {
   }
 
   // Tries markets until an instance runs.
-  Flow<std::string> Start() {
+  Flow<Launched> Start() {
     SNAP_FLOW_ASSIGN(const Json listed, run_->Observe("launch/try/markets", [this]() -> Flow<Json> {
       SNAP_FLOW_ASSIGN(const auto markets, ChooseMarkets(services_, run_->spec(), limits_));
       Json list = Json::array();
@@ -256,7 +255,7 @@ class Launch {
                                            : refusals);
   }
 
-  Flow<std::string> WaitForCapacity(const std::string& why) {
+  Flow<Launched> WaitForCapacity(const std::string& why) {
     const std::string& type = run_->spec().strategy.life_cycle.value() == LifeCycle::kOnDemand ||
                                       run_->spec().strategy.fallback_to_on_demand.value()
                                   ? "AWS_EC2_CANT_SPIN_OD"
@@ -265,7 +264,7 @@ class Launch {
                            fmt::format("no capacity, trying on: {}", why)));
     // Longer the longer it lasts.
     const LifecycleOptions& options = services_.options;
-    SNAP_FLOW(run_->Do("launch/try/wait", Json(), [&](const StepRecord& step) -> Flow<Json> {
+    SNAP_FLOW(run_->Linger("launch/try/wait", [&](const StepRecord& step) -> Flow<Json> {
       const int64_t lasted = step.started_at_ms - run_->operation().created_at_ms;
       const int64_t wait =
           std::clamp(lasted / 4, options.capacity_retry_ms, options.capacity_retry_max_ms);
@@ -291,9 +290,11 @@ class Launch {
         services_.markets->NoteRefused(market.Name(), run_->Now());
         return Json{{"refused", instances.status().message()}};
       }
-      // An image, or an interface, that was just made may not be known everywhere yet.
-      if (instances.status().Is(StatusCode::kNotFound) &&
-          run_->Now() - record.started_at_ms > kConsistencyMs) {
+      // An image, or an interface, that was just made may not be known everywhere yet; an address
+      // that was just given back may not be free yet.
+      const bool settles = instances.status().Is(StatusCode::kNotFound) ||
+                           instances.code() == "InvalidIPAddress.InUse";
+      if (settles && run_->Now() - record.started_at_ms > kConsistencyMs) {
         return Fail(instances.status());
       }
       return instances.failure();
@@ -331,7 +332,7 @@ class Launch {
         run_->operation().id);
   }
 
-  Flow<std::string> AwaitRunning(const std::string& instance_id, const std::string& token) {
+  Flow<Launched> AwaitRunning(const std::string& instance_id, const std::string& token) {
     SNAP_FLOW_ASSIGN(
         const Json seen,
         run_->Observe(
@@ -356,7 +357,7 @@ class Launch {
             [this](const Json&, ControllerState::NodeChange* change) {
               if (running_) TakeOver(*running_, change);
             }));
-    if (!seen.contains("lost")) return instance_id;
+    if (!seen.contains("lost")) return Launched{instance_id, false};
     return StartAnew(instance_id, token, seen.value("lost", ""));
   }
 
@@ -369,25 +370,38 @@ class Launch {
     if (!instance.ipv6_address.empty()) runtime.ipv6_address = instance.ipv6_address;
     MergeDevices(instance, run_->spec(), &kept);
     runtime.devices = ShownDevices(kept);
-    if (!run_->spec().persistence.persist_private_ip.value()) return;
-    for (const Ec2InstanceInterface& interface : instance.interfaces) {
-      if (interface.device_index != 0) continue;
-      kept.interface_id = interface.id;
-      kept.subnet_id = interface.subnet_id;
-      kept.private_ip = interface.private_ip;
-    }
+    MergeInterface(instance, run_->spec(), &kept);
   }
 
-  // It went before it ran: what it brought along goes too, and the search starts again.
-  Flow<std::string> StartAnew(const std::string& instance_id, const std::string& token,
-                              const std::string& why) {
-    SNAP_FLOW(run_->Observe("launch/try/clean", [&]() -> Flow<Json> {
+  // The device that a volume of the new instance stands for, by what it was made from.
+  std::string DeviceOf(const Ec2Volume& volume) const {
+    if (volume.snapshot_id.empty()) return {};
+    for (const KeptDevice& device : Kept().devices) {
+      if (device.foreign || !IsKept(run_->spec(), device)) continue;
+      for (const KeptSnapshot& one : device.snapshots) {
+        if (one.id == volume.snapshot_id) return device.device_name;
+      }
+    }
+    return {};
+  }
+
+  // It is gone before anybody saw it run. Whether it ran is not known: volumes that go on what was
+  // kept are taken over, and the node is replaced as after any loss. Otherwise what it brought
+  // along goes too, and the search starts again.
+  Flow<Launched> StartAnew(const std::string& instance_id, const std::string& token,
+                           const std::string& why) {
+    const auto clean = [&]() -> Flow<Json> {
+      Json taken = Json::object();
       const auto volumes = services_.ec2->DescribeVolumes(
           {.filters = {{std::string("tag:") + NodeTag::kToken, {token}}}});
       if (!volumes.ok()) return RetryLater(volumes.status());
       for (const Ec2Volume& volume : *volumes) {
         if (volume.state == "in-use") return Wait();
         if (volume.state == "deleting" || volume.state == "deleted") continue;
+        if (const std::string device = DeviceOf(volume); !device.empty()) {
+          taken[device] = {{"volumeId", volume.id}, {"zone", volume.availability_zone}};
+          continue;
+        }
         SNAP_FLOW(Tolerate(services_.ec2->DeleteVolume(volume.id)));
       }
       const auto interfaces = services_.ec2->DescribeNetworkInterfaces(
@@ -397,8 +411,19 @@ class Launch {
         if (interface.status != "available") return Wait();
         SNAP_FLOW(Tolerate(services_.ec2->DeleteNetworkInterface(interface.id)));
       }
-      return Json();
-    }));
+      return taken;
+    };
+    const auto take_over = [](const Json& taken, ControllerState::NodeChange* change) {
+      for (const auto& [name, volume] : taken.items()) {
+        KeptDevice* device = FindDevice(&change->node.runtime.resources, name);
+        if (device == nullptr) continue;
+        device->volume_id = volume.value("volumeId", "");
+        device->zone = volume.value("zone", "");
+        device->copied = false;
+      }
+    };
+    SNAP_FLOW_ASSIGN(const Json taken, run_->Observe("launch/try/clean", clean, take_over));
+    if (!taken.empty()) return Launched{instance_id, true};
     SNAP_FLOW(run_->ChangeNode([&](ControllerState::NodeChange* change) {
       if (change->node.runtime.instance_id != instance_id) return;
       services_.markets->NoteInterrupted(

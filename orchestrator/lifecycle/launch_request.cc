@@ -61,7 +61,8 @@ std::vector<Ec2BlockDevice> Devices(const NodeSpec& spec, const KeptResources& k
       if (mapping != nullptr && !kept.image_id.empty()) mapping->snapshot_id.clear();
       continue;
     }
-    const bool comes_later = reattach && (!device.volume_id.empty() || newest != nullptr);
+    // A volume that is still there has what was written last, whatever the mode is now.
+    const bool comes_later = !device.volume_id.empty() || (reattach && newest != nullptr);
     if (comes_later) {
       if (mapping == nullptr) {
         devices.push_back({.device_name = device.device_name});

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "base/log.h"
+
 namespace snapstore::spot {
 
 bool Beginning::ManyZones(const NodeSpec& spec) const {
@@ -62,6 +64,93 @@ Flow<Beginning> Begin(OperationRun* run, NodeState state) {
   return beginning;
 }
 
+Flow<Done> LeaveBalancers(OperationRun* run, const std::string& instance_id,
+                          const std::string& step) {
+  const auto& balancers = run->spec().integrations.load_balancers_config.load_balancers;
+  if (balancers.empty()) return Done{};
+  SNAP_FLOW(run->Observe(step, [&]() -> Flow<Json> {
+    ElbApi* elb = run->services().elb;
+    for (const LoadBalancer& one : balancers) {
+      const auto done = one.type == LoadBalancerType::kClassic
+                            ? elb->DeregisterInstance(one.name.value_or(""), instance_id)
+                            : elb->DeregisterTarget(one.arn.value_or(""), instance_id);
+      if (!done.ok() && done.status().Is(StatusCode::kThrottled)) return done.failure();
+      if (!done.ok()) LogWarning("{}: {}", run->operation().node_id, done.status().message());
+    }
+    return Json();
+  }));
+  return Done{};
+}
+
+Flow<Done> CloseUsage(OperationRun* run, const std::string& step) {
+  SNAP_FLOW(run->Observe(step, [&]() -> Flow<Json> {
+    const Operation& operation = run->operation();
+    ControllerState* state = run->services().state;
+    const auto usage = state->ListUsage(operation.account_id, operation.node_id);
+    if (!usage.ok()) return RetryLater(usage.status());
+    for (UsageRecord stretch : *usage) {
+      if (stretch.ended_at_ms) continue;
+      stretch.ended_at_ms = std::max(run->Now(), stretch.started_at_ms);
+      const Status put = state->PutUsage(operation.account_id, operation.node_id, stretch);
+      if (!put.ok()) return RetryLater(put);
+    }
+    return Json();
+  }));
+  return Done{};
+}
+
+bool IsOwnSnapshot(const Ec2Snapshot& snapshot, const std::string& node_id) {
+  return snapshot.description.starts_with(node_id + " ");
+}
+
+RetainedRecord Retain(const Services& services, const NodeRecord& node, const char* kind,
+                      const std::string& id, bool goes) {
+  RetainedRecord record;
+  record.kind = kind;
+  record.id = id;
+  record.account_id = node.account_id;
+  record.node_id = node.id;
+  record.created_at_ms = services.state->Now();
+  if (goes) record.delete_at_ms = record.created_at_ms + services.options.retention_ms;
+  return record;
+}
+
+void LetGoOfUnkept(const Services& services, const NodeSpec& spec,
+                   ControllerState::NodeChange* change) {
+  KeptResources& kept = change->node.runtime.resources;
+  std::set<std::string> known;  // an image's snapshot may be the root's newest
+  const auto retain = [&](const char* kind, const std::string& id, bool goes) {
+    if (id.empty() || !known.insert(id).second) return;
+    change->AddRetained(Retain(services, change->node, kind, id, goes));
+  };
+  const auto stays = [&](const std::string& device_name) {
+    const auto& mappings = spec.compute.launch_specification.block_device_mappings;
+    return std::any_of(mappings.begin(), mappings.end(), [&](const BlockDeviceMapping& one) {
+      return one.device_name == device_name && one.ebs &&
+             !one.ebs->delete_on_termination.value_or(true);
+    });
+  };
+  std::erase_if(kept.devices, [&](const KeptDevice& device) {
+    if (IsKept(spec, device)) return false;
+    retain("volume", device.volume_id, !stays(device.device_name));
+    retain("volume", device.old_volume_id, true);
+    for (const KeptSnapshot& one : device.snapshots) retain("snapshot", one.id, true);
+    return true;
+  });
+  if (!spec.persistence.persist_root_device.value() && !kept.image_id.empty()) {
+    retain("image", kept.image_id, true);
+    retain("snapshot", kept.image_snapshot_id, true);
+    kept.image_id.clear();
+    kept.image_snapshot_id.clear();
+  }
+  if (!spec.persistence.persist_private_ip.value()) {
+    retain("interface", kept.interface_id, true);
+    kept.interface_id.clear();
+    kept.subnet_id.clear();
+    kept.private_ip.clear();
+  }
+}
+
 KeptDevice* FindDevice(KeptResources* kept, const std::string& device_name) {
   const auto found =
       std::find_if(kept->devices.begin(), kept->devices.end(),
@@ -107,12 +196,23 @@ void MergeDevices(const Ec2Instance& instance, const NodeSpec& spec, KeptResourc
       device = &kept->devices.back();
     }
     device->volume_id = one.volume_id;
+    device->copied = false;  // it is being written to
     device->zone = instance.availability_zone;
     device->root = one.device_name == instance.root_device_name;
     const auto& listed = spec.compute.volume_attachments.volumes;
     device->foreign = std::any_of(listed.begin(), listed.end(), [&](const VolumeAttachment& own) {
       return own.volume_id == one.volume_id;
     });
+  }
+}
+
+void MergeInterface(const Ec2Instance& instance, const NodeSpec& spec, KeptResources* kept) {
+  if (!spec.persistence.persist_private_ip.value()) return;
+  for (const Ec2InstanceInterface& one : instance.interfaces) {
+    if (one.device_index != 0) continue;
+    kept->interface_id = one.id;
+    kept->subnet_id = one.subnet_id;
+    kept->private_ip = one.private_ip;
   }
 }
 

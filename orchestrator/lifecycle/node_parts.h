@@ -44,6 +44,23 @@ Flow<Done> ReleaseInstance(OperationRun* run, const Beginning& beginning,
 Flow<Done> MakeFinalCopies(OperationRun* run, const Beginning& beginning,
                            const std::string& prefix);
 
+// Whether a snapshot with the node's tag is one that the controller asked for. Services that make
+// snapshots of a volume by themselves may copy its tags.
+bool IsOwnSnapshot(const Ec2Snapshot& snapshot, const std::string& node_id);
+
+// Takes the instance out of its load balancers; no answer of theirs keeps a node alive.
+Flow<Done> LeaveBalancers(OperationRun* run, const std::string& instance_id,
+                          const std::string& step);
+// The node's instance costs nothing any more.
+Flow<Done> CloseUsage(OperationRun* run, const std::string& step);
+// A resource of that node that no record names any more; `goes` after the retention.
+RetainedRecord Retain(const Services& services, const NodeRecord& node, const char* kind,
+                      const std::string& id, bool goes);
+// What the specification does not keep (any more) leaves the record, for the retained list: it goes
+// after the retention, unless the specification keeps the volume itself.
+void LetGoOfUnkept(const Services& services, const NodeSpec& spec,
+                   ControllerState::NodeChange* change);
+
 // How a launch ended.
 struct Launched {
   std::string instance_id;
@@ -62,6 +79,8 @@ void AddSnapshot(KeptDevice* device, const KeptSnapshot& snapshot);
 bool IsKept(const NodeSpec& spec, const KeptDevice& device);
 // Takes the instance's devices over into `kept`: volumes, zones, which one is the root.
 void MergeDevices(const Ec2Instance& instance, const NodeSpec& spec, KeptResources* kept);
+// The same with its primary interface, if its address is kept.
+void MergeInterface(const Ec2Instance& instance, const NodeSpec& spec, KeptResources* kept);
 std::vector<Device> ShownDevices(const KeptResources& kept);
 // The instance; nothing: EC2 does not know it (any more).
 Flow<std::optional<Ec2Instance>> FindInstance(const Services& services, const std::string& id);

@@ -231,16 +231,22 @@ class Watch {
       std::erase_if(device.snapshots, [&](KeptSnapshot& one) {
         if (one.completed) return false;
         const auto state = view_.snapshot_states.find(one.id);
-        if (state == view_.snapshot_states.end() || state->second == "pending") {
+        // One that was just made may not be listed everywhere yet.
+        const bool young = now_ - one.time_ms < kConsistencyMs;
+        if (state == view_.snapshot_states.end() || state->second == "pending" ||
+            (state->second == "gone" && young)) {
           pending = true;
+          return false;
+        }
+        if (state->second != "completed" && state->second != "gone") {
+          findings_.outdated.push_back(one.id);
           return false;
         }
         findings_.changed = true;
         one.completed = state->second == "completed";
-        if (!one.completed && state->second != "gone") findings_.outdated.push_back(one.id);
         return !one.completed;
       });
-      DropOutdated(&device);
+      FindOutdated(device);
     }
     if (findings_.changed) findings_.runtime.devices = ShownDevices(kept);
     if (node_.state != NodeState::kActive || findings_.action || pending) return;
@@ -248,20 +254,16 @@ class Watch {
         instance_ != nullptr && IsAlive(*instance_) && now_ >= kept.snapshot_after_ms;
   }
 
-  void DropOutdated(KeptDevice* device) {
+  void FindOutdated(const KeptDevice& device) {
     size_t completed = 0;
-    for (const KeptSnapshot& one : device->snapshots) completed += one.completed ? 1 : 0;
-    std::erase_if(device->snapshots, [&](const KeptSnapshot& one) {
+    for (const KeptSnapshot& one : device.snapshots) completed += one.completed ? 1 : 0;
+    for (const KeptSnapshot& one : device.snapshots) {
+      if (completed <= services_.options.snapshots_kept) return;
       // An image's snapshot cannot be deleted.
-      if (!one.completed || completed <= services_.options.snapshots_kept ||
-          one.id == Kept().image_snapshot_id) {
-        return false;
-      }
+      if (!one.completed || one.id == Kept().image_snapshot_id) continue;
       --completed;
       findings_.outdated.push_back(one.id);
-      findings_.changed = true;
-      return true;
-    });
+    }
   }
 
   const Services& services_;

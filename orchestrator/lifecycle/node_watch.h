@@ -34,8 +34,9 @@ struct Findings {
   // The record as it is to be, if `changed`.
   NodeRuntime runtime;
   bool changed = false;
-  bool wants_snapshots = false;             // a tick is due
-  std::vector<std::string> outdated;        // snapshots to be deleted; gone from `runtime` already
+  bool wants_snapshots = false;  // a tick is due
+  // Snapshots to be deleted; they leave the record once they are.
+  std::vector<std::string> outdated;
   std::vector<size_t> tasks_that_are_over;  // indices of scheduling.tasks
 };
 

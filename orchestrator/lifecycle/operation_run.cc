@@ -91,6 +91,7 @@ Flow<Json> OperationRun::Do(const std::string& step, const Json& input, const Bo
     if (operation_.superseded_by) return Halt{Halt::Kind::kSuperseded, 0, {}};
     const auto begun = services_->journal->BeginStep(operation_.id, step, input);
     if (!begun.ok()) return RetryLater(begun.status().WithContext(step));
+    begun_now_.insert(step);
     SNAP_FLOW(ReloadOperation());
     known = Find(step);
     if (known == nullptr) return RetryLater(Status::Internal(step + ": is not in the journal"));
@@ -103,6 +104,15 @@ Flow<Json> OperationRun::Do(const std::string& step, const Json& input, const Bo
     return halt;
   }
   return Complete(step, true, *done, update);
+}
+
+Flow<Json> OperationRun::Linger(const std::string& step, const Body& body) {
+  return Do(step, Json(), [&](const StepRecord& record) -> Flow<Json> {
+    Flow<Json> waited = body(record);
+    const bool waits = !waited.ok() && waited.halt().kind == Halt::Kind::kWait;
+    if (waits && operation_.superseded_by) return Halt{Halt::Kind::kSuperseded, 0, {}};
+    return waited;
+  });
 }
 
 Flow<Json> OperationRun::Observe(const std::string& step, const Look& look, const Update& update) {
@@ -118,8 +128,8 @@ Flow<Json> OperationRun::Observe(const std::string& step, const Look& look, cons
   return Complete(step, false, *seen, update);
 }
 
-Flow<Done> OperationRun::Forget(const std::string& prefix) {
-  const Status dropped = services_->journal->DropSteps(operation_.id, prefix);
+Flow<Done> OperationRun::Forget(const std::string& step) {
+  const Status dropped = services_->journal->DropSteps(operation_.id, step);
   if (!dropped.ok()) return RetryLater(dropped);
   return ReloadOperation();
 }

@@ -17,6 +17,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -92,10 +93,13 @@ class OperationRun {
   // record together with the step's end.
   Flow<Json> Do(const std::string& step, const Json& input, const Body& body,
                 const Update& update = nullptr);
+  // A wait that is measured from its beginning; given up when another operation wants the place.
+  Flow<Json> Linger(const std::string& step, const Body& body);
   // Something that only looks, or that does the same however often it is done.
   Flow<Json> Observe(const std::string& step, const Look& look, const Update& update = nullptr);
-  // Forgets steps so that they are done again.
-  Flow<Done> Forget(const std::string& prefix);
+  // Forgets a step so that it is done again, with another token; a name that ends in a slash: all
+  // steps below it.
+  Flow<Done> Forget(const std::string& step);
 
   // Changes the node outside of a step; `change` must be idempotent.
   Flow<Done> ChangeNode(const std::function<void(ControllerState::NodeChange*)>& change);
@@ -104,6 +108,8 @@ class OperationRun {
                     const std::string& message);
 
   bool IsDone(const std::string& step) const;
+  // This try began it: no earlier one can have changed anything.
+  bool IsFirstTry(const std::string& step) const { return begun_now_.contains(step); }
   // When the step was first begun; nothing if it was not.
   std::optional<int64_t> BegunAt(const std::string& step) const;
   const Operation& operation() const { return operation_; }
@@ -127,6 +133,7 @@ class OperationRun {
   Operation operation_;
   std::optional<NodeRecord> node_;
   NodeSpec spec_;
+  std::set<std::string> begun_now_;
 };
 
 }  // namespace snapstore::spot

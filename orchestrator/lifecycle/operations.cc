@@ -35,7 +35,12 @@ Flow<Ending> Undo(OperationRun* run, const std::string& why) {
     if (!run->has_node()) return Fail(Status::NotFound("the node is gone"));
     return Json{{"why", why}, {"instanceId", run->node().runtime.instance_id.value_or("")}};
   }));
+  // The zones are those of the launch: they say which snapshots its volumes need.
   Beginning beginning;
+  if (run->IsDone("begin")) {
+    SNAP_FLOW_ASSIGN(beginning, Begin(run, run->node().state));
+  }
+  beginning.deadline_ms = 0;
   beginning.instance_id = undo.value("instanceId", "");
   if (!beginning.instance_id.empty()) SNAP_FLOW(ReleaseInstance(run, beginning, "undo"));
   const std::string reason = undo.value("why", "");

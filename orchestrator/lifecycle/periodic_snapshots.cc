@@ -13,6 +13,9 @@
 namespace snapstore::spot {
 namespace {
 
+// A snapshot that no record names belongs to nobody after that time.
+constexpr int64_t kOrphanMs = 600'000;
+
 // Whether the node's subnets span zones, so that its volumes may have to follow it.
 Result<bool> HasManyZones(const Services& services, const NodeSpec& spec) {
   if (spec.persistence.persist_private_ip.value() || spec.compute.subnet_ids.size() < 2) {
@@ -38,6 +41,7 @@ Status Reconciler::TakeSnapshots(const NodeName& name) {
       return Status::Cancelled("no snapshots are due");
     }
     kept.snapshot_after_ms = now + services_->options.snapshot_interval_ms;
+    kept.snapshot_asked_ms = now;
     return Status::Ok();
   };
   const auto begun = state->ChangeNode(name.account_id, name.node_id, begin);
@@ -81,32 +85,53 @@ Status Reconciler::TakeSnapshots(const NodeName& name) {
   return state->ChangeNode(name.account_id, name.node_id, add).status();
 }
 
+bool Reconciler::Adopt(const Ec2Snapshot& snapshot, const std::set<std::string>& retained,
+                       ControllerState::NodeChange* change) {
+  KeptResources& kept = change->node.runtime.resources;
+  if (!IsOwnSnapshot(snapshot, change->node.id) || retained.contains(snapshot.id) ||
+      snapshot.id == kept.image_snapshot_id) {
+    return false;
+  }
+  for (const KeptDevice& device : kept.devices) {
+    for (const KeptSnapshot& known : device.snapshots) {
+      if (known.id == snapshot.id) return false;
+    }
+  }
+  const int64_t made_ms = snapshot.start_time_ns / kNanosPerMs;
+  for (KeptDevice& device : kept.devices) {
+    if (device.volume_id.empty() || device.volume_id != snapshot.volume_id) continue;
+    AddSnapshot(&device, {snapshot.id, snapshot.volume_id, made_ms, snapshot.state == "completed"});
+    return true;
+  }
+  // Of a volume that is no longer the node's: it serves nothing, but is not given up in haste.
+  if (services_->state->Now() - made_ms < kOrphanMs) return false;
+  change->AddRetained(Retain(*services_, change->node, "snapshot", snapshot.id, true));
+  return true;
+}
+
 Status Reconciler::AdoptSnapshots() {
   const auto found =
       services_->ec2->DescribeSnapshots({.filters = {{"tag-key", {NodeTag::kNode}}}});
   if (!found.ok()) return found.status();
   std::map<std::string, std::vector<const Ec2Snapshot*>> by_node;
   for (const Ec2Snapshot& one : *found) by_node[one.tags.at(NodeTag::kNode)].push_back(&one);
+  SNAP_ASSIGN_OR_RETURN(const auto records, services_->state->ListRetained());
+  std::set<std::string> retained;
+  for (const RetainedRecord& record : records) retained.insert(record.id);
   SNAP_ASSIGN_OR_RETURN(const auto nodes, services_->state->ListAllNodes());
-  for (const NodeRecord& node : nodes) {
-    const auto mine = by_node.find(node.id);
-    if (mine == by_node.end() || node.operation_id) continue;
+  for (const auto& node : nodes) {
+    const auto mine = by_node.find(node->id);
+    if (mine == by_node.end() || node->operation_id) continue;
     const auto adopt = [&](ControllerState::NodeChange* change) -> Status {
       // An operation knows what it made.
       if (change->node.operation_id) return Status::Cancelled("an operation is under way");
       bool adopted = false;
-      for (KeptDevice& device : change->node.runtime.resources.devices) {
-        for (const Ec2Snapshot* one : mine->second) {
-          if (one->volume_id != device.volume_id || device.volume_id.empty()) continue;
-          const size_t before = device.snapshots.size();
-          AddSnapshot(&device, {one->id, one->volume_id, one->start_time_ns / kNanosPerMs,
-                                one->state == "completed"});
-          adopted = adopted || device.snapshots.size() > before;
-        }
+      for (const Ec2Snapshot* one : mine->second) {
+        adopted = Adopt(*one, retained, change) || adopted;
       }
       return adopted ? Status::Ok() : Status::Cancelled("nothing is new");
     };
-    const Status done = services_->state->ChangeNode(node.account_id, node.id, adopt).status();
+    const Status done = services_->state->ChangeNode(node->account_id, node->id, adopt).status();
     if (!done.ok() && !done.Is(StatusCode::kCancelled)) return done;
   }
   return {};

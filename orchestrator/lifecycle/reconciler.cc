@@ -148,7 +148,8 @@ Result<std::vector<Reconciler::NodeName>> Reconciler::Poll() {
   const Flow<CloudView> view = LookAtCloud(*services_, nodes);
   if (!view.ok()) return view.halt().status;
   std::vector<NodeName> due;
-  for (const NodeRecord& node : nodes) {
+  for (const auto& known : nodes) {
+    const NodeRecord& node = *known;
     if (node.operation_id || IsTransient(node.state)) continue;
     auto findings = Look(node, *view);
     if (!findings.ok()) {
@@ -156,7 +157,10 @@ Result<std::vector<Reconciler::NodeName>> Reconciler::Poll() {
       continue;
     }
     if (findings->wants_snapshots) due.push_back({node.account_id, node.id});
-    if (!findings->changed && !findings->action && findings->tasks_that_are_over.empty()) continue;
+    if (!findings->changed && !findings->action && findings->outdated.empty() &&
+        findings->tasks_that_are_over.empty()) {
+      continue;
+    }
     const Status stored = Store(node, *findings);
     // Somebody asked for something meanwhile: it is looked at again when that is over.
     if (!stored.ok()) LogInfo("{}: {}", node.id, stored.message());
@@ -186,8 +190,25 @@ Result<Findings> Reconciler::Look(const NodeRecord& node, const CloudView& view)
   return WatchNode(*services_, node, view, instance);
 }
 
+std::set<std::string> Reconciler::Delete(const NodeRecord& node,
+                                         const std::vector<std::string>& snapshots) {
+  std::set<std::string> deleted;
+  for (const std::string& id : snapshots) {
+    const auto done = services_->ec2->DeleteSnapshot(id);
+    if (!done.ok()) LogWarning("{}: {}", node.id, done.status().message());
+    // Conflict: somebody made something of it, and owns it now.
+    if (done.ok() || done.status().Is(StatusCode::kNotFound) ||
+        done.status().Is(StatusCode::kConflict)) {
+      deleted.insert(id);
+    }
+  }
+  return deleted;
+}
+
 Status Reconciler::Store(const NodeRecord& node, const Findings& findings) {
-  if (findings.changed || !findings.tasks_that_are_over.empty()) {
+  // What could not be deleted stays in the record, and is tried again.
+  const std::set<std::string> deleted = Delete(node, findings.outdated);
+  if (findings.changed || !deleted.empty() || !findings.tasks_that_are_over.empty()) {
     const auto change = [&](ControllerState::NodeChange* pending) -> Status {
       NodeRecord& record = pending->node;
       if (record.operation_id || record.updated_at_ms != node.updated_at_ms ||
@@ -195,6 +216,11 @@ Status Reconciler::Store(const NodeRecord& node, const Findings& findings) {
         return Status::Cancelled("it was changed meanwhile");
       }
       record.runtime = findings.runtime;
+      for (KeptDevice& device : record.runtime.resources.devices) {
+        std::erase_if(device.snapshots,
+                      [&](const KeptSnapshot& one) { return deleted.contains(one.id); });
+      }
+      record.runtime.devices = ShownDevices(record.runtime.resources);
       for (auto index = findings.tasks_that_are_over.rbegin();
            index != findings.tasks_that_are_over.rend(); ++index) {
         record.spec.scheduling.tasks.erase(record.spec.scheduling.tasks.begin() +
@@ -206,12 +232,6 @@ Status Reconciler::Store(const NodeRecord& node, const Findings& findings) {
       return Status::Ok();
     };
     SNAP_RETURN_IF_ERROR(services_->state->ChangeNode(node.account_id, node.id, change).status());
-  }
-  for (const std::string& id : findings.outdated) {
-    const auto deleted = services_->ec2->DeleteSnapshot(id);
-    if (!deleted.ok() && !deleted.status().Is(StatusCode::kNotFound)) {
-      LogWarning("{}: {}", node.id, deleted.status().message());
-    }
   }
   return findings.action ? Ask(node, *findings.action) : Status::Ok();
 }

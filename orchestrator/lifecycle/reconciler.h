@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,7 +38,8 @@ class Reconciler {
 
   // A round of periodic snapshots.
   Status TakeSnapshots(const NodeName& name);
-  // Snapshots that an earlier process asked for and did not live to record.
+  // Finds snapshots that were asked for and never recorded: of a volume that the node still has
+  // they count like the others, of one that is gone they go onto the retained list.
   Status AdoptSnapshots();
   // Acts on what an agent reported, without waiting for the next poll.
   Status HeedAgent(const std::string& account_id, const std::string& node_id);
@@ -52,7 +54,12 @@ class Reconciler {
     int64_t reported_ms = 0;
   };
 
+  // Puts a snapshot that no record names where it belongs; false: nothing is to be changed.
+  bool Adopt(const Ec2Snapshot& snapshot, const std::set<std::string>& retained,
+             ControllerState::NodeChange* change);
   Result<Findings> Look(const NodeRecord& node, const CloudView& view);
+  // Those that are no longer there, or no longer the node's.
+  std::set<std::string> Delete(const NodeRecord& node, const std::vector<std::string>& snapshots);
   Status Store(const NodeRecord& node, const Findings& findings);
   Status Ask(const NodeRecord& node, const WantedAction& wanted);
   std::optional<int64_t> AfterHalt(const Operation& operation, const Halt& halt);

@@ -21,7 +21,7 @@ class Release {
 
   Flow<Done> Run() {
     if (!instance_id_.empty()) {
-      SNAP_FLOW(LeaveBalancers());
+      SNAP_FLOW(LeaveBalancers(run_, instance_id_, Name("deregister")));
       SNAP_FLOW(WithdrawNames(run_, prefix_));
       SNAP_FLOW(Drain());
       SNAP_FLOW(StopApplications());
@@ -58,29 +58,11 @@ class Release {
     return std::optional<AgentRecord>(*std::move(agent));
   }
 
-  Flow<Done> LeaveBalancers() {
-    const auto& balancers = run_->spec().integrations.load_balancers_config.load_balancers;
-    if (balancers.empty()) return Done{};
-    SNAP_FLOW(run_->Observe(Name("deregister"), [&]() -> Flow<Json> {
-      for (const LoadBalancer& balancer : balancers) {
-        const auto done =
-            balancer.type == LoadBalancerType::kClassic
-                ? services_.elb->DeregisterInstance(balancer.name.value_or(""), instance_id_)
-                : services_.elb->DeregisterTarget(balancer.arn.value_or(""), instance_id_);
-        // Balancers that are gone or refuse do not keep a node alive.
-        if (!done.ok() && done.status().Is(StatusCode::kThrottled)) return done.failure();
-        if (!done.ok()) LogWarning("{}: {}", run_->node().id, done.status().message());
-      }
-      return Json{{"at", run_->Now()}};
-    }));
-    return Done{};
-  }
-
   Flow<Done> Drain() {
     const auto seconds = run_->spec().strategy.draining_timeout_seconds;
     if (!seconds || *seconds == 0 || !IsPlanned()) return Done{};
     if (run_->spec().integrations.load_balancers_config.load_balancers.empty()) return Done{};
-    SNAP_FLOW(run_->Do(Name("drain"), Json(), [&](const StepRecord& step) -> Flow<Json> {
+    SNAP_FLOW(run_->Linger(Name("drain"), [&](const StepRecord& step) -> Flow<Json> {
       const int64_t left = step.started_at_ms + *seconds * 1000 - run_->Now();
       if (left > 0) return Wait(left);
       return Json();
@@ -179,6 +161,7 @@ class Release {
           // Of an instance that is ending EC2 may have forgotten devices; the record has not.
           if (IsAlive(*instance)) {
             MergeDevices(*instance, run_->spec(), &kept);
+            MergeInterface(*instance, run_->spec(), &kept);
             SNAP_FLOW(Protect(*instance, kept));
           }
           seen_ = std::move(kept);
@@ -186,7 +169,11 @@ class Release {
         },
         [this](const Json&, ControllerState::NodeChange* change) {
           if (!seen_) return;
-          change->node.runtime.resources.devices = seen_->devices;
+          KeptResources& kept = change->node.runtime.resources;
+          kept.devices = seen_->devices;
+          kept.interface_id = seen_->interface_id;
+          kept.subnet_id = seen_->subnet_id;
+          kept.private_ip = seen_->private_ip;
           change->node.runtime.devices = ShownDevices(*seen_);
         }));
     return Done{};
@@ -248,24 +235,7 @@ class Release {
           runtime.resources.unhealthy_since_ms.reset();
           runtime.resources.stop_reported = false;
         }));
-    return CloseUsage();
-  }
-
-  Flow<Done> CloseUsage() {
-    SNAP_FLOW(run_->Observe(Name("usage"), [&]() -> Flow<Json> {
-      const Operation& operation = run_->operation();
-      const auto usage = services_.state->ListUsage(operation.account_id, operation.node_id);
-      if (!usage.ok()) return RetryLater(usage.status());
-      for (UsageRecord stretch : *usage) {
-        if (stretch.ended_at_ms) continue;
-        stretch.ended_at_ms = std::max(run_->Now(), stretch.started_at_ms);
-        const Status put =
-            services_.state->PutUsage(operation.account_id, operation.node_id, stretch);
-        if (!put.ok()) return RetryLater(put);
-      }
-      return Json();
-    }));
-    return Done{};
+    return CloseUsage(run_, Name("usage"));
   }
 
   // Volumes that are kept, or to be snapshotted, and the interface are free.
@@ -281,6 +251,8 @@ class Release {
                                                found->front().state == "deleting"
                                          : found.status().Is(StatusCode::kNotFound);
             if (!found.ok() && !gone) return RetryLater(found.status());
+            // One that the last launch made may not be known everywhere yet.
+            if (gone && IsYoung()) return Wait();
             if (gone) {
               lost.push_back(device.device_name);
             } else if (IsKept(run_->spec(), device) && found->front().state != "available" &&
@@ -305,6 +277,11 @@ class Release {
           }
         }));
     return Done{};
+  }
+
+  bool IsYoung() const {
+    const auto launched = run_->node().runtime.launched_at_ms;
+    return launched && run_->Now() - *launched < kConsistencyMs;
   }
 
   // A volume that somebody attached elsewhere meanwhile is not waited for.
@@ -333,15 +310,10 @@ class Release {
         Name("let-go"), [] { return Flow<Json>(Json()); },
         [this](const Json&, ControllerState::NodeChange* change) {
           NodeRuntime& runtime = change->node.runtime;
-          std::erase_if(runtime.resources.devices, [&](const KeptDevice& device) {
-            return !IsKept(run_->spec(), device) || device.foreign;
-          });
-          if (!run_->spec().persistence.persist_private_ip.value()) {
-            runtime.resources.interface_id.clear();
-            runtime.resources.subnet_id.clear();
-            runtime.resources.private_ip.clear();
-            runtime.private_ip.reset();
-          }
+          std::erase_if(runtime.resources.devices,
+                        [](const KeptDevice& device) { return device.foreign; });
+          LetGoOfUnkept(services_, run_->spec(), change);
+          if (!run_->spec().persistence.persist_private_ip.value()) runtime.private_ip.reset();
           if (runtime.instance_type) runtime.resources.checkpointed_on = *runtime.instance_type;
           runtime.instance_type.reset();
           runtime.life_cycle.reset();

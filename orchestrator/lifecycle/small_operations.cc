@@ -21,10 +21,20 @@ Flow<Ending> RunVolumeDeletion(OperationRun* run) {
         found->front().state == "deleted") {
       return Json();
     }
+    SNAP_FLOW(run->ReloadNode());
+    const bool is_root =
+        run->has_node() &&
+        std::any_of(run->node().runtime.resources.devices.begin(),
+                    run->node().runtime.resources.devices.end(), [&](const KeptDevice& device) {
+                      return device.root && device.volume_id == id;
+                    });
+    if (is_root) {
+      return Fail(Status::InvalidArgument(
+          fmt::format("{} is the root of an instance: it cannot be detached", id)));
+    }
     for (const Ec2VolumeAttachment& one : found->front().attachments) {
       if (one.status != "attached") continue;
       const auto detached = services.ec2->DetachVolume(id, one.instance_id, false);
-      // The root of an instance that runs, for one.
       if (!detached.ok()) return detached.failure();
     }
     return Wait();

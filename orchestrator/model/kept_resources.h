@@ -30,6 +30,11 @@ struct KeptDevice {
   std::string zone = {};       // of the volume
   int64_t size_gib = 0;
   bool root = false;
+  // The newest completed snapshot was made of this volume after its last instance ended: it holds
+  // all of it, so that it can take the volume's place.
+  bool copied = false;
+  // The volume whose place a copy in another zone takes; it goes once that is attached.
+  std::string old_volume_id = {};
   bool foreign = false;  // of compute.volumeAttachments: attached, never deleted
   std::vector<KeptSnapshot> snapshots = {};
 };
@@ -61,6 +66,7 @@ struct KeptResources {
   bool preferred = true;          // of a preferred type
   int64_t revert_after_ms = 0;    // no try to go back before
   int64_t snapshot_after_ms = 0;  // the next tick
+  int64_t snapshot_asked_ms = 0;  // when periodic snapshots were last asked for
   int64_t tasks_since_ms = 0;     // scheduled tasks have been looked at up to here
   int64_t tasks_generation = 0;   // of the specification they were of
 };

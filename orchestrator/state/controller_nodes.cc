@@ -184,12 +184,35 @@ Result<NodeRecord> ControllerState::GetNode(const std::string& account, const st
   return GetRecord<NodeRecord>(keys::Nodes(account) + id, nullptr);
 }
 
+Result<StateEntry> ControllerState::GetNodeEntry(const std::string& account,
+                                                 const std::string& id) {
+  return store_->Get(keys::Nodes(account) + id);
+}
+
+Result<std::vector<StateEntry>> ControllerState::ListNodeEntries(const std::string& account,
+                                                                 const std::string& after,
+                                                                 size_t limit) {
+  const std::string prefix = keys::Nodes(account);
+  std::string last = after.empty() ? "" : prefix + after;
+  std::vector<StateEntry> entries;
+  for (bool more = true; more && entries.size() < limit;) {
+    SNAP_ASSIGN_OR_RETURN(
+        StateListing page,
+        store_->List(prefix, last, std::min(kPageEntries, limit - entries.size())));
+    more = page.more && !page.entries.empty();
+    if (more) last = page.entries.back().key;
+    entries.insert(entries.end(), std::make_move_iterator(page.entries.begin()),
+                   std::make_move_iterator(page.entries.end()));
+  }
+  return entries;
+}
+
 Result<std::vector<NodeRecord>> ControllerState::ListNodes(const std::string& account) {
   return ListRecords<NodeRecord>(keys::Nodes(account));
 }
 
-Result<std::vector<NodeRecord>> ControllerState::ListAllNodes() {
-  return ListRecords<NodeRecord>("node/");
+Result<NodeList> ControllerState::ListAllNodes() {
+  return nodes_.List(store_, "node/", kPageEntries);
 }
 
 Result<NodeRecord> ControllerState::ChangeNode(const std::string& account, const std::string& id,

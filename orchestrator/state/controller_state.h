@@ -15,12 +15,14 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "orchestrator/model/ids.h"
 #include "orchestrator/model/records.h"
+#include "orchestrator/state/internal/record_cache.h"
 #include "orchestrator/state/state_store.h"
 
 namespace snapstore::spot {
@@ -41,6 +43,8 @@ struct StateSources {
   std::function<std::string(std::string_view prefix)> new_id = NewId;
   std::function<std::string()> new_uuid = NewUuid;
 };
+
+using NodeList = std::vector<std::shared_ptr<const NodeRecord>>;
 
 class ControllerState {
  public:
@@ -80,9 +84,16 @@ class ControllerState {
   Result<NodeRecord> CreateNode(const std::string& account, const NodeSpec& spec,
                                 FieldErrors* errors);
   Result<NodeRecord> GetNode(const std::string& account, const std::string& id);
+  // As they are stored, for who need not decode most of them: keys end in the node's id.
+  Result<StateEntry> GetNodeEntry(const std::string& account, const std::string& id);
+  // Those after the node `after` (empty: from the first), in the order of their ids, at most
+  // `limit`.
+  Result<std::vector<StateEntry>> ListNodeEntries(const std::string& account,
+                                                  const std::string& after, size_t limit);
   Result<std::vector<NodeRecord>> ListNodes(const std::string& account);
-  // Of all accounts, for the life-cycle.
-  Result<std::vector<NodeRecord>> ListAllNodes();
+  // Of all accounts, for the life-cycle. Those that did not change since the last call are the same
+  // objects.
+  Result<NodeList> ListAllNodes();
 
   // A change of a node, in which more may happen: events, operations. Counts references to
   // configurations; unknown ones go to `errors` (which may be null) as above. A node that becomes
@@ -168,6 +179,7 @@ class ControllerState {
   StateStore* const store_;
   const Leadership* const leadership_;
   const StateSources sources_;
+  RecordCache<NodeRecord> nodes_;
 };
 
 // What ChangeNode hands to its caller.

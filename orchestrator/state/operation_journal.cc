@@ -136,10 +136,11 @@ Status OperationJournal::RecordStep(
   return Complete(id, step, true, output, change);
 }
 
-Status OperationJournal::DropSteps(const std::string& id, const std::string& prefix) {
+Status OperationJournal::DropSteps(const std::string& id, const std::string& name) {
   const auto drop = [&](Operation* operation, Transaction*) {
-    std::erase_if(operation->steps,
-                  [&](const StepRecord& step) { return step.name.starts_with(prefix); });
+    std::erase_if(operation->steps, [&](const StepRecord& step) {
+      return step.name == name || (name.ends_with('/') && step.name.starts_with(name));
+    });
     return Status::Ok();
   };
   return state_->ChangeRecord<Operation>(keys::ActiveOperation(id), drop).status();

@@ -48,8 +48,9 @@ class OperationJournal {
   // A step that needs no trace before it is tried (it only looks): begun and finished at once.
   Status RecordStep(const std::string& id, const std::string& step, const Json& output,
                     const std::function<Status(ControllerState::NodeChange*)>& change = nullptr);
-  // Forgets the steps whose names begin with `prefix`: they are to be done again, with new tokens.
-  Status DropSteps(const std::string& id, const std::string& prefix);
+  // Forgets a step, which is to be done again with a new token; a name that ends in a slash: all
+  // steps below it.
+  Status DropSteps(const std::string& id, const std::string& name);
   // A try failed; the step can be begun again, with the same client token.
   Status FailStep(const std::string& id, const std::string& step, const std::string& error);
 

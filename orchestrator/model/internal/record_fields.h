@@ -86,6 +86,8 @@ void Fields(V& v, T& o) {
   v.Field("zone", o.zone);
   v.Field("sizeGib", o.size_gib);
   v.Field("root", o.root);
+  v.Field("copied", o.copied);
+  v.Field("oldVolumeId", o.old_volume_id);
   v.Field("foreign", o.foreign);
   v.Field("snapshots", o.snapshots);
 }
@@ -113,6 +115,7 @@ void Fields(V& v, T& o) {
   v.Field("preferred", o.preferred);
   v.Field("revertAfter", o.revert_after_ms);
   v.Field("snapshotAfter", o.snapshot_after_ms);
+  v.Field("snapshotAsked", o.snapshot_asked_ms);
   v.Field("tasksSince", o.tasks_since_ms);
   v.Field("tasksGeneration", o.tasks_generation);
 }

@@ -1,0 +1,365 @@
+#include "tests/orchestrator/lifecycle/campaign.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "tests/orchestrator/lifecycle/simulation.h"
+
+namespace snapstore::spot {
+namespace {
+
+constexpr const char* kTargetGroup =
+    "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/sim/0123456789abcdef";
+
+using Draw = std::function<uint64_t(uint64_t)>;
+
+Json RandomPersistence(const std::string& config, const Draw& draw) {
+  while (true) {
+    Json persistence = {{"persistRootDevice", draw(2) == 0},
+                        {"persistBlockDevices", draw(3) != 0},
+                        {"persistPrivateIp", draw(3) == 0}};
+    persistence["blockDevicesMode"] = draw(2) == 0 ? "reattach" : "onLaunch";
+    if (draw(5) == 0) {
+      persistence["persistApplication"] = true;
+      persistence["applicationPersistencyConfig"] = {config};
+    }
+    if (persistence["persistRootDevice"] || persistence["persistBlockDevices"] ||
+        persistence["persistPrivateIp"] || persistence.contains("persistApplication")) {
+      return persistence;
+    }
+  }
+}
+
+Json RandomStrategy(const Draw& draw) {
+  constexpr const char* kOrientations[] = {"availabilityOriented", "balanced", "costOriented",
+                                           "cheapest"};
+  Json strategy = {{"lifeCycle", draw(8) == 0 ? "on_demand" : "spot"},
+                   {"orientation", kOrientations[draw(4)]},
+                   {"fallbackToOd", draw(4) != 0}};
+  if (draw(3) == 0) {
+    strategy["revertToSpot"] = {{"performAt", "always"}};
+  } else if (draw(2) == 0) {
+    strategy["revertToSpot"] = {{"performAt", "timeWindow"}};
+    strategy["optimizationWindows"] = {"Mon:03:00-Wed:02:30", "Sat:23:00-Sun:01:00"};
+  }
+  if (draw(4) == 0) strategy["drainingTimeout"] = 30;
+  return strategy;
+}
+
+Json RandomTasks(const Draw& draw) {
+  Json tasks = Json::array();
+  const uint64_t minute = draw(60);
+  switch (draw(6)) {
+    case 0:
+      tasks.push_back(
+          {{"taskType", "pause"}, {"cronExpression", fmt::format("{} 20 * * *", minute)}});
+      tasks.push_back(
+          {{"taskType", "resume"}, {"cronExpression", fmt::format("{} 6 * * *", minute)}});
+      break;
+    case 1:
+      tasks.push_back(
+          {{"taskType", "recycle"}, {"cronExpression", fmt::format("{} 4 * * 0", minute)}});
+      break;
+    default:
+      break;
+  }
+  return tasks;
+}
+
+}  // namespace
+
+Json RandomNode(int index, const std::string& config, const std::string& address,
+                const Draw& draw) {
+  constexpr const char* kTypes[] = {"m5.large", "c5.large", "r5.large", "m6i.large", "t3.medium"};
+  Json types = Json::array();
+  const size_t first = draw(5);
+  for (size_t i = 0; i <= draw(4); ++i) types.push_back(kTypes[(first + i) % 5]);
+  Json launch = {{"imageId", "ami-base"},
+                 {"securityGroupIds", {"sg-sim"}},
+                 {"instanceTypes", {{"types", types}}},
+                 {"tags", {{{"tagKey", "owner"}, {"tagValue", fmt::format("n{}", index)}}}}};
+  if (draw(3) == 0) launch["instanceTypes"]["preferredTypes"] = {types[0]};
+  if (draw(2) == 0) launch["resourceTagSpecification"] = {{"volumes", {{"shouldTag", true}}}};
+  Json devices = Json::array();
+  for (uint64_t i = 0; i < draw(3); ++i) {
+    devices.push_back({{"deviceName", fmt::format("/dev/sd{}", static_cast<char>('f' + i))},
+                       {"ebs", {{"volumeSize", 10}, {"volumeType", "gp3"}}}});
+  }
+  if (!devices.empty()) launch["blockDeviceMappings"] = std::move(devices);
+  Json subnets = Json::array({"subnet-a"});
+  if (draw(2) == 0) subnets.push_back("subnet-b");
+  if (draw(3) == 0) subnets.push_back("subnet-c");
+  Json compute = {{"vpcId", SimulatedCloud::kVpc}, {"subnetIds", subnets}};
+  if (draw(6) == 0) launch["shutdownScript"] = "IyEvYmluL3NoCg==";
+  compute["launchSpecification"] = std::move(launch);
+  if (!address.empty()) compute["elasticIp"] = address;
+  if (draw(8) == 0) {
+    compute["privateIps"] = {fmt::format("10.1.{}.{}", 240 + index / 240 % 15, 10 + index % 240)};
+  }
+  Json node = {{"name", fmt::format("n{}", index)},
+               {"region", SimulatedCloud::kRegion},
+               {"strategy", RandomStrategy(draw)},
+               {"persistence", RandomPersistence(config, draw)},
+               {"compute", std::move(compute)}};
+  const Json tasks = RandomTasks(draw);
+  if (!tasks.empty()) node["scheduling"] = {{"tasks", tasks}};
+  if (draw(4) == 0) {
+    node["integrations"] = {
+        {"loadBalancersConfig",
+         {{"loadBalancers", {{{"type", "TARGET_GROUP"}, {"arn", kTargetGroup}}}}}}};
+    if (draw(2) == 0) node["healthCheck"] = {{"type", "TARGET_GROUP"}};
+  }
+  return node;
+}
+
+namespace {
+
+class Campaign {
+ public:
+  explicit Campaign(const CampaignOptions& options)
+      : options_(options),
+        simulation_(
+            {.seed = options.seed, .poll_ms = options.poll_seconds * kSecondMs, .forgetful = true}),
+        random_(options.seed * 977 + 3) {}
+
+  CampaignResult Run() {
+    Prepare();
+    const int64_t begin = simulation_.clock.now_ms();
+    const int64_t end = begin + options_.days * kDayMs;
+    int day = 0;
+    while (simulation_.clock.now_ms() < end && Fine()) {
+      simulation_.RunUntil(std::min(end, simulation_.clock.now_ms() + NextGap()));
+      Act();
+      const int today = static_cast<int>((simulation_.clock.now_ms() - begin) / kDayMs);
+      if (today != day) Tell(day = today);
+    }
+    if (Fine()) Settle();
+    CampaignResult result;
+    result.problems = simulation_.Problems() + problems_;
+    result.happened = simulation_.cloud.happened();
+    for (const auto& [what, count] : asked_) result.happened["asked: " + what] = count;
+    result.happened["calls"] = simulation_.cloud.calls();
+    result.happened["controller deaths"] = simulation_.crashes();
+    result.happened["operations"] = simulation_.operations_ended();
+    result.happened["looks at the cloud"] = simulation_.polls();
+    return result;
+  }
+
+ private:
+  uint64_t Below(uint64_t bound) { return random_.Below(bound); }
+  bool Fine() { return problems_.empty() && simulation_.cloud.Violations().empty(); }
+
+  void Prepare() {
+    SimulatedCloud& cloud = simulation_.cloud;
+    cloud.account_lines = options_.account_lines;
+    cloud.AddTargetGroup(kTargetGroup);
+    PersistencyConfig config;
+    config.name = "app";
+    config.run_cmd = "run";
+    config.snapshot_scheduler = "*/5 * * * *";
+    config.snapshot_destination = "bucket";
+    config_ = simulation_.state().CreateConfig(Simulation::kAccount, config)->id;
+    const double f = options_.faults;
+    cloud.faults = {
+        .throttled = 0.01 * f, .internal = 0.003 * f, .answer_lost = 0.005 * f, .late = 0.02 * f};
+    const double t = options_.troubles;
+    cloud.rates = {.interrupted = 0.1 * t,
+                   .interrupted_at_once = 0.03 * t,
+                   .interrupted_silently = 0.03 * t,
+                   .hardware = 0.02 * t,
+                   .stopped = 0.01 * t,
+                   .terminated = 0.01 * t,
+                   .volume_attached = 0.01 * t,
+                   .droughts = 0.15 * t,
+                   .on_demand_droughts = 0.02 * t};
+    simulation_.agents.troubles = {.never_reports = 0.05 * f,
+                                   .falls_silent = 0.05 * f,
+                                   .fails = 0.1 * f,
+                                   .unreachable = 0.05 * f};
+    simulation_.crash_chance = options_.crash_chance;
+  }
+
+  // Between two requests of users.
+  int64_t NextGap() {
+    const double per_day = std::max(1.0, options_.asked_per_day * options_.nodes);
+    const double share = (1.0 + static_cast<double>(Below(1'000'000))) / 1'000'001.0;
+    double gap = -std::log(share) * static_cast<double>(kDayMs) / per_day;
+    // At first there are many nodes to be made.
+    if (static_cast<int>(nodes_.size()) < options_.nodes && made_ < options_.nodes) {
+      gap = std::min(gap, static_cast<double>(kMinuteMs));
+    }
+    return 1 + static_cast<int64_t>(gap);
+  }
+
+  void Create() {
+    std::string address;
+    if (Below(10) == 0) {
+      const auto allocated = simulation_.cloud.AllocateAddress({});
+      if (allocated.ok()) address = allocated->allocation_id;
+    }
+    const Json body =
+        RandomNode(made_++, config_, address, [this](uint64_t bound) { return Below(bound); });
+    const auto node = simulation_.Create(body);
+    if (!node.ok()) {
+      problems_ += fmt::format("create: {}\n{}\n", node.status().message(), body.dump());
+      return;
+    }
+    nodes_.push_back(*node);
+    ++asked_["create"];
+  }
+
+  void Act() {
+    if (static_cast<int>(nodes_.size()) < options_.nodes) return Create();
+    const size_t index = Below(nodes_.size());
+    const std::string node = nodes_[index];
+    const auto count = [this](const char* what, bool done) { asked_[what] += done ? 1 : 0; };
+    switch (Below(16)) {
+      case 0:
+        return Delete(index);
+      case 1:
+        return Import();
+      case 2:
+        return count("update", ChangeSomething(node));
+      case 3:
+        return count("tags", simulation_.ApplyTags(node).ok());
+      case 4:
+        return DeleteVolume(node);
+      case 5:
+      case 6:
+      case 7:
+        return count("recycle", simulation_.Ask(node, NodeAction::kRecycle).ok());
+      case 8:
+      case 9:
+      case 10:
+        return count("pause", simulation_.Ask(node, NodeAction::kPause).ok());
+      default:
+        return count("resume", simulation_.Ask(node, NodeAction::kResume).ok());
+    }
+  }
+
+  bool ChangeSomething(const std::string& node) {
+    if (Below(2) == 0) {
+      return simulation_
+          .Change(node, {{"strategy", {{"orientation", Below(2) == 0 ? "balanced" : "cheapest"}}}})
+          .ok();
+    }
+    return simulation_
+        .Change(node, {{"compute",
+                        {{"launchSpecification",
+                          {{"tags", {{{"tagKey", "owner"}, {"tagValue", "changed"}}}}}}}}})
+        .ok();
+  }
+
+  void Delete(size_t index) {
+    Json config;
+    const bool all = Below(3) == 0;
+    for (const char* flag : {"shouldDeleteImages", "shouldDeleteSnapshots", "shouldDeleteVolumes",
+                             "shouldDeleteNetworkInterfaces"}) {
+      config[flag] = all || Below(2) == 0;
+    }
+    const Json body = {{"deallocationConfig", config}};
+    if (!simulation_.Ask(nodes_[index], NodeAction::kDeallocate, body).ok()) return;
+    ++asked_["delete"];
+    simulation_.agents.Forget(nodes_[index]);
+    gone_.push_back(nodes_[index]);
+    nodes_.erase(nodes_.begin() + static_cast<int64_t>(index));
+  }
+
+  void DeleteVolume(const std::string& id) {
+    const auto node = simulation_.Node(id);
+    if (!node) return;
+    for (const KeptDevice& device : node->runtime.resources.devices) {
+      if (device.root || device.volume_id.empty()) continue;
+      asked_["delete a volume"] += simulation_.DeleteVolume(id, device.volume_id).ok() ? 1 : 0;
+      return;
+    }
+  }
+
+  void Import() {
+    const std::string source = simulation_.cloud.LaunchByHand('a', "m5.large");
+    if (source.empty()) return;
+    simulation_.RunUntil(simulation_.clock.now_ms() + 2 * kMinuteMs);
+    MigrationRequest request;
+    request.original_instance_id = source;
+    request.region = SimulatedCloud::kRegion;
+    request.should_keep_private_ip = Below(2) == 0;
+    request.should_terminate_instance = request.should_keep_private_ip.value() || Below(2) == 0;
+    request.spot_instance_types = {"m5.large", "c5.large"};
+    const auto migration = simulation_.Import(request);
+    if (!migration.ok()) return;
+    ++asked_["import"];
+    migrations_.push_back(migration->id);
+  }
+
+  // Nothing happens any more: within a virtual day everything must be as it was asked for.
+  void Settle() {
+    simulation_.cloud.faults = {};
+    simulation_.cloud.rates = {};
+    simulation_.crash_chance = 0;
+    simulation_.agents.troubles = {};
+    simulation_.RunUntil(simulation_.clock.now_ms() + 14 * kHourMs);
+    if (!simulation_.RunUntilIdle(10 * kHourMs)) {
+      const auto active = simulation_.journal().Active();
+      for (const Operation& operation : *active) {
+        problems_ += fmt::format("{} of {} does not end\n{}", OperationKindName(operation.kind),
+                                 operation.node_id, simulation_.cloud.Account(operation.node_id));
+        for (const StepRecord& step : operation.steps) {
+          problems_ += fmt::format("    {} {}\n", step.name, StepStateName(step.state));
+        }
+      }
+    }
+    for (const std::string& id : nodes_) Judge(id);
+    for (const std::string& id : gone_) {
+      if (simulation_.Node(id)) problems_ += id + " was deleted and is still there\n";
+    }
+    for (const std::string& id : migrations_) {
+      const auto migration = simulation_.state().GetMigration(Simulation::kAccount, id);
+      if (!migration.ok() || IsMigrationOver(migration->state)) {
+        if (migration.ok()) ++asked_["import: " + migration->state];
+        continue;
+      }
+      problems_ += fmt::format("import {} is {}\n", id, migration->state);
+    }
+    problems_ += simulation_.Leaks();
+  }
+
+  void Judge(const std::string& id) {
+    const auto node = simulation_.Node(id);
+    if (!node) {
+      problems_ += id + " is gone\n";
+      return;
+    }
+    ++asked_[fmt::format("at the end {}", NodeStateName(node->state))];
+    const size_t alive = simulation_.cloud.InstancesOf(id).size();
+    const bool fine = (node->state == NodeState::kActive && alive == 1) ||
+                      (node->state == NodeState::kPaused && alive == 0);
+    if (fine) return;
+    problems_ += fmt::format("{} is {} with {} instances: {}\n{}", id, NodeStateName(node->state),
+                             alive, node->state_reason.value_or(""), simulation_.cloud.Account(id));
+  }
+
+  void Tell(int day) {
+    if (!options_.progress) return;
+    options_.progress(fmt::format("day {}: {} nodes, {} operations, {} calls, {} deaths", day,
+                                  nodes_.size(), simulation_.operations_ended(),
+                                  simulation_.cloud.calls(), simulation_.crashes()));
+  }
+
+  const CampaignOptions options_;
+  Simulation simulation_;
+  SplitMix64 random_;
+  std::string config_;
+  int made_ = 0;
+  std::vector<std::string> nodes_;
+  std::vector<std::string> gone_;
+  std::vector<std::string> migrations_;
+  std::map<std::string, uint64_t> asked_;
+  std::string problems_;
+};
+
+}  // namespace
+
+CampaignResult RunCampaign(const CampaignOptions& options) { return Campaign(options).Run(); }
+
+}  // namespace snapstore::spot

@@ -1,0 +1,146 @@
+// Simulation: a controller's life-cycle engine over a simulated cloud, driven through virtual time,
+// with agents that answer or do not, and with deaths of the controller.
+//
+//   Simulation simulation({.seed = 1});
+//   const std::string node = simulation.Create(spec);
+//   simulation.RunUntilIdle(kHourMs);
+//   EXPECT_EQ(simulation.Problems(), "");
+//
+// Times are milliseconds.
+//
+// Thread safety: belongs to one thread.
+#ifndef SNAPSTORE_TESTS_ORCHESTRATOR_LIFECYCLE_SIMULATION_H_
+#define SNAPSTORE_TESTS_ORCHESTRATOR_LIFECYCLE_SIMULATION_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "orchestrator/lifecycle/reconciler.h"
+#include "tests/orchestrator/lifecycle/simulated_agents.h"
+#include "tests/orchestrator/lifecycle/simulated_cloud.h"
+#include "tests/orchestrator/state/memory_state_store.h"
+
+namespace snapstore::spot {
+
+struct SimulationOptions {
+  uint64_t seed = 1;
+  int64_t poll_ms = kMinuteMs;             // when something happened
+  int64_t quiet_poll_ms = 10 * kMinuteMs;  // when nothing did
+  int64_t snapshot_interval_ms = 6 * kHourMs;
+  int64_t restart_ms_max = 10 * kMinuteMs;  // until a controller that died is back
+  // Keeps no events, checkpoints and finished operations.
+  bool forgetful = false;
+};
+
+// Where the controller dies.
+struct CrashPoint {
+  enum class Kind { kBeforeCall, kAfterCall, kBeforeCommit, kAfterCommit };
+  Kind kind = Kind::kBeforeCall;
+  uint64_t index = 0;  // of the changing calls, or the commits, since it was armed
+};
+
+class Simulation {
+ public:
+  static constexpr const char* kAccount = "act-00000001";
+
+  explicit Simulation(const SimulationOptions& options);
+  ~Simulation();
+  Simulation(const Simulation&) = delete;
+  Simulation& operator=(const Simulation&) = delete;
+
+  SimulatedClock clock;
+  SimulatedCloud cloud;
+  SimulatedAgents agents;
+  double crash_chance = 0;  // per changing call and per commit of the controller
+
+  ControllerState& state() { return state_; }
+  OperationJournal& journal() { return *journal_; }
+
+  // As the API does it.
+  Result<std::string> Create(const Json& spec);
+  Status Ask(const std::string& node, NodeAction action, const Json& input = Json());
+  Status Change(const std::string& node, const Json& change);
+  Status ApplyTags(const std::string& node);
+  Status DeleteVolume(const std::string& node, const std::string& volume);
+  Result<MigrationRecord> Import(const MigrationRequest& request);
+  std::optional<NodeRecord> Node(const std::string& node);
+
+  void RunUntil(int64_t time_ms);
+  // Until no operation is under way; false: after `limit_ms` there still is one.
+  bool RunUntilIdle(int64_t limit_ms);
+
+  // Counts from now on; at the point, if there is one, the controller dies, once.
+  void Arm(const std::optional<CrashPoint>& point);
+  uint64_t counted_calls() const { return counted_calls_; }
+  uint64_t counted_commits() const { return counted_commits_; }
+  uint64_t crashes() const { return crashes_; }
+  uint64_t operations_ended() const { return operations_ended_; }
+  uint64_t polls() const { return polls_; }
+
+  // What the cloud holds of nodes and no record accounts for, one a line.
+  std::string Leaks();
+  // Two records that claim the same; operations that no node has; and the cloud's violations.
+  std::string Problems();
+  // Volumes that went by hand, or that no record asks to keep, excuse a loss.
+  void ExcuseLoss(const std::string& node) { excused_.insert(node); }
+  // Virtual time that data of nodes went back, and how often.
+  int64_t lost_ms() const { return lost_ms_; }
+
+ private:
+  struct Crash {};  // no std::exception: nobody may catch it
+
+  template <typename Act>
+  void AsController(const Act& act);
+  void Die();
+  void Restart();
+  void MayDie(CrashPoint::Kind kind, uint64_t index);
+  void AfterCommit(const Transaction& transaction);
+  void Schedule(const std::string& operation, int64_t due_ms);
+  void Step(int64_t until_ms);
+  void Poll();
+  void SlowRound();
+  void RunOperation(const std::string& id);
+  bool MayDelete(const std::string& kind, const std::string& id, const std::string& node);
+  void JudgeLoss(const std::string& node, const std::string& device, int64_t lost_ms);
+  void NodeLeaks(const NodeRecord& node, std::set<std::string>* accounted);
+
+  const SimulationOptions options_;
+  SplitMix64 random_;
+  uint64_t next_id_ = 1;
+  std::shared_ptr<StateMemory> memory_;
+  MemoryStateStore store_;
+  ControllerState state_;
+  std::unique_ptr<OperationJournal> journal_;
+  std::unique_ptr<MarketMemory> markets_;
+  Services services_;
+  std::unique_ptr<Reconciler> reconciler_;
+
+  bool in_controller_ = false;
+  std::optional<CrashPoint> armed_;
+  uint64_t counted_calls_ = 0;
+  uint64_t counted_commits_ = 0;
+  uint64_t crashes_ = 0;
+  uint64_t operations_ended_ = 0;
+  uint64_t polls_ = 0;
+
+  std::map<std::string, int64_t> dues_;  // of operations
+  std::set<std::pair<int64_t, std::string>> queue_;
+  std::vector<std::pair<int64_t, Reconciler::NodeName>> snapshots_;
+  int64_t down_until_ms_ = 0;  // the controller is dead
+  int64_t polled_ms_ = 0;
+  int64_t slow_round_ms_ = 0;
+  uint64_t seen_changes_ = 0;
+  bool dirty_ = true;
+  std::set<std::string> excused_;
+  std::set<std::string> let_run_;  // nodes that are gone and left their instance
+  int64_t lost_ms_ = 0;
+};
+
+}  // namespace snapstore::spot
+
+#endif  // SNAPSTORE_TESTS_ORCHESTRATOR_LIFECYCLE_SIMULATION_H_
