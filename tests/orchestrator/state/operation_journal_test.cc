@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <random>
 #include <set>
@@ -95,6 +97,21 @@ TEST(OperationJournal, AStepBegunAgainIsTheSame) {
   _exit(finished.ok() ? 0 : 8);
 }
 
+int LinesOf(const std::string& file) {
+  std::ifstream in(file);
+  return static_cast<int>(std::count(std::istreambuf_iterator<char>(in), {}, '\n'));
+}
+
+// Returns when `world` has that many lines or the process has ended, which it leaves to be waited
+// for.
+void AwaitLines(pid_t pid, const std::string& world, int lines) {
+  siginfo_t ended = {};
+  while (LinesOf(world) < lines && waitid(P_PID, pid, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         ended.si_pid == 0) {
+    usleep(1'000);
+  }
+}
+
 constexpr const char* kChildFolder = "SNAPSTORE_TEST_JOURNAL_FOLDER";
 
 // The controller's process: RocksDB's threads do not survive a bare fork.
@@ -126,9 +143,11 @@ TEST(OperationJournal, AControllerThatIsKilledAgainAndAgainGoesOnWhereItWas) {
       execl("/proc/self/exe", "controller", "--gtest_filter=OperationJournalController.*", nullptr);
       _exit(9);
     }
-    // Some die while they open the store, some between steps, some within one.
-    usleep(std::uniform_int_distribution<useconds_t>(5'000, 120'000)(random) +
-           static_cast<useconds_t>(run) * 2'000);
+    // Some die while they open the store, some between steps, some within one. By what it has done,
+    // not by the clock alone: a controller may need a second to start.
+    const int lines = std::uniform_int_distribution(0, 6)(random);
+    if (lines > 0) AwaitLines(pid, world, LinesOf(world) + lines);
+    usleep(std::uniform_int_distribution<useconds_t>(0, lines > 0 ? 5'000 : 100'000)(random));
     kill(pid, SIGKILL);
     int status = 0;
     waitpid(pid, &status, 0);
