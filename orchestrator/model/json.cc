@@ -56,7 +56,24 @@ class Watcher {
   std::string problem_;
 };
 
+Status NotJson(const nlohmann::json::exception& error) {
+  std::string why = error.what();
+  // "[json.exception.parse_error.101] parse error at line 1, column 2: …"
+  if (const size_t end = why.find("] "); end != std::string::npos) why.erase(0, end + 2);
+  std::replace_if(
+      why.begin(), why.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
+  return Status::InvalidArgument("not valid JSON: " + why);
+}
+
 }  // namespace
+
+Result<Json> ParseTrustedJson(std::string_view text) {
+  try {
+    return Json::parse(text);
+  } catch (const nlohmann::json::exception& error) {
+    return NotJson(error);
+  }
+}
 
 Result<Json> ParseJson(std::string_view text) {
   // The library copies its callback; the state must not be copied with it.
@@ -67,12 +84,7 @@ Result<Json> ParseJson(std::string_view text) {
       return watcher(depth, event, parsed);
     });
   } catch (const nlohmann::json::exception& error) {
-    std::string why = error.what();
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: …"
-    if (const size_t end = why.find("] "); end != std::string::npos) why.erase(0, end + 2);
-    std::replace_if(
-        why.begin(), why.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
-    return Status::InvalidArgument("not valid JSON: " + why);
+    return NotJson(error);
   }
   if (!watcher.problem().empty()) return Status::InvalidArgument(watcher.problem());
   return document;

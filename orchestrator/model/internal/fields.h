@@ -72,18 +72,40 @@ struct IsVector : std::false_type {};
 template <typename T>
 struct IsVector<std::vector<T>> : std::true_type {};
 
+// Where a value is: "compute.subnetIds[1]". Text is made of it only when something is wrong there.
+class FieldPath {
+ public:
+  // What it is made of must outlive it.
+  FieldPath(const std::string& root) : name_(root) {}  // NOLINT: stands for it
+  FieldPath(const char* root) : name_(root) {}         // NOLINT: as above
+  FieldPath(const FieldPath* parent, std::string_view name) : parent_(parent), name_(name) {}
+  FieldPath(const FieldPath* parent, size_t index) : parent_(parent), index_(index) {}
+
+  std::string Text() const {
+    if (parent_ == nullptr) return std::string(name_);
+    const std::string before = parent_->Text();
+    if (index_) return fmt::format("{}[{}]", before, *index_);
+    return before.empty() ? std::string(name_) : fmt::format("{}.{}", before, name_);
+  }
+
+ private:
+  const FieldPath* parent_ = nullptr;
+  std::string_view name_;
+  std::optional<size_t> index_;
+};
+
 class Reader {
  public:
-  // `object` and `errors` must outlive it. REQUIRES: object.is_object().
-  Reader(const Json& object, std::string path, ReadMode mode, FieldErrors* errors)
-      : object_(object), path_(std::move(path)), mode_(mode), errors_(errors) {}
+  // `object`, `errors` and what the path is made of must outlive it. REQUIRES: object.is_object().
+  Reader(const Json& object, const FieldPath& path, ReadMode mode, FieldErrors* errors)
+      : object_(object), path_(path), mode_(mode), errors_(errors) {}
 
   template <typename T, typename... Checks>
   void Field(const char* name, T& member, const Checks&... checks) {
-    known_.emplace_back(name);
+    known_.push_back(name);
     const auto it = object_.find(name);
     if (it == object_.end() || it->is_null()) return;
-    const std::string path = PathOf(name);
+    const FieldPath path(&path_, name);
     if constexpr (IsOptional<T>::value) {
       typename T::value_type value{};
       if (Value(*it, path, &value, checks...)) member = std::move(value);
@@ -102,7 +124,7 @@ class Reader {
     if (it == object_.end() || it->is_null()) errors_->Add(PathOf(name), "is required");
   }
   // Clients send it; nobody reads it.
-  void Ignore(const char* name) { known_.emplace_back(name); }
+  void Ignore(const char* name) { known_.push_back(name); }
 
   void Expect(bool holds, std::string_view field, std::string message) {
     if (!holds && mode_ == ReadMode::kRequest) errors_->Add(PathOf(field), std::move(message));
@@ -111,43 +133,42 @@ class Reader {
   // Once all fields were named.
   void Finish() {
     if (mode_ == ReadMode::kStored) return;
+    const std::vector<std::string> known(known_.begin(), known_.end());
     for (const auto& [name, value] : object_.items()) {
-      if (std::find(known_.begin(), known_.end(), name) != known_.end()) continue;
-      errors_->Add(PathOf(name.substr(0, 64)), "is not a known field" + DidYouMean(name, known_));
+      if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+      errors_->Add(PathOf(name.substr(0, 64)), "is not a known field" + DidYouMean(name, known));
     }
   }
 
   template <typename T, typename... Checks>
-  bool Value(const Json& json, const std::string& path, T* out, const Checks&... checks) {
+  bool Value(const Json& json, const FieldPath& path, T* out, const Checks&... checks) {
     if (!Convert(json, path, out)) return false;
     if (mode_ == ReadMode::kRequest) (Check(path, *out, checks), ...);
     return true;
   }
 
  private:
-  std::string PathOf(std::string_view name) const {
-    return path_.empty() ? std::string(name) : fmt::format("{}.{}", path_, name);
-  }
-  bool Wrong(const std::string& path, std::string message) {
-    errors_->Add(path, std::move(message));
+  std::string PathOf(std::string_view name) const { return FieldPath(&path_, name).Text(); }
+  bool Wrong(const FieldPath& path, std::string message) {
+    errors_->Add(path.Text(), std::move(message));
     return false;
   }
 
   template <typename T, typename C>
-  void Check(const std::string& path, const T& value, const C& check) {
+  void Check(const FieldPath& path, const T& value, const C& check) {
     if constexpr (requires { check.each; }) {
       for (size_t i = 0; i < value.size(); ++i) {
-        Check(fmt::format("{}[{}]", path, i), value[i], check.each);
+        Check(FieldPath(&path, i), value[i], check.each);
       }
     } else {
       if (std::string problem = check(value); !problem.empty()) {
-        errors_->Add(path, std::move(problem));
+        errors_->Add(path.Text(), std::move(problem));
       }
     }
   }
 
   template <typename T>
-  bool Convert(const Json& json, const std::string& path, T* out) {
+  bool Convert(const Json& json, const FieldPath& path, T* out) {
     if constexpr (std::same_as<T, bool>) {
       if (!json.is_boolean()) return Wrong(path, "must be true or false");
       *out = json.get<bool>();
@@ -178,7 +199,7 @@ class Reader {
     return true;
   }
 
-  bool ConvertText(const Json& json, const std::string& path, std::string* out) {
+  bool ConvertText(const Json& json, const FieldPath& path, std::string* out) {
     if (!json.is_string()) return Wrong(path, "must be a string");
     *out = json.get<std::string>();
     if (mode_ == ReadMode::kStored) return true;
@@ -190,7 +211,7 @@ class Reader {
   }
 
   template <typename E>
-  bool ConvertEnum(const Json& json, const std::string& path, E* out) {
+  bool ConvertEnum(const Json& json, const FieldPath& path, E* out) {
     if (json.is_string()) {
       if (const auto value = ValueOf<E>(json.get_ref<const std::string&>())) {
         *out = *value;
@@ -201,7 +222,7 @@ class Reader {
   }
 
   template <typename T>
-  bool ConvertList(const Json& json, const std::string& path, std::vector<T>* out) {
+  bool ConvertList(const Json& json, const FieldPath& path, std::vector<T>* out) {
     if (!json.is_array()) return Wrong(path, "must be a list");
     if (mode_ == ReadMode::kRequest && json.size() > kListEntriesMax) {
       return Wrong(path, fmt::format("must have at most {} entries", kListEntriesMax));
@@ -209,16 +230,16 @@ class Reader {
     out->resize(json.size());
     bool good = true;
     for (size_t i = 0; i < json.size(); ++i) {
-      good = Convert(json[i], fmt::format("{}[{}]", path, i), &(*out)[i]) && good;
+      good = Convert(json[i], FieldPath(&path, i), &(*out)[i]) && good;
     }
     return good;
   }
 
   const Json& object_;
-  const std::string path_;
+  const FieldPath path_;
   const ReadMode mode_;
   FieldErrors* const errors_;
-  std::vector<std::string> known_;
+  std::vector<const char*> known_;
 };
 
 // Prints what is set; nothing else.
@@ -292,7 +313,7 @@ std::optional<T> ReadObject(const Json& json, const std::string& path, ReadMode 
 // What the state store holds. Corruption when it is none of ours.
 template <typename T>
 Result<T> ReadStored(std::string_view text, std::string_view what) {
-  const auto document = ParseJson(text);
+  const auto document = ParseTrustedJson(text);
   if (!document.ok()) {
     return Status::Corruption(fmt::format("{}: {}", what, document.status().message()));
   }
