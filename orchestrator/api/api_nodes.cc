@@ -19,22 +19,14 @@ constexpr const char* kCantUpdateNode = "CANT_UPDATE_MANAGED_INSTANCE";
 constexpr const char* kCantDeleteNode = "CANT_DELETE_MANAGED_INSTANCE";
 constexpr const char* kCantDeleteNodeVolume = "CANT_DELETE_MANAGED_INSTANCE_VOLUME";
 constexpr double kMsPerHour = 3'600'000;
-constexpr size_t kLastCheckpointsMax = 20'000;
-
-Json NodeJson(const NodeRecord& node) {
-  Json json = {{"id", node.id}};
-  json.update(NodeSpecJson(node.spec));
-  json["createdAt"] = TimeText(node.created_at_ms);
-  json["updatedAt"] = TimeText(node.updated_at_ms);
-  return json;
-}
 
 // Flat for one kind of clients, with a wrapper for the other.
-Json ListItemJson(const NodeRecord& node) {
-  Json flat = NodeJson(node);
-  Json item = flat;
-  item["config"] = std::move(flat);
-  return item;
+void AddListItem(const NodeTexts::Text& text, ItemTexts* items) {
+  const std::string_view flat = *text;
+  items->pieces.push_back({text, flat.substr(0, flat.size() - 1)});
+  items->pieces.push_back({nullptr, ",\"config\":"});
+  items->pieces.push_back({text, flat});
+  items->pieces.push_back({nullptr, "}"});
 }
 
 std::string CodeOfRefused(NodeAction action) {
@@ -121,29 +113,25 @@ Json OperationJson(const Operation& operation) {
 
 }  // namespace
 
+Json NodeJson(const NodeRecord& node) {
+  Json json = {{"id", node.id}};
+  json.update(NodeSpecJson(node.spec));
+  json["createdAt"] = TimeText(node.created_at_ms);
+  json["updatedAt"] = TimeText(node.updated_at_ms);
+  return json;
+}
+
 Result<Json> ApiService::LastCheckpointJson(const NodeRecord& node) {
   if (node.checkpoint_sequence == 0) return Json();
-  {
-    const std::lock_guard lock(last_checkpoints_mutex_);
-    const auto known = last_checkpoints_.find(node.id);
-    if (known != last_checkpoints_.end() && known->second.sequence == node.checkpoint_sequence) {
-      return known->second.json;
-    }
-  }
   SNAP_ASSIGN_OR_RETURN(
       const auto newest,
       state_->ListCheckpoints(node.account_id, node.id, node.checkpoint_sequence - 1, 1));
   if (newest.empty()) return Json();
   const CheckpointReport& checkpoint = newest.front();
-  Json json = {{"time", TimeText(checkpoint.time_ms)},
-               {"frozenMs", checkpoint.frozen_ms},
-               {"bytesStored", checkpoint.bytes_stored},
-               {"error", OrNull(checkpoint.error)}};
-  const std::lock_guard lock(last_checkpoints_mutex_);
-  // Nodes that are gone stay in the table until then.
-  if (last_checkpoints_.size() >= kLastCheckpointsMax) last_checkpoints_.clear();
-  last_checkpoints_[node.id] = {checkpoint.sequence, json};
-  return json;
+  return Json{{"time", TimeText(checkpoint.time_ms)},
+              {"frozenMs", checkpoint.frozen_ms},
+              {"bytesStored", checkpoint.bytes_stored},
+              {"error", OrNull(checkpoint.error)}};
 }
 
 Result<Json> ApiService::NodeStatusJson(const NodeRecord& node) {
@@ -178,20 +166,39 @@ ApiReply ApiService::CreateNode(const Call& call) {
   return FailureReply(node.status(), kCantCreateNode);
 }
 
-ApiReply ApiService::ListNodes(const Call& call) {
-  const auto nodes = state_->ListNodes(call.account);
-  if (!nodes.ok()) return FailureReply(nodes.status(), ErrorCode::kGeneral);
-  std::vector<Json> items;
-  items.reserve(nodes->size());
-  for (const NodeRecord& node : *nodes) items.push_back(ListItemJson(node));
-  return ApiReply::Items(kNodeKind, std::move(items));
+ApiReply ApiService::NodeEntries(const Call& call, std::vector<StateEntry>* entries) {
+  FieldErrors errors;
+  const NodePage page = NodePageParameters(call.request, &errors);
+  if (!errors.empty()) return ApiReply::Invalid(ErrorCode::kQuery, errors);
+  auto found = state_->ListNodeEntries(call.account, page.after, page.limit);
+  if (!found.ok()) return FailureReply(found.status(), ErrorCode::kGeneral);
+  *entries = *std::move(found);
+  return {};
 }
 
-ApiReply ApiService::GetNode(const Call& call) {
-  const auto node = state_->GetNode(call.account, call.ids[0]);
-  if (!node.ok()) return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);
-  return ApiReply::Items(kNodeKind, {NodeJson(*node)});
+ApiReply ApiService::ListNodes(const Call& call) {
+  std::vector<StateEntry> entries;
+  if (ApiReply refused = NodeEntries(call, &entries); refused.status != 200) return refused;
+  ItemTexts items;
+  items.pieces.reserve(5 * entries.size());
+  for (const StateEntry& entry : entries) {
+    const auto text = node_texts_.Of(entry);
+    if (!text.ok()) return FailureReply(text.status(), ErrorCode::kGeneral);
+    if (items.count++ > 0) items.pieces.push_back({nullptr, ","});
+    AddListItem(*text, &items);
+  }
+  return ApiReply::Texts(kNodeKind, std::move(items));
 }
+
+ApiReply ApiService::OneNode(const Call& call, const char* kind, NodeTexts* texts) {
+  const auto entry = state_->GetNodeEntry(call.account, call.ids[0]);
+  if (!entry.ok()) return NodeFailed(entry.status(), call.ids[0], ErrorCode::kGeneral);
+  const auto text = texts->Of(*entry);
+  if (!text.ok()) return FailureReply(text.status(), ErrorCode::kGeneral);
+  return ApiReply::Texts(kind, {{{*text, **text}}, 1});
+}
+
+ApiReply ApiService::GetNode(const Call& call) { return OneNode(call, kNodeKind, &node_texts_); }
 
 ApiReply ApiService::UpdateNode(const Call& call) {
   FieldErrors errors;
@@ -281,24 +288,21 @@ ApiReply ApiService::ChangeStates(const Call& call) {
 }
 
 ApiReply ApiService::GetStatus(const Call& call) {
-  const auto node = state_->GetNode(call.account, call.ids[0]);
-  if (!node.ok()) return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);
-  auto status = NodeStatusJson(*node);
-  if (!status.ok()) return FailureReply(status.status(), ErrorCode::kGeneral);
-  return ApiReply::Items(kStatusKind, {*std::move(status)});
+  return OneNode(call, kStatusKind, &status_texts_);
 }
 
 ApiReply ApiService::ListStatus(const Call& call) {
-  const auto nodes = state_->ListNodes(call.account);
-  if (!nodes.ok()) return FailureReply(nodes.status(), ErrorCode::kGeneral);
-  std::vector<Json> items;
-  items.reserve(nodes->size());
-  for (const NodeRecord& node : *nodes) {
-    auto status = NodeStatusJson(node);
-    if (!status.ok()) return FailureReply(status.status(), ErrorCode::kGeneral);
-    items.push_back(*std::move(status));
+  std::vector<StateEntry> entries;
+  if (ApiReply refused = NodeEntries(call, &entries); refused.status != 200) return refused;
+  ItemTexts items;
+  items.pieces.reserve(2 * entries.size());
+  for (const StateEntry& entry : entries) {
+    const auto text = status_texts_.Of(entry);
+    if (!text.ok()) return FailureReply(text.status(), ErrorCode::kGeneral);
+    if (items.count++ > 0) items.pieces.push_back({nullptr, ","});
+    items.pieces.push_back({*text, **text});
   }
-  return ApiReply::Items(kStatusKind, std::move(items));
+  return ApiReply::Texts(kStatusKind, std::move(items));
 }
 
 ApiReply ApiService::GetCosts(const Call& call) {
@@ -307,7 +311,7 @@ ApiReply ApiService::GetCosts(const Call& call) {
   const auto to = TimeParameter(call.request, "toDate", &errors);
   if (from && to && *from > *to) errors.Add("fromDate", "must not be later than toDate");
   if (!errors.empty()) return ApiReply::Invalid(ErrorCode::kQuery, errors);
-  const auto node = state_->GetNode(call.account, call.ids[0]);
+  const auto node = state_->GetNodeEntry(call.account, call.ids[0]);
   if (!node.ok()) return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);
   const auto usage = state_->ListUsage(call.account, call.ids[0]);
   if (!usage.ok()) return FailureReply(usage.status(), ErrorCode::kGeneral);

@@ -33,11 +33,13 @@ ApiRequest FromHttp(const Request& http) {
   return request;
 }
 
-void Fill(const ApiResponse& answer, Response* http) {
+void Fill(ApiResponse answer, Response* http) {
   http->status = answer.status;
   for (const auto& [name, value] : answer.headers) http->set_header(name.c_str(), value);
   if (answer.status == kUnauthorized) http->set_header("WWW-Authenticate", "Bearer");
-  http->set_content(answer.body, kJson);
+  // set_content() would copy it.
+  http->set_header("Content-Type", kJson);
+  http->body = std::move(answer.body);
 }
 
 // What the library would make of some headers is of no use here.

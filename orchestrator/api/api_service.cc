@@ -39,6 +39,13 @@ int64_t NumberParameter(const ApiRequest& request, const char* name, int64_t fal
   return fallback;
 }
 
+size_t LimitParameter(const ApiRequest& request, size_t fallback, FieldErrors* errors) {
+  const int64_t limit = NumberParameter(request, "limit", static_cast<int64_t>(fallback), errors);
+  if (limit >= 1 && limit <= kEntriesAtOnceMax) return static_cast<size_t>(limit);
+  errors->Add("limit", fmt::format("must be between 1 and {}", kEntriesAtOnceMax));
+  return fallback;
+}
+
 }  // namespace
 
 ApiReply FailureReply(const Status& status, const std::string& code) {
@@ -78,18 +85,26 @@ ApiReply NodeFailed(const Status& status, const std::string& id, const char* cod
 Page PageParameters(const ApiRequest& request, FieldErrors* errors) {
   Page page;
   page.after = NumberParameter(request, "after", page.after, errors);
-  const auto wanted = static_cast<int64_t>(page.limit);
-  const int64_t limit = NumberParameter(request, "limit", wanted, errors);
-  if (limit < 1 || limit > kEntriesAtOnceMax) {
-    errors->Add("limit", fmt::format("must be between 1 and {}", kEntriesAtOnceMax));
-  } else {
-    page.limit = static_cast<size_t>(limit);
+  page.limit = LimitParameter(request, page.limit, errors);
+  return page;
+}
+
+NodePage NodePageParameters(const ApiRequest& request, FieldErrors* errors) {
+  NodePage page;
+  page.after = request.Parameter("after").value_or("");
+  if (!page.after.empty() && !IsId(IdPrefix::kNode, page.after)) {
+    errors->Add("after", "must be an id of the form smi-…");
   }
+  if (request.Parameter("limit")) page.limit = LimitParameter(request, 1, errors);
   return page;
 }
 
 ApiService::ApiService(ControllerState* state, const ApiOptions& options)
-    : state_(state), options_(options), rate_limit_(options.calls_per_minute, kRateWindow) {}
+    : state_(state),
+      options_(options),
+      rate_limit_(options.calls_per_minute, kRateWindow),
+      node_texts_([](const NodeRecord& node) { return Result<Json>(NodeJson(node)); }),
+      status_texts_([this](const NodeRecord& node) { return NodeStatusJson(node); }) {}
 
 const std::vector<ApiService::Route>& ApiService::Routes() {
   // Literals before '*': the first that fits is taken.

@@ -7,13 +7,12 @@
 #ifndef SNAPSTORE_ORCHESTRATOR_API_API_SERVICE_H_
 #define SNAPSTORE_ORCHESTRATOR_API_API_SERVICE_H_
 
-#include <mutex>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "orchestrator/api/envelope.h"
+#include "orchestrator/api/node_texts.h"
 #include "orchestrator/api/rate_limit.h"
 #include "orchestrator/state/controller_state.h"
 
@@ -86,6 +85,9 @@ class ApiService {
   ApiReply DeleteVolume(const Call& call);
   Result<Json> NodeStatusJson(const NodeRecord& node);
   Result<Json> LastCheckpointJson(const NodeRecord& node);
+  ApiReply OneNode(const Call& call, const char* kind, NodeTexts* texts);
+  // The entries that the call asks for, or why there are none.
+  ApiReply NodeEntries(const Call& call, std::vector<StateEntry>* entries);
   ApiReply Act(const std::string& account, const std::string& id, NodeAction action,
                const Json& input);
 
@@ -118,14 +120,9 @@ class ApiService {
   ControllerState* const state_;
   const ApiOptions options_;
   RateLimit rate_limit_;
-
-  // Of each node, by its id. What was reported never changes, and dashboards ask every two seconds.
-  struct LastCheckpoint {
-    int64_t sequence;
-    Json json;
-  };
-  std::mutex last_checkpoints_mutex_;
-  std::unordered_map<std::string, LastCheckpoint> last_checkpoints_;
+  // Both are a matter of a node's record alone: each report of a checkpoint changes that, too.
+  NodeTexts node_texts_;
+  NodeTexts status_texts_;
 };
 
 }  // namespace snapstore::spot

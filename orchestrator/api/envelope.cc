@@ -38,6 +38,24 @@ std::string StatusText(int status) {
   }
 }
 
+namespace {
+
+// Puts the items in, before the two braces that end the envelope.
+std::string WithItems(std::string envelope, const ItemTexts& texts) {
+  constexpr std::string_view kItems = ",\"items\":[";
+  const std::string end = "],\"count\":" + std::to_string(texts.count) + "}}";
+  envelope.resize(envelope.size() - 2);
+  size_t size = envelope.size() + kItems.size() + end.size();
+  for (const ItemTexts::Piece& piece : texts.pieces) size += piece.text.size();
+  envelope.reserve(size);
+  envelope += kItems;
+  for (const ItemTexts::Piece& piece : texts.pieces) envelope += piece.text;
+  envelope += end;
+  return envelope;
+}
+
+}  // namespace
+
 std::string EnvelopeText(const ApiRequest& request, const ApiReply& reply) {
   Json response = Json::object();
   if (!reply.errors.empty()) {
@@ -55,14 +73,16 @@ std::string EnvelopeText(const ApiRequest& request, const ApiReply& reply) {
     response["items"] = *reply.items;
     response["count"] = reply.items->size();
   }
+  if (reply.texts) response["kind"] = reply.kind;
   if (reply.failures) response["failures"] = *reply.failures;
   if (!reply.data.empty()) response["data"] = reply.data;
-  return JsonText({{"request",
-                    {{"id", NewUuid()},
-                     {"url", request.target},
-                     {"method", request.method},
-                     {"timestamp", FormatTime(WallNanos())}}},
-                   {"response", std::move(response)}});
+  std::string envelope = JsonText({{"request",
+                                    {{"id", NewUuid()},
+                                     {"url", request.target},
+                                     {"method", request.method},
+                                     {"timestamp", FormatTime(WallNanos())}}},
+                                   {"response", std::move(response)}});
+  return reply.texts ? WithItems(std::move(envelope), *reply.texts) : envelope;
 }
 
 }  // namespace snapstore::spot

@@ -7,8 +7,10 @@
 #define SNAPSTORE_ORCHESTRATOR_API_ENVELOPE_H_
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -37,11 +39,22 @@ struct ApiError {
   std::string field = {};
 };
 
+// Items that are JSON already: pieces of text whose sequence is the list without its brackets.
+struct ItemTexts {
+  struct Piece {
+    std::shared_ptr<const std::string> owner;  // null: the text is a literal
+    std::string_view text;
+  };
+  std::vector<Piece> pieces = {};
+  size_t count = 0;
+};
+
 // What a handler answers with; nothing but one of these kinds.
 struct ApiReply {
   int status = 200;
   std::string kind = {};
   std::optional<std::vector<Json>> items = {};  // none: success without items
+  std::optional<ItemTexts> texts = {};          // in place of items
   std::vector<ApiError> errors = {};
   std::optional<std::vector<Json>> failures = {};  // of a bulk call
   std::string data = {};                           // of 429
@@ -49,6 +62,9 @@ struct ApiReply {
   static ApiReply Done() { return {}; }
   static ApiReply Items(std::string kind, std::vector<Json> items) {
     return {.kind = std::move(kind), .items = std::move(items)};
+  }
+  static ApiReply Texts(std::string kind, ItemTexts texts) {
+    return {.kind = std::move(kind), .texts = std::move(texts)};
   }
   static ApiReply Error(int status, std::string code, std::string message, std::string field = {}) {
     return {.status = status, .errors = {{std::move(code), std::move(message), std::move(field)}}};

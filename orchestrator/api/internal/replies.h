@@ -2,10 +2,12 @@
 #ifndef SNAPSTORE_ORCHESTRATOR_API_INTERNAL_REPLIES_H_
 #define SNAPSTORE_ORCHESTRATOR_API_INTERNAL_REPLIES_H_
 
+#include <cstdint>
 #include <string>
 
 #include "base/clock.h"
 #include "orchestrator/api/envelope.h"
+#include "orchestrator/model/records.h"
 #include "snapstore/status.h"
 
 namespace snapstore::spot {
@@ -38,6 +40,16 @@ struct Page {
   size_t limit = 100;
 };
 Page PageParameters(const ApiRequest& request, FieldErrors* errors);
+
+// The same of nodes, which are in the order of their ids: all of them unless a limit is given.
+struct NodePage {
+  std::string after = {};
+  size_t limit = SIZE_MAX;
+};
+NodePage NodePageParameters(const ApiRequest& request, FieldErrors* errors);
+
+// As the API shows a node.
+Json NodeJson(const NodeRecord& node);
 
 inline std::string TimeText(int64_t ms) { return FormatTime(ms * 1'000'000); }
 template <typename T>

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <thread>
 
 #include "tests/orchestrator/api/api_fixture.h"
@@ -56,6 +57,42 @@ TEST_F(ApiTest, TheListSuitsBothKindsOfClients) {
   EXPECT_EQ(list.response()["count"], 1);
   EXPECT_EQ(list.item()["id"], id);
   EXPECT_EQ(list.item()["name"], list.item()["config"]["name"]);
+}
+
+TEST_F(ApiTest, ListsOfNodesComeByThePageIfThatIsAskedFor) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 5; ++i) ids.push_back(NewNode());
+  std::sort(ids.begin(), ids.end());
+  for (const char* const list : {kNodes, "/aws/ec2/managedInstance/status"}) {
+    std::vector<std::string> found;
+    std::string query = "?limit=2";
+    for (int page = 0; page < 3; ++page) {
+      const Answer answer = Call("GET", list + query);
+      ASSERT_EQ(answer.status, 200) << answer.body.dump();
+      EXPECT_EQ(answer.response()["count"], page < 2 ? 2 : 1);
+      for (const Json& item : answer.response()["items"]) found.push_back(item["id"]);
+      query = "?limit=2&after=" + found.back();
+    }
+    EXPECT_EQ(found, ids);
+    EXPECT_EQ(Call("GET", list + ("?after=" + ids[1])).response()["count"], 3);
+    EXPECT_EQ(Call("GET", list + ("?after=" + ids[4])).response()["items"], Json::array());
+    EXPECT_EQ(Call("GET", list).response()["count"], 5);
+    EXPECT_THAT(Call("GET", list + std::string("?limit=0")).error(),
+                HasSubstr("limit: must be between 1 and 1000"));
+    EXPECT_THAT(Call("GET", list + std::string("?after=me")).error(),
+                StartsWith("CANT_PARSE_QUERY after: "));
+  }
+}
+
+TEST_F(ApiTest, AnAnswerFollowsEveryChange) {
+  const std::string id = NewNode();
+  for (const char* const name : {"a", "b"}) {
+    const std::string body = fmt::format(R"({{"managedInstance": {{"name": "{}"}}}})", name);
+    ASSERT_EQ(Call("PUT", PathOf(id), body).status, 200);
+    EXPECT_EQ(Call("GET", PathOf(id)).item()["name"], name);
+    EXPECT_EQ(Call("GET", PathOf(id, "/status")).item()["name"], name);
+    EXPECT_EQ(Call("GET", kNodes).item()["config"]["name"], name);
+  }
 }
 
 TEST_F(ApiTest, OneCallTellsTheStatusOfAllNodes) {
