@@ -17,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "agent/process_tree.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 
@@ -257,6 +258,8 @@ std::optional<int> Cell::WaitForExit(std::chrono::milliseconds timeout) {
   }
   return exit_status_;
 }
+
+bool Cell::WasToldToEnd() const { return init_pid_ > 0 && IsPending(init_pid_, SIGTERM); }
 
 void Cell::Kill() {
   if (init_pid_ < 0) return;

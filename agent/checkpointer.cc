@@ -124,6 +124,12 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
   const Stopwatch watch;
   Captured captured;
   record.status = Capture(cell, leave_stopped, &captured);
+  if (record.status.ok() && cell->WasToldToEnd()) {
+    // Restored it would go on ending.
+    record.status = Status::Cancelled(
+        "the machine is shutting down, and has told the application to end: what it is now is not "
+        "worth keeping");
+  }
   if (record.status.ok()) {
     record.frozen_ms = static_cast<double>(captured.images.stats.frozen_us) / 1000;
     for (const CapturedFile& file : captured.files) record.bytes_external += file.info.size;

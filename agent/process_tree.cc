@@ -20,13 +20,13 @@ namespace {
 constexpr size_t kStatusBytesMax = 1 << 20;
 
 // The number in a line "Key:   123 kB" of /proc/PID/status; 0 without such a line.
-uint64_t Number(std::string_view status, std::string_view key) {
+uint64_t Number(std::string_view status, std::string_view key, int base = 10) {
   const size_t at = status.find(key);
   if (at == std::string_view::npos) return 0;
   std::string_view rest = status.substr(at + key.size());
   rest.remove_prefix(std::min(rest.find_first_not_of(" \t"), rest.size()));
   uint64_t value = 0;
-  std::from_chars(rest.data(), rest.data() + rest.size(), value);
+  std::from_chars(rest.data(), rest.data() + rest.size(), value, base);
   return value;
 }
 
@@ -71,6 +71,14 @@ uint64_t DumpBytesEstimate(const std::vector<pid_t>& pids) {
     }
   }
   return kib << 10;
+}
+
+bool IsPending(pid_t pid, int signal_number) {
+  const std::string status = StatusOf(pid);
+  constexpr int kHex = 16;
+  // Of the process as a whole, and of its first thread.
+  const uint64_t pending = Number(status, "\nShdPnd:", kHex) | Number(status, "\nSigPnd:", kHex);
+  return ((pending >> (signal_number - 1)) & 1) != 0;
 }
 
 }  // namespace snapstore::agent

@@ -19,6 +19,9 @@ Result<std::vector<pid_t>> DescendantsOf(pid_t ancestor);
 // shared anonymous memory, resident or swapped. Processes that are gone count nothing.
 uint64_t DumpBytesEstimate(const std::vector<pid_t>& pids);
 
+// Whether that signal was sent to the process and is blocked there. False when it is gone.
+bool IsPending(pid_t pid, int signal_number);
+
 }  // namespace snapstore::agent
 
 #endif  // SNAPSTORE_AGENT_PROCESS_TREE_H_

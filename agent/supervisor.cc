@@ -26,6 +26,7 @@ namespace {
 
 constexpr size_t kRecordsMax = 1000;
 constexpr size_t kRestoreAttemptsMax = 2;
+constexpr std::chrono::milliseconds kOwnEndLimit{3000};
 // The clock may be set; look at it at least this often.
 constexpr int64_t kPollMillisMax = 30'000;
 
@@ -269,7 +270,11 @@ Status Supervisor::StopOnSignal() {
   LogInfo("signal: taking a final checkpoint");
   SetState(AppState::kStopping);
   CheckpointRecord record = TakeCheckpoint("final", /*leave_stopped=*/true);
-  if (!record.status.ok()) record = TakeCheckpoint("final", /*leave_stopped=*/true);
+  if (!record.status.ok() && !cell_->WasToldToEnd()) {
+    record = TakeCheckpoint("final", /*leave_stopped=*/true);
+  }
+  // It may have files to put in order.
+  if (cell_->WasToldToEnd()) (void)cell_->WaitForExit(kOwnEndLimit);
   EndApplication("stopped");
   if (!record.status.ok()) {
     return record.status.WithContext("stopped without a final checkpoint");

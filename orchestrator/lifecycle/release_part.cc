@@ -52,7 +52,8 @@ class Release {
       return std::optional<AgentRecord>();
     }
     if (agent->instance_id != instance_id_ ||
-        run_->Now() - agent->seen_at_ms > services_.options.agent_silence_ms) {
+        run_->Now() - std::max(agent->seen_at_ms, services_.started_at_ms) >
+            services_.options.agent_silence_ms) {
       return std::optional<AgentRecord>();
     }
     return std::optional<AgentRecord>(*std::move(agent));
@@ -252,7 +253,7 @@ class Release {
                                          : found.status().Is(StatusCode::kNotFound);
             if (!found.ok() && !gone) return RetryLater(found.status());
             // One that the last launch made may not be known everywhere yet.
-            if (gone && IsYoung()) return Wait();
+            if (gone && IsKept(run_->spec(), device) && IsYoung()) return Wait();
             if (gone) {
               lost.push_back(device.device_name);
             } else if (IsKept(run_->spec(), device) && found->front().state != "available" &&

@@ -10,6 +10,7 @@
 
 #include "agent/checkpoint_reader.h"
 #include "agent/control_json.h"
+#include "agent/process_tree.h"
 #include "snapstore/inspect.h"
 #include "snapstore/repository.h"
 #include "tests/agent/agent_fixture.h"
@@ -175,6 +176,49 @@ TEST_F(SupervisorTest, AFinalCheckpointLosesNothing) {
   ASSERT_TRUE(CounterPasses(at_stop));
   EXPECT_EQ(Read(Path("log")).substr(0, log.size()), log) << "nothing ran after the checkpoint";
   ExpectLogIsWhole();
+}
+
+// As a machine does that shuts down: every process gets the signal, and this one takes its time.
+TEST_F(SupervisorTest, AnApplicationThatWasToldToEndIsNotKept) {
+  script_ = Write("slow.py", R"(
+import signal, sys, time
+told = False
+def end(*_):
+    global told
+    told = True
+signal.signal(signal.SIGTERM, end)
+n = 0
+log = open(sys.argv[1], "a")
+while True:
+    n += 1
+    log.write(f"{n}\n")
+    log.flush()
+    time.sleep(0.01)
+    if told and n % 200 == 0:
+        sys.exit(0)
+)");
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(20));
+  const CheckpointRecord good = supervisor_->RequestCheckpoint();
+  ASSERT_TRUE(good.status.ok()) << good.status.ToString();
+  const pid_t init = supervisor_->status().pid;
+  const auto inside = DescendantsOf(init);
+  ASSERT_TRUE(inside.ok());
+  for (const pid_t pid : *inside) kill(pid, SIGTERM);
+  kill(init, SIGTERM);
+  const CheckpointRecord late = supervisor_->RequestCheckpoint();
+  EXPECT_EQ(late.status.code(), StatusCode::kCancelled) << late.status.ToString();
+  EXPECT_THAT(late.status.message(), HasSubstr("shutting down"));
+  EXPECT_TRUE(running_.get().ok()) << "it ends by itself";
+  const auto stored = supervisor_->StoredCheckpoints();
+  ASSERT_TRUE(stored.ok());
+  ASSERT_EQ(stored->size(), 1u);
+  supervisor_.reset();
+
+  StartAgent(Config());
+  ASSERT_TRUE(Eventually([&] { return supervisor_->status().state == AppState::kRunning; }));
+  EXPECT_EQ(supervisor_->status().restored_from, good.snapshot_id);
+  ASSERT_TRUE(CounterPasses(20)) << "it does not go on ending";
 }
 
 TEST_F(SupervisorTest, ADamagedNewestCheckpointFallsBackToTheOneBefore) {
