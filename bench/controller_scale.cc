@@ -10,7 +10,6 @@
 // memory are told apart. One line a figure.
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <malloc.h>
 #include <sched.h>
 #include <spawn.h>
 #include <sys/resource.h>
@@ -321,9 +320,7 @@ class Scale {
   void Memory(const char* what) const {
     const double cloud = static_cast<double>(CloudBytes()) / kMiB;
     const double resident = ResidentMib();
-    Tell(what, {{"resident_mib", Rounded(resident - cloud)},
-                {"cloud_mib", Rounded(cloud)},
-                {"heap_in_use_mib", Rounded(static_cast<double>(mallinfo2().uordblks) / kMiB)}});
+    Tell(what, {{"resident_mib", Rounded(resident - cloud)}, {"cloud_mib", Rounded(cloud)}});
   }
 
   void Idle() {
