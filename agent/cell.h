@@ -83,8 +83,8 @@ class Cell {
   // Kills all in the cell and waits until it is gone. Idempotent.
   void Kill();
 
-  // Whether SIGTERM came to the cell's init. Nobody sends it one alone: whoever shuts a machine or a
-  // unit down sends it to every process, so the application was told to end too.
+  // Whether SIGTERM came to the cell's init. Nobody sends it one alone: whoever shuts a machine or
+  // a unit down sends it to every process, so the application was told to end too.
   bool WasToldToEnd() const;
 
   // Process id of the application as seen inside; 0 before it was started.

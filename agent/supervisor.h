@@ -9,8 +9,8 @@
 // Stop. SIGTERM, SIGINT and RequestStop take a final checkpoint after which the application
 // executes nothing any more, then end it. If that checkpoint fails, RequestStop leaves the
 // application running and says why; after a signal one more attempt is made and the application is
-// ended all the same. SIGQUIT ends it at once. While a machine shuts down, which tells every process
-// to end, no checkpoint is kept: restored, the application would go on ending.
+// ended all the same. SIGQUIT ends it at once. While a machine shuts down, which tells every
+// process to end, no checkpoint is kept: restored, the application would go on ending.
 //
 // If the agent itself is killed, the application ends with it; the next start resumes it from the
 // newest checkpoint.

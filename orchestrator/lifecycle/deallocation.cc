@@ -127,11 +127,12 @@ class Deallocate {
     return run_->Observe("resources", [&]() -> Flow<Json> {
       const KeptResources& kept = run_->node().runtime.resources;
       std::set<std::string> images;
+      std::set<std::string> held;  // snapshots that images are made of
       std::set<std::string> snapshots;
       std::set<std::string> volumes;
       std::set<std::string> interfaces;
       if (!kept.image_id.empty()) images.insert(kept.image_id);
-      if (!kept.image_snapshot_id.empty()) snapshots.insert(kept.image_snapshot_id);
+      if (!kept.image_snapshot_id.empty()) held.insert(kept.image_snapshot_id);
       if (terminated && !kept.interface_id.empty()) interfaces.insert(kept.interface_id);
       for (const KeptDevice& device : kept.devices) {
         for (const KeptSnapshot& one : device.snapshots) snapshots.insert(one.id);
@@ -141,7 +142,7 @@ class Deallocate {
         }
         if (terminated && !device.old_volume_id.empty()) volumes.insert(device.old_volume_id);
       }
-      // Periodic snapshots that were asked for a moment ago may not be listed yet.
+      // Periodic snapshots whose answer was lost may not be listed yet.
       const int64_t since = run_->Now() - kept.snapshot_asked_ms;
       if (since < kConsistencyMs) return Wait(kConsistencyMs - since);
       const Ec2Query query{.filters = NodeFilter()};
@@ -150,7 +151,7 @@ class Deallocate {
       for (const Ec2Image& one : *tagged_images) {
         images.insert(one.id);
         for (const Ec2BlockDevice& device : one.devices) {
-          if (!device.snapshot_id.empty()) snapshots.insert(device.snapshot_id);
+          if (!device.snapshot_id.empty()) held.insert(device.snapshot_id);
         }
       }
       const auto tagged_snapshots = services_.ec2->DescribeSnapshots(query);
@@ -172,11 +173,10 @@ class Deallocate {
           interfaces.insert(one.id);
         }
       }
-      return Json{{"image", images},
-                  {"snapshot", snapshots},
-                  {"volume", volumes},
-                  {"interface", interfaces},
-                  {"at", run_->Now()}};
+      snapshots.insert(held.begin(), held.end());
+      return Json{{"image", images},         {"held", held},
+                  {"snapshot", snapshots},   {"volume", volumes},
+                  {"interface", interfaces}, {"at", run_->Now()}};
     });
   }
 
@@ -189,6 +189,7 @@ class Deallocate {
     if (kind == "volume") return config.should_delete_volumes.value();
     return config.should_delete_network_interfaces.value();
   }
+  bool ImagesGo() const { return IsFlagged("image") || services_.options.purge_unflagged; }
   bool AllFlagged() const {
     const DeallocationConfig& config = wanted_.config;
     return config.should_delete_images.value() && config.should_delete_snapshots.value() &&
@@ -223,16 +224,21 @@ class Deallocate {
   std::vector<RetainedRecord> Retained(const Json& found) const {
     std::vector<RetainedRecord> records;
     if (AllFlagged()) return records;
+    const auto& held = found.at("held");
     for (const char* kind : kKinds) {
       const bool goes = IsFlagged(kind) || services_.options.purge_unflagged;
       for (const Json& id : found.at(kind)) {
+        // A snapshot cannot go before the image that is made of it.
+        const bool stays = kind == std::string("snapshot") && !ImagesGo() &&
+                           std::find(held.begin(), held.end(), id) != held.end();
         RetainedRecord record;
         record.kind = kind;
         record.id = id;
         record.account_id = run_->operation().account_id;
         record.node_id = run_->operation().node_id;
         record.created_at_ms = found.value("at", int64_t{0});
-        if (goes) record.delete_at_ms = record.created_at_ms + services_.options.retention_ms;
+        if (goes && !stays)
+          record.delete_at_ms = record.created_at_ms + services_.options.retention_ms;
         records.push_back(std::move(record));
       }
     }

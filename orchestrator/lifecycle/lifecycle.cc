@@ -17,6 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kWatch{1};
 constexpr std::chrono::hours kSlowRound{1};
+constexpr std::chrono::seconds kPurgeRound{10};
 constexpr std::string_view kOperations = "operation/active/";
 constexpr std::string_view kAgents = "agent/";
 
@@ -159,6 +160,7 @@ struct Lifecycle::Impl {
 
   void PollThread() {
     Clock::time_point slow_round{};
+    Clock::time_point purged_at{};
     while (!Stopping()) {
       const auto began = Clock::now();
       const auto due = reconciler.Poll();
@@ -177,8 +179,11 @@ struct Lifecycle::Impl {
         // Whatever the watch missed.
         ListOperations();
       }
-      const Status purged = reconciler.PurgeRetained();
-      if (!purged.ok()) LogWarning("retained resources: {}", purged.message());
+      if (began - purged_at >= kPurgeRound) {
+        purged_at = began;
+        const Status purged = reconciler.PurgeRetained();
+        if (!purged.ok()) LogWarning("retained resources: {}", purged.message());
+      }
       Pause(std::chrono::duration_cast<std::chrono::milliseconds>(began + options.poll -
                                                                   Clock::now()));
     }

@@ -28,11 +28,36 @@ Result<bool> HasManyZones(const Services& services, const NodeSpec& spec) {
   return zones.size() > 1;
 }
 
+// What one call of CreateSnapshots is to take.
+struct Round {
+  bool root = false;
+  bool data = false;
+  std::vector<std::string> excluded;
+};
+
+Round RoundOf(const NodeRecord& node, bool many_zones) {
+  Round round;
+  for (const KeptDevice& device : node.runtime.resources.devices) {
+    const bool wanted = TakesPeriodicSnapshots(node.spec, device, many_zones);
+    if (device.root) {
+      round.root = wanted;
+    } else if (wanted) {
+      round.data = true;
+    } else if (!device.volume_id.empty()) {
+      round.excluded.push_back(device.volume_id);
+    }
+  }
+  return round;
+}
+
 }  // namespace
 
 Status Reconciler::TakeSnapshots(const NodeName& name) {
   ControllerState* state = services_->state;
   const int64_t now = state->Now();
+  SNAP_ASSIGN_OR_RETURN(const NodeRecord known, state->GetNode(name.account_id, name.node_id));
+  SNAP_ASSIGN_OR_RETURN(const bool many_zones, HasManyZones(*services_, known.spec));
+  Round round;
   // The next tick is fixed before this one is tried: whatever happens, it is not done twice.
   const auto begin = [&](ControllerState::NodeChange* change) -> Status {
     KeptResources& kept = change->node.runtime.resources;
@@ -41,29 +66,16 @@ Status Reconciler::TakeSnapshots(const NodeName& name) {
       return Status::Cancelled("no snapshots are due");
     }
     kept.snapshot_after_ms = now + services_->options.snapshot_interval_ms;
-    kept.snapshot_asked_ms = now;
+    round = RoundOf(change->node, many_zones);
+    if (round.root || round.data) kept.snapshot_asked_ms = now;
     return Status::Ok();
   };
   const auto begun = state->ChangeNode(name.account_id, name.node_id, begin);
   if (!begun.ok()) {
     return begun.status().Is(StatusCode::kCancelled) ? Status::Ok() : begun.status();
   }
+  if (!round.root && !round.data) return {};
   const NodeRecord& node = *begun;
-  SNAP_ASSIGN_OR_RETURN(const bool many_zones, HasManyZones(*services_, node.spec));
-  bool root = false;
-  bool data = false;
-  std::vector<std::string> excluded;
-  for (const KeptDevice& device : node.runtime.resources.devices) {
-    const bool wanted = TakesPeriodicSnapshots(node.spec, device, many_zones);
-    if (device.root) {
-      root = wanted;
-    } else if (wanted) {
-      data = true;
-    } else if (!device.volume_id.empty()) {
-      excluded.push_back(device.volume_id);
-    }
-  }
-  if (!root && !data) return {};
   Ec2Tags tags = TagsOfNode(node, "");
   const LaunchSpecification& launch = node.spec.compute.launch_specification;
   if (launch.resource_tags.snapshots.should_tag.value()) {
@@ -71,9 +83,12 @@ Status Reconciler::TakeSnapshots(const NodeName& name) {
   }
   const std::string instance = node.runtime.instance_id.value_or("");
   const auto made = services_->ec2->CreateSnapshots(
-      instance, !root, excluded, fmt::format("{} of {}", node.id, instance), tags);
-  if (!made.ok()) return made.status();
-  const auto add = [&](ControllerState::NodeChange* change) {
+      instance, !round.root, round.excluded, fmt::format("{} of {}", node.id, instance), tags);
+  // Without an answer nobody knows; a refusal made nothing.
+  if (!made.ok() && made.code().empty()) return made.status();
+  const auto end = [&](ControllerState::NodeChange* change) {
+    change->node.runtime.resources.snapshot_asked_ms = 0;
+    if (!made.ok()) return Status::Ok();
     for (KeptDevice& device : change->node.runtime.resources.devices) {
       for (const Ec2Snapshot& one : *made) {
         if (one.volume_id != device.volume_id) continue;
@@ -82,7 +97,8 @@ Status Reconciler::TakeSnapshots(const NodeName& name) {
     }
     return Status::Ok();
   };
-  return state->ChangeNode(name.account_id, name.node_id, add).status();
+  const Status ended = state->ChangeNode(name.account_id, name.node_id, end).status();
+  return made.ok() ? ended : made.status();
 }
 
 bool Reconciler::Adopt(const Ec2Snapshot& snapshot, const std::set<std::string>& retained,

@@ -16,6 +16,7 @@ constexpr int64_t kRetryFirstMs = 1'000;
 constexpr int64_t kRetryMaxMs = 60'000;
 constexpr int64_t kReportEveryMs = 600'000;
 constexpr int64_t kSupersededWaitMs = 200;
+constexpr int64_t kPurgeRetryMs = 600'000;
 
 std::optional<NodeRecord> NodeOf(ControllerState* state, const Operation& operation,
                                  Status* status) {
@@ -267,11 +268,17 @@ Status Reconciler::PurgeRetained() {
     for (RetainedRecord record : records) {
       if ((record.kind == "image") != images) continue;
       if (!record.delete_at_ms || now < *record.delete_at_ms) continue;
+      if (const auto failed = purge_after_ms_.find(record.id);
+          failed != purge_after_ms_.end() && now < failed->second) {
+        continue;
+      }
+      purge_after_ms_.erase(record.id);
       const Flow<Done> deleted = DeleteResource(*services_, record.kind, record.id);
       if (deleted.ok()) {
         SNAP_RETURN_IF_ERROR(services_->state->DropRetained(record.id));
         continue;
       }
+      purge_after_ms_[record.id] = now + kPurgeRetryMs;
       const std::string error = deleted.halt().status.message();
       LogWarning("{} {}: {}", record.kind, record.id, error);
       if (record.error == error) continue;

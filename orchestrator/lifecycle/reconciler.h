@@ -43,7 +43,7 @@ class Reconciler {
   Status AdoptSnapshots();
   // Acts on what an agent reported, without waiting for the next poll.
   Status HeedAgent(const std::string& account_id, const std::string& node_id);
-  // Deletes what nodes that are gone left, when its time has come.
+  // Deletes what nodes left, when its time has come. For one thread.
   Status PurgeRetained();
 
  private:
@@ -69,7 +69,8 @@ class Reconciler {
 
   const Services* const services_;
   std::mutex mutex_;
-  std::map<std::string, Backoff> backoffs_;  // by operation; guarded by mutex_
+  std::map<std::string, Backoff> backoffs_;        // by operation; guarded by mutex_
+  std::map<std::string, int64_t> purge_after_ms_;  // of resources that could not be deleted
 };
 
 }  // namespace snapstore::spot

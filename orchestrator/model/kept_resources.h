@@ -66,7 +66,7 @@ struct KeptResources {
   bool preferred = true;          // of a preferred type
   int64_t revert_after_ms = 0;    // no try to go back before
   int64_t snapshot_after_ms = 0;  // the next tick
-  int64_t snapshot_asked_ms = 0;  // when periodic snapshots were last asked for
+  int64_t snapshot_asked_ms = 0;  // periodic ones, of which no answer is known yet
   int64_t tasks_since_ms = 0;     // scheduled tasks have been looked at up to here
   int64_t tasks_generation = 0;   // of the specification they were of
 };

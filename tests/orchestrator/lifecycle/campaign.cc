@@ -322,6 +322,18 @@ class Campaign {
       problems_ += fmt::format("import {} is {}\n", id, migration->state);
     }
     problems_ += simulation_.Leaks();
+    JudgeRetained();
+  }
+
+  // What is kept for a while goes when its time has come.
+  void JudgeRetained() {
+    const auto retained = simulation_.state().ListRetained();
+    for (const RetainedRecord& one : *retained) {
+      ++asked_["retained at the end"];
+      if (simulation_.clock.now_ms() - one.delete_at_ms.value_or(INT64_MAX) < kDayMs) continue;
+      problems_ += fmt::format("{} {} of {} does not go: {}\n", one.kind, one.id, one.node_id,
+                               one.error.value_or(""));
+    }
   }
 
   void Judge(const std::string& id) {

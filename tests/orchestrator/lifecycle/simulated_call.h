@@ -14,6 +14,7 @@ template <typename T, typename Act>
 Ec2Result<T> SimulatedCloud::Call(const char* action, const std::string& about, bool changes,
                                   const Act& act) {
   ++calls_;
+  ++happened_[std::string("call ") + action];
   if (on_call) on_call(action, changes, false);
   // What is about something that the call removes is looked up before.
   const std::string node = NodeOf(about);

@@ -179,6 +179,8 @@ void Simulation::Poll() {
       return;
     }
     for (const auto& node : *due) (void)reconciler_->TakeSnapshots(node);
+    if (clock.now_ms() - purged_ms_ < 10 * kMinuteMs) return;
+    purged_ms_ = clock.now_ms();
     (void)reconciler_->PurgeRetained();
   });
 }

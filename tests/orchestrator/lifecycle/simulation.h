@@ -133,6 +133,7 @@ class Simulation {
   std::vector<std::pair<int64_t, Reconciler::NodeName>> snapshots_;
   int64_t down_until_ms_ = 0;  // the controller is dead
   int64_t polled_ms_ = 0;
+  int64_t purged_ms_ = 0;
   int64_t slow_round_ms_ = 0;
   uint64_t seen_changes_ = 0;
   bool dirty_ = true;
