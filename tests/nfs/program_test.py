@@ -90,7 +90,7 @@ class OnNfs(harness.CliTest):
 
     def test_a_killed_snapshot_leaves_nothing_that_the_other_sees(self):
         root = self.source("a", 12)
-        lab("delay", "a", "20ms")
+        lab("delay", "a", "60ms")
         process = self.begin("a", root)
         self.wait_for(lambda: self.packs() > 0, 60, "a pack")
         process.kill()
@@ -105,7 +105,7 @@ class OnNfs(harness.CliTest):
 
     def test_neither_a_cut_longer_than_the_lease_nor_a_restart_of_the_server_ends_a_snapshot(self):
         roots = {name: self.source(name, 10) for name in CLIENTS}
-        lab("delay", "a", "20ms")
+        lab("delay", "a", "60ms")
         cut_off = self.begin("a", roots["a"])
         self.wait_for(lambda: self.packs() > 0, 60, "a pack")
         lab("cut", "a")
