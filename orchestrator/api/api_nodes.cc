@@ -6,6 +6,7 @@
 #include "base/status_macros.h"
 #include "orchestrator/api/api_service.h"
 #include "orchestrator/api/internal/replies.h"
+#include "orchestrator/model/usage.h"
 #include "orchestrator/state/operation_journal.h"
 
 namespace snapstore::spot {
@@ -60,13 +61,14 @@ Json CostsJson(const std::vector<UsageRecord>& usage, int64_t from, int64_t to) 
   double hours = 0;
   double actual = 0;
   double potential = 0;
+  const int64_t now = NowMs();
   for (const UsageRecord& stretch : usage) {
     const int64_t start = std::max(from, stretch.started_at_ms);
-    const int64_t end = std::min(to, stretch.ended_at_ms.value_or(NowMs()));
+    const int64_t end = std::min(to, stretch.ended_at_ms.value_or(now));
     if (end <= start) continue;
     const double length = static_cast<double>(end - start) / kMsPerHour;
     hours += length;
-    actual += length * stretch.hourly_price;
+    actual += CostBetween(stretch, from, to, now);
     potential += length * stretch.on_demand_hourly_price;
   }
   const double savings = potential > 0 ? 100 * (potential - actual) / potential : 0;

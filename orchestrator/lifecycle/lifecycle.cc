@@ -183,6 +183,8 @@ struct Lifecycle::Impl {
         purged_at = began;
         const Status purged = reconciler.PurgeRetained();
         if (!purged.ok()) LogWarning("retained resources: {}", purged.message());
+        const Status priced = reconciler.FollowPrices();
+        if (!priced.ok()) LogWarning("spot prices: {}", priced.message());
       }
       Pause(std::chrono::duration_cast<std::chrono::milliseconds>(began + options.poll -
                                                                   Clock::now()));

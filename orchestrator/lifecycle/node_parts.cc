@@ -88,10 +88,14 @@ Flow<Done> CloseUsage(OperationRun* run, const std::string& step) {
     ControllerState* state = run->services().state;
     const auto usage = state->ListUsage(operation.account_id, operation.node_id);
     if (!usage.ok()) return RetryLater(usage.status());
-    for (UsageRecord stretch : *usage) {
+    const auto close = [&](UsageRecord* stretch) {
+      stretch->ended_at_ms = std::max(run->Now(), stretch->started_at_ms);
+      return Status::Ok();
+    };
+    for (const UsageRecord& stretch : *usage) {
       if (stretch.ended_at_ms) continue;
-      stretch.ended_at_ms = std::max(run->Now(), stretch.started_at_ms);
-      const Status put = state->PutUsage(operation.account_id, operation.node_id, stretch);
+      const Status put =
+          state->ChangeUsage(operation.account_id, operation.node_id, stretch.started_at_ms, close);
       if (!put.ok()) return RetryLater(put);
     }
     return Json();

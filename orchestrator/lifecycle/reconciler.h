@@ -43,6 +43,8 @@ class Reconciler {
   Status AdoptSnapshots();
   // Acts on what an agent reported, without waiting for the next poll.
   Status HeedAgent(const std::string& account_id, const std::string& node_id);
+  // What running spot instances cost by now; asks the cloud once an hour for each. For one thread.
+  Status FollowPrices();
   // Deletes what nodes left, when its time has come. For one thread.
   Status PurgeRetained();
 
@@ -57,6 +59,12 @@ class Reconciler {
   // Puts a snapshot that no record names where it belongs; false: nothing is to be changed.
   bool Adopt(const Ec2Snapshot& snapshot, const std::set<std::string>& retained,
              ControllerState::NodeChange* change);
+  struct Priced {
+    std::shared_ptr<const NodeRecord> node;
+    UsageRecord usage;
+  };
+  // Nodes of whose present hour the price is not known.
+  std::vector<Priced> FindUnpriced(const NodeList& nodes);
   Result<Findings> Look(const NodeRecord& node, const CloudView& view);
   // Those that are no longer there, or no longer the node's.
   std::set<std::string> Delete(const NodeRecord& node, const std::vector<std::string>& snapshots);
@@ -70,6 +78,7 @@ class Reconciler {
   const Services* const services_;
   std::mutex mutex_;
   std::map<std::string, Backoff> backoffs_;        // by operation; guarded by mutex_
+  std::map<std::string, int64_t> priced_hours_;    // by node: the hour that was looked at last
   std::map<std::string, int64_t> purge_after_ms_;  // of resources that could not be deleted
 };
 

@@ -159,11 +159,16 @@ struct ConfigRecord {
 };
 
 // A stretch of time during which one instance ran at one price; what costs are summed from.
+struct PriceChange {
+  int64_t since_ms = 0;
+  double hourly_price = 0;  // US dollars
+};
 struct UsageRecord {
   std::string instance_id;
   int64_t started_at_ms = 0;
   std::optional<int64_t> ended_at_ms;
-  double hourly_price = 0;            // US dollars
+  double hourly_price = 0;            // US dollars, at first
+  std::vector<PriceChange> prices;    // what it was later, ascending
   double on_demand_hourly_price = 0;  // of the same type
 };
 

@@ -175,6 +175,14 @@ Status ControllerState::PutUsage(const std::string& account, const std::string& 
   return Commit(&transaction);
 }
 
+Status ControllerState::ChangeUsage(const std::string& account, const std::string& node,
+                                    int64_t started_at_ms,
+                                    const std::function<Status(UsageRecord*)>& change) {
+  return ChangeRecord<UsageRecord>(keys::Numbered(keys::Usage(account, node), started_at_ms),
+                                   [&](UsageRecord* usage, Transaction*) { return change(usage); })
+      .status();
+}
+
 Result<std::vector<UsageRecord>> ControllerState::ListUsage(const std::string& account,
                                                             const std::string& node) {
   return ListRecords<UsageRecord>(keys::Usage(account, node));

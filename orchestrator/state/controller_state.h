@@ -114,6 +114,9 @@ class ControllerState {
   Result<std::vector<Event>> ListEvents(const std::string& account, const std::string& node,
                                         int64_t after, size_t limit);
   Status PutUsage(const std::string& account, const std::string& node, const UsageRecord& usage);
+  // Of the stretch that began then; NotFound: there is none.
+  Status ChangeUsage(const std::string& account, const std::string& node, int64_t started_at_ms,
+                     const std::function<Status(UsageRecord*)>& change);
   Result<std::vector<UsageRecord>> ListUsage(const std::string& account, const std::string& node);
 
   // The node an instance belongs to; NotFound: to none. Written by the life-cycle with the launch

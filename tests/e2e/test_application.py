@@ -54,6 +54,9 @@ class RedisTest(ApplicationTest):
     def test_all_replacements(self):
         self.all_replacements()
 
+    def test_another_zone(self):
+        self.another_zone()
+
 
 class PostgresTest(ApplicationTest):
     """PostgreSQL on its volume while pgbench writes: what was committed is there afterwards."""

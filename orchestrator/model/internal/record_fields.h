@@ -187,12 +187,18 @@ void Fields(V& v, T& o) {
   v.Field("createdAt", o.created_at_ms);
   v.Field("updatedAt", o.updated_at_ms);
 }
+template <typename V, Is<PriceChange> T>
+void Fields(V& v, T& o) {
+  v.Required("since", o.since_ms);
+  v.Required("hourlyPrice", o.hourly_price);
+}
 template <typename V, Is<UsageRecord> T>
 void Fields(V& v, T& o) {
   v.Required("instanceId", o.instance_id);
   v.Required("startedAt", o.started_at_ms);
   v.Field("endedAt", o.ended_at_ms);
   v.Field("hourlyPrice", o.hourly_price);
+  v.Field("prices", o.prices);
   v.Field("onDemandHourlyPrice", o.on_demand_hourly_price);
 }
 template <typename V, Is<ReportedApplication> T>

@@ -182,6 +182,7 @@ void Simulation::Poll() {
     if (clock.now_ms() - purged_ms_ < 10 * kMinuteMs) return;
     purged_ms_ = clock.now_ms();
     (void)reconciler_->PurgeRetained();
+    (void)reconciler_->FollowPrices();
   });
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/log.h"
+#include "orchestrator/model/usage.h"
 #include "tests/orchestrator/lifecycle/simulation.h"
 
 namespace snapstore::spot {
@@ -382,6 +383,38 @@ TEST_P(UnusualCases, WhatIsMissingIsSaidInTheReason) {
         << Record(node).state_reason.value_or("");
   }
   ExpectAllIsWell();
+}
+
+// Not unusual: what a spot instance costs moves with its market.
+TEST_P(UnusualCases, ASpotInstanceCostsWhatItsMarketAsks) {
+  Json spec = Spec("onLaunch", one_zone_, true);
+  spec["strategy"] = {{"lifeCycle", "spot"}};
+  const std::string node = Active(spec);
+  const NodeRuntime runtime = Record(node).runtime;
+  Pass(30 * kDayMs);
+  ASSERT_EQ(Record(node).runtime.instance_id, runtime.instance_id) << "nothing took it away";
+  const auto usage = world_.state().ListUsage(Simulation::kAccount, node);
+  ASSERT_EQ(usage->size(), 1);
+  const auto market =
+      world_.cloud.DescribeSpotPriceHistory({.instance_types = {*runtime.instance_type},
+                                             .products = {"Linux/UNIX"},
+                                             .availability_zone = *runtime.availability_zone,
+                                             .start_ns = *runtime.launched_at_ms * kNanosPerMs});
+  ASSERT_TRUE(market.ok());
+  EXPECT_GT(market->size(), 2) << "it moved";
+  const int64_t hours = (world_.clock.now_ms() - *runtime.launched_at_ms) / kHourMs;
+  double expected = 0;
+  for (int64_t hour = 0; hour < hours; ++hour) {
+    const int64_t begins_ns = (*runtime.launched_at_ms + hour * kHourMs) * kNanosPerMs;
+    const Ec2SpotPrice* asked = nullptr;
+    for (const Ec2SpotPrice& price : *market) {
+      const bool newer = asked == nullptr || price.time_ns > asked->time_ns;
+      if (price.time_ns <= begins_ns && newer) asked = &price;
+    }
+    if (asked != nullptr) expected += asked->usd_per_hour;
+  }
+  const int64_t until = *runtime.launched_at_ms + hours * kHourMs;
+  EXPECT_NEAR(CostBetween(usage->front(), 0, until, world_.clock.now_ms()), expected, 1e-6);
 }
 
 TEST_P(UnusualCases, ADeletionDoesNotWaitForCapacity) {
