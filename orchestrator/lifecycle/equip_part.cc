@@ -117,7 +117,9 @@ class Equip {
 
   // A copy that was begun is brought into the record before the operation ends without it.
   Flow<Done> FinishCopies() {
-    for (const KeptDevice& device : Runtime().resources.devices) {
+    // Each copy changes the record.
+    const std::vector<KeptDevice> devices = Runtime().resources.devices;
+    for (const KeptDevice& device : devices) {
       const std::string step = CopyStep(device.device_name);
       if (!run_->BegunAt(step) || run_->IsDone(step)) continue;
       SNAP_FLOW(CopyHere(device.device_name, Json()));  // its input is that of the first try

@@ -159,9 +159,9 @@ class Filler {
   void AddUsage(const std::string& node, int64_t i) {
     const double share = 0.25 + 0.05 * static_cast<double>(i % 6);
     Check(state_.PutUsage(kAccount, node,
-                          {"i-1", start_ - 9 * kDay, start_ - kDay, 0.096 * share, 0.096}));
+                          {"i-1", start_ - 9 * kDay, start_ - kDay, 0.096 * share, {}, 0.096}));
     Check(state_.PutUsage(kAccount, node,
-                          {"i-2", start_ - kDay + kHour, std::nullopt, 0.096 * share, 0.096}));
+                          {"i-2", start_ - kDay + kHour, std::nullopt, 0.096 * share, {}, 0.096}));
   }
 
   void FillHistory(const std::string& node) {

@@ -223,8 +223,9 @@ TEST_F(ApiTest, StatusShowsTheNewestCheckpoint) {
 TEST_F(ApiTest, CostsAreSummedOverTheTimeAskedFor) {
   const std::string id = NewNode();
   constexpr int64_t kHour = 3'600'000;
-  ASSERT_TRUE(state_->PutUsage("act-1", id, {"i-1", 0, 4 * kHour, 1.0, 4.0}).ok());
-  ASSERT_TRUE(state_->PutUsage("act-1", id, {"i-2", 30 * kHour, 32 * kHour, 2.0, 4.0}).ok());
+  ASSERT_TRUE(state_->PutUsage("act-1", id, {"i-1", 0, 4 * kHour, 1.0, {}, 4.0}).ok());
+  const std::vector<PriceChange> later = {{31 * kHour, 3.0}};
+  ASSERT_TRUE(state_->PutUsage("act-1", id, {"i-2", 30 * kHour, 32 * kHour, 1.0, later, 4.0}).ok());
   const Json costs =
       Call("GET", PathOf(id, "/costs?fromDate=1970-01-01T02:00:00Z&toDate=1970-01-03&x=1")).item();
   EXPECT_EQ(costs["running"]["value"], 4.0);
