@@ -6,6 +6,7 @@ Prints, per interruption, the gap that the application itself saw and the steps 
 Needs root and a release build:  bench/replacement.py --mib 256 --rounds 5"""
 
 import argparse
+import base64
 import datetime
 import json
 import os
@@ -20,7 +21,7 @@ for variable, program in (("SNAPSTORE_LOCALCLOUD_BIN", "snapstore_localcloud/sna
     os.environ.setdefault(variable, os.path.join(BUILD, program))
 sys.path.insert(0, os.path.join(ROOT, "tests", "e2e"))
 import stateful  # noqa: E402  (the folder is known only now)
-import test_application  # noqa: E402
+from applications import ApplicationTest  # noqa: E402
 
 APPLICATION = """
 import os, time
@@ -34,12 +35,12 @@ while True:
 """
 
 
-class Application(test_application.CounterTest):
+class Application(ApplicationTest):
     config = {"name": "memory", "runCmd": "python3 /srv/counter.py"}
     mib = 256
 
     def prepare(self):
-        text = test_application.base64.b64encode(APPLICATION.format(mib=self.mib).encode()).decode()
+        text = base64.b64encode(APPLICATION.format(mib=self.mib).encode()).decode()
         return f"echo {text} | base64 -d > /srv/counter.py"
 
     def rows(self, status):
@@ -83,7 +84,7 @@ def main():
     parser.add_argument("--sudden", action="store_true", help="without a notice")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    test = Application("test_all_replacements")
+    test = Application("all_replacements")
     test.mib, test.volume_gib = arguments.mib, arguments.volume_gib
     test.setUp()
     try:
