@@ -274,13 +274,13 @@ class KillTest(LifeTest):
             for _ in range(40):
                 if self.system.status(node)["status"] == wanted:
                     break
-                stateful.time.sleep(0.15 + 0.05 * (kills % 7))
+                stateful.time.sleep(0.02 + 0.05 * (kills % 7))
                 self.system.kill()
                 kills += 1
                 self.system.start()
             self.system.wait_state(node, wanted)
             self.assertLessEqual(len(self.system.resources()["instance"]), 1)
-        self.assertGreater(kills, 5)
+        self.assertGreaterEqual(kills, 4, "at least one in each of them")
         self.delete(node)
         self.assert_clean()
 
