@@ -52,15 +52,11 @@ std::vector<Reconciler::Priced> Reconciler::FindUnpriced(const NodeList& nodes) 
         (known != priced_hours_.end() && known->second == hour)) {
       continue;
     }
-    const auto usage = services_->state->ListUsage(node->account_id, node->id);
-    if (!usage.ok()) {
-      followed.erase(node->id);
-      continue;
-    }
-    for (const UsageRecord& one : *usage) {
-      const bool open = !one.ended_at_ms && one.instance_id == *runtime.instance_id;
-      if (open) due.push_back({node, one});
-    }
+    const auto usage =
+        services_->state->GetUsage(node->account_id, node->id, *runtime.launched_at_ms);
+    if (!usage.ok() && !usage.status().Is(StatusCode::kNotFound)) followed.erase(node->id);
+    if (!usage.ok() || usage->ended_at_ms || usage->instance_id != *runtime.instance_id) continue;
+    due.push_back({node, *usage});
   }
   priced_hours_ = std::move(followed);
   return due;

@@ -175,6 +175,11 @@ Status ControllerState::PutUsage(const std::string& account, const std::string& 
   return Commit(&transaction);
 }
 
+Result<UsageRecord> ControllerState::GetUsage(const std::string& account, const std::string& node,
+                                              int64_t started_at_ms) {
+  return GetRecord<UsageRecord>(keys::Numbered(keys::Usage(account, node), started_at_ms), nullptr);
+}
+
 Status ControllerState::ChangeUsage(const std::string& account, const std::string& node,
                                     int64_t started_at_ms,
                                     const std::function<Status(UsageRecord*)>& change) {

@@ -115,6 +115,8 @@ class ControllerState {
                                         int64_t after, size_t limit);
   Status PutUsage(const std::string& account, const std::string& node, const UsageRecord& usage);
   // Of the stretch that began then; NotFound: there is none.
+  Result<UsageRecord> GetUsage(const std::string& account, const std::string& node,
+                               int64_t started_at_ms);
   Status ChangeUsage(const std::string& account, const std::string& node, int64_t started_at_ms,
                      const std::function<Status(UsageRecord*)>& change);
   Result<std::vector<UsageRecord>> ListUsage(const std::string& account, const std::string& node);
