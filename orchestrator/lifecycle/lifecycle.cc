@@ -18,6 +18,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kWatch{1};
 constexpr std::chrono::hours kSlowRound{1};
 constexpr std::chrono::seconds kPurgeRound{10};
+// It lists all nodes, for something that happens to each once an hour.
+constexpr std::chrono::seconds kPriceRound{60};
 constexpr std::string_view kOperations = "operation/active/";
 constexpr std::string_view kAgents = "agent/";
 
@@ -161,6 +163,7 @@ struct Lifecycle::Impl {
   void PollThread() {
     Clock::time_point slow_round{};
     Clock::time_point purged_at{};
+    Clock::time_point priced_at{};
     while (!Stopping()) {
       const auto began = Clock::now();
       const auto due = reconciler.Poll();
@@ -183,6 +186,9 @@ struct Lifecycle::Impl {
         purged_at = began;
         const Status purged = reconciler.PurgeRetained();
         if (!purged.ok()) LogWarning("retained resources: {}", purged.message());
+      }
+      if (began - priced_at >= kPriceRound) {
+        priced_at = began;
         const Status priced = reconciler.FollowPrices();
         if (!priced.ok()) LogWarning("spot prices: {}", priced.message());
       }
