@@ -95,7 +95,7 @@ Status ControllerState::CountConfigUsers(const std::string& account,
     SNAP_ASSIGN_OR_RETURN(auto config, GetRecord<ConfigRecord>(key, &revision));
     config.users = std::max<int64_t>(0, config.users + by);
     transaction->Require(key, revision);
-    transaction->Put(key, EncodeRecord(config));
+    PutRecord(key, config, transaction);
     return Status::Ok();
   };
   for (size_t i = 0; i < after.size(); ++i) {
@@ -138,7 +138,7 @@ Status ControllerState::CommitNode(NodeChange* change,
     change->transaction.Delete(keys::Agent(node.account_id, node.id));
     if (node.group_id) change->transaction.Delete(keys::Group(node.account_id, *node.group_id));
   } else {
-    change->transaction.Put(key, EncodeRecord(node));
+    PutRecord(key, node, &change->transaction);
   }
   return Commit(&change->transaction);
 }
@@ -212,7 +212,7 @@ Result<std::vector<NodeRecord>> ControllerState::ListNodes(const std::string& ac
 }
 
 Result<NodeList> ControllerState::ListAllNodes() {
-  return nodes_.List(store_, "node/", kPageEntries);
+  return CacheOf<NodeRecord>().List(store_, "node/", kPageEntries);
 }
 
 Result<NodeRecord> ControllerState::ChangeNode(const std::string& account, const std::string& id,
@@ -256,7 +256,7 @@ Result<NodeRecord> ControllerState::Ask(const std::string& account, const std::s
         operation.supersedes = running->id;
         change->transaction.changes.back().value = EncodeRecord(operation);
         change->transaction.Require(key, revision);
-        change->transaction.Put(key, EncodeRecord(*running));
+        PutRecord(key, *running, &change->transaction);
       } else if (!running.status().Is(StatusCode::kNotFound)) {
         return running.status();
       }

@@ -18,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "orchestrator/model/ids.h"
@@ -166,6 +167,12 @@ class ControllerState {
   template <typename T>
   Result<T> GetRecord(const std::string& key, uint64_t* revision);
   template <typename T>
+  void PutRecord(const std::string& key, const T& record, Transaction* transaction);
+  template <typename T>
+  RecordCache<T>& CacheOf() {
+    return std::get<RecordCache<T>>(caches_);
+  }
+  template <typename T>
   Result<std::vector<T>> ListRecords(const std::string& prefix);
   template <typename T>
   Result<T> ChangeRecord(const std::string& key,
@@ -184,7 +191,10 @@ class ControllerState {
   StateStore* const store_;
   const Leadership* const leadership_;
   const StateSources sources_;
-  RecordCache<NodeRecord> nodes_;
+  std::tuple<RecordCache<NodeRecord>, RecordCache<Operation>, RecordCache<UsageRecord>,
+             RecordCache<AgentRecord>, RecordCache<MigrationRecord>, RecordCache<ConfigRecord>,
+             RecordCache<TokenRecord>>
+      caches_;
 };
 
 // What ChangeNode hands to its caller.

@@ -108,7 +108,7 @@ Status OperationJournal::Complete(
     if (!change) {
       Transaction transaction;
       transaction.Require(key, revision);
-      transaction.Put(key, EncodeRecord(operation));
+      state_->PutRecord(key, operation, &transaction);
       return state_->Commit(&transaction);
     }
     uint64_t node_revision = 0;
@@ -118,7 +118,7 @@ Status OperationJournal::Complete(
     ControllerState::NodeChange pending{std::move(node), {}, state_->sources_};
     const auto configs = pending.node.spec.persistence.application_persistency_configs;
     pending.transaction.Require(key, revision);
-    pending.transaction.Put(key, EncodeRecord(operation));
+    state_->PutRecord(key, operation, &pending.transaction);
     SNAP_RETURN_IF_ERROR(change(&pending));
     return state_->CommitNode(&pending, configs, node_revision, nullptr);
   });
@@ -161,6 +161,7 @@ Status OperationJournal::Finish(const std::string& id, OperationState state,
   return ControllerState::Retry([&]() -> Status {
     uint64_t revision = 0;
     SNAP_ASSIGN_OR_RETURN(auto operation, state_->GetRecord<Operation>(key, &revision));
+    state_->CacheOf<Operation>().Forget(key);
     operation.state = state;
     if (!error.empty()) operation.error = error;
     operation.updated_at_ms = state_->Now();

@@ -17,7 +17,15 @@ template <typename T>
 Result<T> ControllerState::GetRecord(const std::string& key, uint64_t* revision) {
   SNAP_ASSIGN_OR_RETURN(const StateEntry entry, store_->Get(key));
   if (revision != nullptr) *revision = entry.revision;
-  return DecodeRecord<T>(entry.value, key);
+  SNAP_ASSIGN_OR_RETURN(const auto record, CacheOf<T>().Decode(key, entry.value));
+  return *record;
+}
+
+template <typename T>
+void ControllerState::PutRecord(const std::string& key, const T& record, Transaction* transaction) {
+  std::string text = EncodeRecord(record);
+  CacheOf<T>().Remember(key, text, record);
+  transaction->Put(key, std::move(text));
 }
 
 template <typename T>
@@ -60,7 +68,7 @@ Result<T> ControllerState::ChangeRecord(const std::string& key,
     Transaction transaction;
     SNAP_RETURN_IF_ERROR(change(&*record, &transaction));
     transaction.Require(key, revision);
-    transaction.Put(key, EncodeRecord(*record));
+    PutRecord(key, *record, &transaction);
     return Commit(&transaction);
   });
   if (!done.ok()) return done;
