@@ -30,8 +30,9 @@ class ApiError(Exception):
 class Controller:
     """One process; several share a state in etcd."""
 
-    def __init__(self, folder, environment, *words):
+    def __init__(self, folder, environment, *words, poll_seconds=1):
         self.folder, self.environment, self.words = folder, environment, words
+        self.poll_seconds = poll_seconds
         os.makedirs(folder, exist_ok=True)
         self.log_path = os.path.join(folder, "log")
         self.start()
@@ -46,7 +47,7 @@ class Controller:
         with open(self.log_path, "a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 [CONTROLLER, "serve", "--listen", f"0.0.0.0:{self.port}", "--state-dir", self.folder,
-                 "--poll-seconds", "1", *self.words], stdout=log, stderr=log, env=self.environment)
+                 "--poll-seconds", str(self.poll_seconds), *self.words], stdout=log, stderr=log, env=self.environment)
         wait_for("the controller serves",
                  lambda: os.path.exists(listen) or self.process.poll() is not None)
         if self.process.poll() is not None:
@@ -75,7 +76,7 @@ class System:
     """An embedded cloud and its controllers (one, or `count` that share an etcd); `close` leaves
     nothing of either. Calls go to the first controller that runs."""
 
-    def __init__(self, *serve_words, count=1, cloud_words=()):
+    def __init__(self, *serve_words, count=1, cloud_words=(), poll_seconds=1):
         self.cloud = lab.Cloud(*cloud_words)
         self.controllers = []
         self.etcd = None
@@ -91,7 +92,8 @@ class System:
                 "token", "add", "--account", ACCOUNT, *place).stdout.strip())
             for number in range(count):
                 self.controllers.append(Controller(os.path.join(folder, str(number)),
-                                                   self.environment(), *serve_words))
+                                                   self.environment(), *serve_words,
+                                                   poll_seconds=poll_seconds))
         except BaseException:
             self.close()
             raise
@@ -236,9 +238,11 @@ class LifeTest(unittest.TestCase):
     words = ()
     cloud_words = ()
     controllers = 1
+    poll_seconds = 1
 
     def setUp(self):
-        self.system = System(*self.words, count=self.controllers, cloud_words=self.cloud_words)
+        self.system = System(*self.words, count=self.controllers, cloud_words=self.cloud_words,
+                             poll_seconds=self.poll_seconds)
         self.addCleanup(self.system.close)
         self.cloud = self.system.cloud
 
