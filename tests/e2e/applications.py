@@ -5,6 +5,8 @@ import json
 import os
 import shlex
 import shutil
+import socket
+import subprocess
 import sys
 import tempfile
 import textwrap
@@ -18,20 +20,32 @@ CRIU = os.environ.get("SNAPSTORE_CRIU", "/opt/snapstore/bin/criu")
 FILE_SYSTEM = "fs-0123abcd"
 ZONES = ("us-east-1a", "us-east-1b")
 
+# What takes an instance away without asking it: the newest checkpoint is what goes on. "failure" is
+# the hard one; in the others the instance still shuts down.
+UNPLANNED = ("sudden", "healing", "failure")
+DOOR = 7070
+
 # Counts in memory; each number goes to a log that is checkpointed with it, and to the data volume.
+# Who connects is told the number.
 COUNTER = textwrap.dedent("""
-    import os, time
+    import os, socket
     ballast = bytearray(os.urandom(1 << 20)) * int(os.environ.get("BALLAST_MIB", "8"))
     boot = open("/proc/sys/kernel/random/uuid").read().strip()  # once in the process's life
     log = open("/srv/counter.log", "a", buffering=1)
     rows = open("/data/rows", "a", buffering=1)
+    door = socket.create_server(("", DOOR))
+    door.settimeout(0.02)
     number = 0
     while True:
         number += 1
         log.write(f"{number} {boot}\\n")
         rows.write(f"{number}\\n")
-        time.sleep(0.02)
-""").strip()
+        try:
+            with door.accept()[0] as caller:
+                caller.sendall(f"{number} {boot}\\n".encode())
+        except OSError:
+            pass
+""").strip().replace("DOOR", str(DOOR))
 
 
 class ApplicationTest(stateful.LifeTest):
@@ -42,6 +56,7 @@ class ApplicationTest(stateful.LifeTest):
     destination = FILE_SYSTEM
     config = {}
     volume_gib = 1
+    agent_poll_seconds = 0.5
 
     def setUp(self):
         self.shared = tempfile.mkdtemp(prefix="snapstore-efs-")
@@ -64,12 +79,13 @@ class ApplicationTest(stateful.LifeTest):
     def note(self, status):
         raise NotImplementedError
 
-    def check(self, status, noted):
+    def check(self, status, noted, planned):
+        """`planned`: nothing that was done before may be missing."""
         raise NotImplementedError
 
     def user_data(self):
         agent = (f"exec {AGENT} node --controller {self.system.instance_url()} "
-                 f"--account {stateful.ACCOUNT} --poll-seconds 0.5")
+                 f"--account {stateful.ACCOUNT} --poll-seconds {self.agent_poll_seconds}")
         return textwrap.dedent("""\
             #!/bin/sh
             export {variables}
@@ -119,13 +135,16 @@ class ApplicationTest(stateful.LifeTest):
                 "sudden": lambda i: self.cloud.admin("interrupt", i, "--no-notice"),
                 "recycle": lambda _: self.system.act(node, "recycle"),
                 "pause": pause_and_resume,
-                "healing": lambda i: self.cloud.admin("fail", "status", i)}
+                "healing": lambda i: self.cloud.admin("fail", "status", i),
+                "failure": self.fail_machine}
+
+    def fail_machine(self, instance):
+        self.cloud.admin("fail", "instance", instance)
 
     def go_through(self, node, status, names):
         for name in names:
             noted = self.note(status)
-            if name in ("sudden", "healing"):
-                # Nobody asks the instance: what was checkpointed last is what goes on.
+            if name in UNPLANNED:
                 self.checkpoint(status["instanceId"])
             began = time.monotonic()
             self.replacements(node)[name](status["instanceId"])
@@ -133,24 +152,42 @@ class ApplicationTest(stateful.LifeTest):
             print(f"{name}: active after {time.monotonic() - began:.1f} s", file=sys.stderr)
             self.assertEqual(status["privateIp"], before["privateIp"], name)
             self.check_or_explain(node, status, noted, name)
+            self.check_data_volume(status, name)
         return status
 
     def check_or_explain(self, node, status, noted, name):
         try:
-            self.check(status, noted)
+            self.check(status, noted, planned=name not in UNPLANNED)
         except Exception as error:
             log = self.cloud.inside(status["instanceId"], "cat /var/log/cloud-init-output.log",
                                     check=False)
             raise AssertionError(
                 f"{name}: {error}\n{self.system.account_of(node)}\n{log[-3000:]}") from error
 
+    def check_data_volume(self, status, name):
+        """Its file system, frozen and copied, has no error."""
+        volume, = [device["volumeId"] for device in status["devices"]
+                   if device["deviceName"] == "/dev/sdf"]
+        copy = os.path.join(self.cloud.folder, "copy.img")
+        self.cloud.inside(status["instanceId"], "fsfreeze --freeze /data")
+        try:
+            subprocess.run(["cp", "--sparse=always", self.cloud.volume_file(volume), copy],
+                           check=True)
+        finally:
+            self.cloud.inside(status["instanceId"], "fsfreeze --unfreeze /data")
+        checked = subprocess.run(["e2fsck", "-fn", copy], capture_output=True, text=True,
+                                 check=False)
+        os.remove(copy)
+        self.assertEqual(checked.returncode, 0, f"{name}: {checked.stdout}{checked.stderr}")
+
     def all_replacements(self):
         node, status = self.create(healthCheck={"gracePeriod": 0, "unhealthyDuration": 0})
-        self.go_through(node, status, ("interruption", "sudden", "recycle", "pause", "healing"))
+        self.go_through(node, status, ("interruption", "sudden", "recycle", "failure", "pause",
+                                       "healing"))
         if self.persist_application:
             started = [event["message"] for event in self.system.events(node)
                        if event["eventType"] == "APPLICATION_STARTED"]
-            self.assertEqual(len(started), 6)
+            self.assertEqual(len(started), 7)
             for message in started[1:]:
                 self.assertIn("goes on from checkpoint", message)
         return node
@@ -165,6 +202,7 @@ class ApplicationTest(stateful.LifeTest):
         status = self.system.wait_replaced(node, status["instanceId"])
         self.assertNotEqual(status["availabilityZone"], zone)
         self.check_or_explain(node, status, noted, "zone")
+        self.check_data_volume(status, "zone")
 
 
 class CounterCase(ApplicationTest):
@@ -188,9 +226,20 @@ class CounterCase(ApplicationTest):
         self.assertEqual(numbers, list(range(1, len(numbers) + 1)))
         return numbers[-1]
 
+    def life(self, status):
+        return self.cloud.inside(status["instanceId"], "head -1 /srv/counter.log").split()[1]
+
     def note(self, status):
         stateful.wait_for("it counts", lambda: self.numbers(status) > 20)
         return self.numbers(status)
 
-    def check(self, status, noted):
+    def answer(self, status):
+        """What the program tells at its address: its number and its life."""
+        with socket.create_connection((status["privateIp"], DOOR), 2) as connection:
+            return connection.recv(100).decode().split()
+
+    def check(self, status, noted, planned):
         stateful.wait_for("it counts on", lambda: self.numbers(status) > noted)
+        number, life = self.answer(status)
+        self.assertGreater(int(number), noted)
+        self.assertEqual(life, self.life(status))

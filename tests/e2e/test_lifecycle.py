@@ -1,5 +1,6 @@
 """The life of stateful nodes on the embedded cloud: instances, volumes and addresses are real."""
 
+import datetime
 import os
 import sys
 import unittest
@@ -219,6 +220,49 @@ class UpkeepTest(LifeTest):
         self.assertEqual(self.system.status(node)["instanceId"], status["instanceId"])
 
 
+class LeaveTest(LifeTest):
+    """Nodes that are deleted in part."""
+    words = ("--retention-hours", "0", "--purge-unflagged")
+
+    def create_kept(self, name):
+        node, status = self.create(
+            name=name, persistence={"persistRootDevice": True, "persistPrivateIp": True,
+                                    "persistBlockDevices": True, "blockDevicesMode": "reattach"},
+            launch={"blockDeviceMappings": [{"deviceName": "/dev/sdf", "ebs": {"volumeSize": 1}}]})
+        self.system.act(node, "recycle")  # so that there is an image
+        return node, self.system.wait_replaced(node, status["instanceId"])
+
+    def test_an_instance_is_left_and_what_nobody_flagged_goes(self):
+        left, status = self.create_kept("left")
+        instance = status["instanceId"]
+        self.cloud.inside(instance, "mkdir -p /data; mount /dev/sdf /data; echo 1 > /data/file; "
+                                    "sleep 1000 >/dev/null 2>&1 & echo $! > /run/sleeper")
+        gone, _ = self.create_kept("gone")
+        self.system.call("DELETE", f"{stateful.NODES}/{left}", {"deallocationConfig": {
+            "shouldTerminateInstance": False}})
+        self.system.wait_gone(left)
+        self.assertTrue(self.system.resources()["image"], "the other node has one")
+        self.system.call("DELETE", f"{stateful.NODES}/{gone}", {"deallocationConfig": {
+            "shouldTerminateInstance": True}})
+        self.system.wait_gone(gone)
+        # Of the one that was left: the instance, with its two volumes and its interface.
+        seen = self.cloud.instance(instance)
+        attached = [one["Ebs"]["VolumeId"] for one in seen["BlockDeviceMappings"]]
+        expected = {"instance": [instance], "volume": sorted(attached), "snapshot": [], "image": [],
+                    "interface": [seen["NetworkInterfaces"][0]["NetworkInterfaceId"]]}
+        try:
+            stateful.wait_for("the rest goes", lambda: expected == {
+                kind: sorted(ids) for kind, ids in self.system.resources().items()})
+        except AssertionError as error:
+            self.fail(f"{error}: {self.system.resources()} instead of {expected}\n"
+                      f"{self.system.log()}")
+        self.assertEqual(len(attached), 2)
+        self.assertEqual((seen["State"]["Name"], seen["PrivateIpAddress"]),
+                         ("running", status["privateIp"]))
+        self.assertEqual(self.cloud.inside(
+            instance, "kill -0 $(cat /run/sleeper) && cat /data/file").strip(), "1")
+
+
 class ImportTest(LifeTest):
     def test_a_running_instance_becomes_a_node(self):
         source = self.cloud.launch("--tag-specifications",
@@ -266,21 +310,29 @@ class KillTest(LifeTest):
             self.system, persistence={"persistRootDevice": True, "persistPrivateIp": True,
                                       "persistBlockDevices": True},
             launch={"blockDeviceMappings": [{"deviceName": "/dev/sdf", "ebs": {"volumeSize": 1}}]}))
-        kills = 0
-        for action in (None, "recycle", "pause", "resume"):
+        for number, action in enumerate((None, "recycle", "pause", "resume")):
             if action:
                 self.system.act(node, action)
             wanted = "PAUSED" if action == "pause" else "ACTIVE"
-            for _ in range(40):
+            # The first time at once: what was asked for is under way.
+            self.assertNotEqual(self.system.status(node)["status"], wanted, action)
+            for kills in range(40):
+                stateful.time.sleep(0.05 * ((kills + number) % 7) if kills else 0)
+                killed = datetime.datetime.now(datetime.timezone.utc)
+                self.system.kill()
+                self.system.start()
+                if kills == 0:
+                    first = killed
                 if self.system.status(node)["status"] == wanted:
                     break
-                stateful.time.sleep(0.02 + 0.05 * (kills % 7))
-                self.system.kill()
-                kills += 1
-                self.system.start()
             self.system.wait_state(node, wanted)
             self.assertLessEqual(len(self.system.resources()["instance"]), 1)
-        self.assertGreaterEqual(kills, 4, "at least one in each of them")
+            operation = self.system.call("GET", f"{stateful.NODES}/{node}/operations")[-1]
+            begun, ended = (datetime.datetime.fromisoformat(operation[name])
+                            for name in ("createdAt", "updatedAt"))
+            self.assertEqual((operation["kind"], operation["state"]),
+                             (action or "launch", "done"))
+            self.assertTrue(begun < first < ended, (action, begun, first, ended))
         self.delete(node)
         self.assert_clean()
 

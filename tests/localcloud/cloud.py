@@ -113,6 +113,9 @@ class Cloud:
     def volume(self, volume_id):
         return self.ec2("describe-volumes", "--volume-ids", volume_id)["Volumes"][0]
 
+    def volume_file(self, volume_id):
+        return os.path.join(self.folder, "volumes", volume_id + ".img")
+
     def pid(self, instance_id):
         """The instance's first process."""
         plan = os.path.join(self.folder, "instances", instance_id, "plan.json")
