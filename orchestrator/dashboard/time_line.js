@@ -14,6 +14,7 @@ const MARKS_Y = 22;
 const BAND_Y = 42;
 const BAND_HEIGHT = 34;
 const HEIGHT = 104;
+const LETTER = 7.8;  // of a state's word, about
 const MARK_APART = 20;
 const MARK_EDGE = 11;  // a mark is seen whole
 const PATTERNED = ['changing', 'error'];
@@ -162,8 +163,13 @@ export class TimeLine {
     const width = Math.max(1.5, x(to) - left);
     const group = svg('g', null, svg('rect', {x: left, y: BAND_Y, width, height: BAND_HEIGHT,
       rx: Math.min(6, width / 2), class: `band band-${tone}`, fill: PATTERNED.includes(tone) ? `url(#fill-${tone})` : null}));
-    if (width > label.length * 7.5 + 16) {
-      group.append(svg('text', {x: left + 9, y: BAND_Y + 21.5, class: `band-text band-text-${tone}`}, label));
+    const plate = label.length * LETTER + 14;
+    if (width > plate + 10) {
+      // Words cannot be read on stripes.
+      if (PATTERNED.includes(tone)) {
+        group.append(svg('rect', {x: left + 5, y: BAND_Y + 7, width: plate, height: BAND_HEIGHT - 14, rx: 4, class: `plate plate-${tone}`}));
+      }
+      group.append(svg('text', {x: left + 5 + plate / 2, y: BAND_Y + 21.5, 'text-anchor': 'middle', class: `band-text band-text-${tone}`}, label));
     }
     return group;
   }

@@ -259,6 +259,16 @@ test('it has landmarks, one main heading, and text that contrasts', async () => 
     assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
     await screenshot(page, `node-${colorScheme}`);
   }
+  // Words in the bands of a time line too, whatever the bands look like.
+  for (const [status, tone] of [['ACTIVE', 'ok'], ['PAUSED', 'paused'], ['RECYCLING', 'changing'], ['ERROR', 'error']]) {
+    await page.goto(`${controller.url}/#/node/${nodes.find((node) => node.status === status).id}`);
+    await page.locator(`.band-text-${tone}`).first().waitFor();
+    for (const colorScheme of ['light', 'dark']) {
+      await page.emulateMedia({colorScheme});
+      assert.deepEqual(await page.evaluate(lowContrasts), [], `${status}, ${colorScheme}`);
+      await screenshot(page, `node-${tone}-${colorScheme}`, false);
+    }
+  }
   await page.getByRole('link', {name: 'All nodes'}).click();
   await row('build-cache-1').waitFor();
   await page.getByRole('searchbox').fill('-1 10.0.0.');
@@ -354,13 +364,40 @@ function lowContrasts() {
     }
     return [255, 255, 255];
   };
+  // What a shape is filled with; of a pattern, all that it is made of.
+  const fills = (shape) => {
+    const {fill, stroke} = getComputedStyle(shape);
+    const pattern = fill.match(/#([^")]+)/);
+    if (pattern) {
+      return [...document.getElementById(pattern[1]).children].flatMap((part) =>
+        part.tagName === 'path' ? [numbers(getComputedStyle(part).stroke)] : fills(part));
+    }
+    return fill === 'none' ? [] : [numbers(fill)];
+  };
+  const shapesBehind = (text) => {
+    const box = text.getBoundingClientRect();
+    let colors = [behind(text)];
+    for (const shape of text.ownerSVGElement.querySelectorAll('rect, path, circle')) {
+      if (!(shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING)) continue;
+      if (shape.closest('defs') || getComputedStyle(shape).visibility === 'hidden') continue;
+      const at = shape.getBoundingClientRect();
+      if (at.right <= box.left || at.left >= box.right || at.bottom <= box.top || at.top >= box.bottom) continue;
+      const own = fills(shape);
+      const all = at.left <= box.left && at.right >= box.right && at.top <= box.top && at.bottom >= box.bottom;
+      colors = all && own.length ? own : [...colors, ...own];
+    }
+    return colors;
+  };
   const found = [];
-  for (const element of document.querySelectorAll('body *:not(svg *)')) {
-    const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!text || !element.checkVisibility()) continue;
-    const a = luminance(numbers(getComputedStyle(element).color));
-    const b = luminance(behind(element));
-    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  for (const element of document.querySelectorAll('body *')) {
+    const words = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    if (!words || !element.checkVisibility()) continue;
+    const drawn = element.ownerSVGElement;
+    const style = getComputedStyle(element);
+    const a = luminance(numbers(drawn ? style.fill : style.color));
+    const contrasts = (drawn ? shapesBehind(element) : [behind(element)]).map(luminance).map((b) =>
+      (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05));
+    const contrast = Math.min(...contrasts);
     if (contrast < 4.5) found.push(`${element.textContent.slice(0, 40)}: ${contrast.toFixed(2)}`);
   }
   return found;
