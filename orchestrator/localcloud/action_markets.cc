@@ -39,7 +39,7 @@ std::vector<std::string> Zones(const Call& call) {
 Json TypeView(const InstanceType& type) {
   return {
       {"instanceType", type.name},
-      {"currentGeneration", true},
+      {"currentGeneration", !type.previous_generation},
       {"bareMetal", false},
       {"hypervisor", "nitro"},
       {"supportedUsageClasses", {"on-demand", "spot"}},

@@ -7,23 +7,17 @@ namespace snapstore::localcloud {
 namespace {
 
 // Source: "Amazon EC2 On-Demand Pricing" (us-east-1, Linux), "Amazon EC2 instance types".
-constexpr std::array<InstanceType, 16> kTypes = {{
-    {"t3.nano", 2, 512, 0.0052, true},
-    {"t3.micro", 2, 1024, 0.0104, true},
-    {"t3.small", 2, 2048, 0.0208, true},
-    {"t3.medium", 2, 4096, 0.0416, true},
-    {"t3.large", 2, 8192, 0.0832, true},
-    {"m5.large", 2, 8192, 0.096, false},
-    {"m5.xlarge", 4, 16384, 0.192, false},
-    {"m5.2xlarge", 8, 32768, 0.384, false},
-    {"m6i.large", 2, 8192, 0.096, false},
-    {"m6i.xlarge", 4, 16384, 0.192, false},
-    {"c5.large", 2, 4096, 0.085, false},
-    {"c5.xlarge", 4, 8192, 0.17, false},
-    {"c6i.large", 2, 4096, 0.085, false},
-    {"r5.large", 2, 16384, 0.126, false},
-    {"r5.xlarge", 4, 32768, 0.252, false},
-    {"r6i.large", 2, 16384, 0.126, false},
+constexpr std::array<InstanceType, 20> kTypes = {{
+    {"m1.large", 2, 7680, 0.175, false, true},    {"m3.large", 2, 7680, 0.133, false, true},
+    {"t2.medium", 2, 4096, 0.0464, true, false},  {"t3.nano", 2, 512, 0.0052, true, false},
+    {"t3.micro", 2, 1024, 0.0104, true, false},   {"t3.small", 2, 2048, 0.0208, true, false},
+    {"t3.medium", 2, 4096, 0.0416, true, false},  {"t3.large", 2, 8192, 0.0832, true, false},
+    {"t3a.medium", 2, 4096, 0.0376, true, false}, {"m5.large", 2, 8192, 0.096, false, false},
+    {"m5.xlarge", 4, 16384, 0.192, false, false}, {"m5.2xlarge", 8, 32768, 0.384, false, false},
+    {"m6i.large", 2, 8192, 0.096, false, false},  {"m6i.xlarge", 4, 16384, 0.192, false, false},
+    {"c5.large", 2, 4096, 0.085, false, false},   {"c5.xlarge", 4, 8192, 0.17, false, false},
+    {"c6i.large", 2, 4096, 0.085, false, false},  {"r5.large", 2, 16384, 0.126, false, false},
+    {"r5.xlarge", 4, 32768, 0.252, false, false}, {"r6i.large", 2, 16384, 0.126, false, false},
 }};
 // What spot instances cost of the on-demand price until an admin call says otherwise.
 constexpr double kSpotShare = 0.35;

@@ -65,6 +65,7 @@ struct InstanceType {
   unsigned memory_mib;
   double usd_per_hour;  // on demand
   bool burstable;
+  bool previous_generation;
 };
 const InstanceType* FindInstanceType(std::string_view name);
 std::span<const InstanceType> InstanceTypes();

@@ -95,6 +95,15 @@ class ApiTest(CloudTest):
         self.cloud.ec2("delete-network-interface", "--network-interface-id",
                        made["NetworkInterfaceId"])
 
+    def test_instance_types(self):
+        old = self.cloud.ec2("describe-instance-types", "--filters",
+                             "Name=current-generation,Values=false")["InstanceTypes"]
+        self.assertEqual({one["InstanceType"]: one["MemoryInfo"]["SizeInMiB"] for one in old},
+                         {"m1.large": 7680, "m3.large": 7680})
+        shared = self.cloud.ec2("describe-instance-types", "--instance-types", "t2.medium",
+                                "t3a.medium")["InstanceTypes"]
+        self.assertEqual([one["BurstablePerformanceSupported"] for one in shared], [True, True])
+
     def test_markets(self):
         self.cloud.admin("capacity", "--type", "m5.large", "--zone", "us-east-1a", "--count", "0")
         spot = ("run-instances", "--image-id", self.cloud.image, "--instance-type", "m5.large",
