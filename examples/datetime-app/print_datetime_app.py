@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """The application that must survive its node: date, time and a counter, once a tick, into a log.
 
-    print_datetime_app.py --log FILE [--tick-ms 200] [--memory-mib 64] [--pages-per-tick 64]
+    print_datetime_app.py [--log FILE] [--tick-ms 200] [--memory-mib 64] [--pages-per-tick 4]
 
-It knows nothing of checkpoints. The counter lives in memory only: it is never read back from the
-log. Beside it lies a block of memory of which each tick rewrites some pages at random, so that
-two checkpoints differ by a few per cent. Each line carries the counter, a running sum over all
-pages ever written and the pid: an application that was restored with another memory than its log
-shows it in the next line.
+The log is datetime_log.txt beside the program, unless another is named. The program knows nothing
+of checkpoints. The counter lives in memory only: it is never read back from the log. Beside it lies
+a block of memory of which each tick rewrites some pages at random, so that two checkpoints have most
+in common. Each line carries the counter, a running sum over all pages ever written and the pid: an
+application that was restored with another memory than its log shows it in the next line.
 
     2026-01-31T12:00:00.250Z tick 17 pages 1088 sum 5b1e9c03 pid 2
 """
@@ -20,6 +20,9 @@ import time
 import zlib
 
 PAGE_BYTES = 4096
+TICK_MS = 200
+MEMORY_MIB = 64
+PAGES_PER_TICK = 4
 
 
 class Memory:
@@ -43,10 +46,12 @@ class Memory:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--log", required=True, help="file to append to (an absolute path)")
-    parser.add_argument("--tick-ms", type=int, default=200)
-    parser.add_argument("--memory-mib", type=int, default=64)
-    parser.add_argument("--pages-per-tick", type=int, default=64)
+    parser.add_argument("--log", help="file to append to (an absolute path)",
+                        default=os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                                             "datetime_log.txt"))
+    parser.add_argument("--tick-ms", type=int, default=TICK_MS)
+    parser.add_argument("--memory-mib", type=int, default=MEMORY_MIB)
+    parser.add_argument("--pages-per-tick", type=int, default=PAGES_PER_TICK)
     options = parser.parse_args()
 
     memory = Memory(options.memory_mib, seed=1)

@@ -30,8 +30,8 @@ def parse_log(text):
     return ticks
 
 
-def expect_uninterrupted(ticks, script, memory_mib, pages_per_tick):
-    """Raises unless `ticks` are what one process that never stopped writes.
+def expect_uninterrupted(ticks, script):
+    """Raises unless `ticks` are what one process of `script` writes that never stopped.
 
     Each line's sum covers all of the application's memory writes so far, so the program is run
     again here, without its clock: a page, the random generator or the counter restored to another
@@ -40,11 +40,11 @@ def expect_uninterrupted(ticks, script, memory_mib, pages_per_tick):
     spec = importlib.util.spec_from_file_location("application_under_test", script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    memory = module.Memory(memory_mib, seed=1)
+    memory = module.Memory(module.MEMORY_MIB, seed=1)
     for expected, tick in enumerate(ticks, 1):
         if tick.number != expected:
             raise RuntimeError(f"line {expected} of the log is tick {tick.number}")
-        memory.touch(pages_per_tick)
+        memory.touch(module.PAGES_PER_TICK)
         if (tick.pages, tick.sum) != (memory.pages_written, memory.sum):
             raise RuntimeError(f"tick {expected}: the memory is not that of an undisturbed run")
         if tick.pid != ticks[0].pid:

@@ -2,7 +2,7 @@
 """The main job, end to end: an application lives on while the machines under it are taken away.
 
 Called by tools/quickstart. Starts the embedded cloud and the controller, asks for a stateful node
-whose application is kept, takes its instance away twice, with and without a notice, and proves what
+whose application is kept, takes its instance away twice, without and with a notice, and proves what
 is the same afterwards. Everything it makes lies below --folder; a folder that it did not make
 itself is never emptied. The first statement that does not hold ends it with exit code 1.
 """
@@ -19,19 +19,21 @@ import sys
 import time
 
 import application
+import bodies
 from report import end_progress, progress, say, size, table
 from system import ACCOUNT, CONFIGS, NODES, System, wait_for
 
-MEMORY_MIB = 64
-PAGES_PER_TICK = 16
-TICK_MS = 200
 VOLUME_GIB = 1
 NOTICE_SECONDS = 20
+SCHEDULE_MINUTES = 3  # as examples/datetime-app/application.json has it
 FILE_SYSTEM = "fs-0123abcd"
-LOG = "/srv/datetime/datetime_log.txt"
+PLACE = "/home/ec2-user/myapp"
+LOG = f"{PLACE}/datetime_log.txt"
+KEY_PAIR = "quickstart"
+# There is no IAM in the embedded cloud: any name of a role will do.
+PROFILE = "arn:aws:iam::123456789012:instance-profile/quickstart"
 MARKER = ".made-by-snapstore-quickstart"
-ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
-EXAMPLE = os.path.join(ROOT, "examples", "datetime-app")
+EXAMPLE = os.path.abspath(bodies.FOLDER)
 
 
 def instant(text):
@@ -81,49 +83,28 @@ class Demo:
             "#!/bin/sh",
             f"export SPOTINST_TOKEN={self._system.token}",
             f"export SNAPSTORE_CRIU={shlex.quote(os.environ['SNAPSTORE_CRIU'])}",
-            f"mkdir -p {os.path.dirname(LOG)}",
+            f"mkdir -p {PLACE} && cp {shlex.quote(self._script)} {PLACE}/",
             "until [ -b /dev/sdf ]; do sleep 0.05; done",
             "mkdir -p /data && mount /dev/sdf /data",
             shlex.join(keeper) + " &",
             "exec " + shlex.join(agent), ""))
 
-    def config_body(self):
-        return {"config": {
-            "name": "BI",
-            "runCmd": f"/usr/bin/python3 {self._script} --log {LOG} --tick-ms {TICK_MS}"
-                      f" --memory-mib {MEMORY_MIB} --pages-per-tick {PAGES_PER_TICK}",
-            "snapshotDestination": FILE_SYSTEM,
-            "snapshotScheduler": "*/1 * * * *",
-            "externalFiles": [LOG]}}
-
     def node_body(self, config):
+        """That of the example, and a data volume for the database."""
         variables = self._system.variables
-        return {"managedInstance": {
-            "name": "quickstart", "region": variables["AWS_REGION"],
-            "strategy": {"revertToSpot": {"performAt": "always"}},
-            "persistence": {"persistPrivateIp": True, "persistRootDevice": False,
-                            "persistBlockDevices": True, "blockDevicesMode": "reattach",
-                            "persistApplication": True, "applicationPersistencyConfig": [config]},
-            "healthCheck": {"type": "EC2", "autoHealing": True, "gracePeriod": 120,
-                            "unhealthyDuration": 120},
-            "compute": {
-                "subnetIds": [variables["SNAPSTORE_LOCALCLOUD_SUBNETS"].split()[0]],
-                "vpcId": variables["SNAPSTORE_LOCALCLOUD_VPC"],
-                "launchSpecification": {
-                    "instanceTypes": {"preferredType": "t3.medium",
-                                      "types": ["t3a.medium", "m3.large", "t2.medium", "m1.large",
-                                                "t3.medium"]},
-                    "securityGroupIds": [variables["SNAPSTORE_LOCALCLOUD_SECURITY_GROUP"]],
-                    "imageId": variables["SNAPSTORE_LOCALCLOUD_IMAGE"],
-                    "tags": [{"tagKey": "creator", "tagValue": "quickstart"}],
-                    "userData": base64.b64encode(self.user_data().encode()).decode(),
-                    "shutdownScript": None,
-                    "networkInterfaces": [{"deviceIndex": 0, "associateIpv6Address": False}],
-                    "blockDeviceMappings": [{"deviceName": "/dev/sdf",
-                                             "ebs": {"volumeSize": VOLUME_GIB}}],
-                    "creditSpecification": {"cpuCredits": "standard"}},
-                "privateIp": None, "product": "Linux/UNIX"},
-            "integrations": {}, "scheduling": {}}}
+        body = bodies.filled("node.json", {
+            "name": "quickstart", "region": variables["AWS_REGION"], "application": config,
+            "subnet": variables["SNAPSTORE_LOCALCLOUD_SUBNETS"].split()[0],
+            "vpc": variables["SNAPSTORE_LOCALCLOUD_VPC"],
+            "security group": variables["SNAPSTORE_LOCALCLOUD_SECURITY_GROUP"],
+            "instance profile": PROFILE, "image": variables["SNAPSTORE_LOCALCLOUD_IMAGE"],
+            "key pair": KEY_PAIR, "e-mail": "somebody@example.com",
+            "user data": base64.b64encode(self.user_data().encode()).decode()})
+        node = body["managedInstance"]
+        node["persistence"].update(persistBlockDevices=True, blockDevicesMode="reattach")
+        node["compute"]["launchSpecification"]["blockDeviceMappings"] = [
+            {"deviceName": "/dev/sdf", "ebs": {"volumeSize": VOLUME_GIB}}]
+        return body
 
     def status(self):
         return self._system.call("GET", f"{NODES}/{self._node}/status")[0]
@@ -144,7 +125,9 @@ class Demo:
         self.prepare_folder()
         self._system.start()
         say(f"cloud and controller run; API: {self._system.url}, its page shows what follows")
-        config = self._system.call("POST", CONFIGS, self.config_body())[0]["id"]
+        self._system.import_key_pair(KEY_PAIR)
+        config = self._system.call("POST", CONFIGS, bodies.filled(
+            "application.json", {"bucket or EFS": FILE_SYSTEM}))[0]["id"]
         say(f"POST {CONFIGS}: application {config}")
         self._node = self._system.call("POST", NODES, self.node_body(config))[0]["id"]
         say(f"POST {NODES}: stateful node {self._node}")
@@ -184,7 +167,7 @@ class Demo:
         # Where the log went on: the first line that was not there before.
         resumed = next((i for i, (old, new) in enumerate(zip(ticks_before, ticks)) if old != new),
                        min(len(ticks_before), len(ticks)))
-        application.expect_uninterrupted(ticks, self._script, MEMORY_MIB, PAGES_PER_TICK)
+        application.expect_uninterrupted(ticks, self._script)
         rows = self.rows(status)
         if rows != list(range(1, len(rows) + 1)) or len(rows) < len(rows_before):
             raise RuntimeError(f"rows are lost: {len(rows_before)} before, {len(rows)} now")
@@ -225,19 +208,18 @@ class Demo:
                 f" {size(one['bytesCaptured'])} of memory and files, {size(one['bytesNew'])} new,"
                 f" {size(one['bytesStored'])} stored")
 
-    def await_scheduled(self, wanted):
-        """Until so many came by the schedule since now."""
+    def await_scheduled(self):
+        """Until one more has come by the schedule."""
         begin = len(self.checkpoints())
-        deadline = time.monotonic() + 90 * wanted
+        deadline = time.monotonic() + 60 * SCHEDULE_MINUTES + 30
         while True:
             self.tell_new()
-            new = [one for one in self.checkpoints()[begin:] if one["trigger"] == "schedule"]
-            if len(new) >= wanted:
+            if any(one["trigger"] == "schedule" for one in self.checkpoints()[begin:]):
                 return
             if time.monotonic() > deadline:
                 raise RuntimeError("no checkpoint came by the schedule")
-            progress(f"counter {self.ticks(self.status())[-1].number}; a checkpoint comes each"
-                     " minute")
+            progress(f"counter {self.ticks(self.status())[-1].number}; a checkpoint comes every"
+                     f" {SCHEDULE_MINUTES} minutes")
             time.sleep(0.5)
 
     # ---- the end ------------------------------------------------------------------------------
@@ -278,10 +260,9 @@ class Demo:
 
     def run(self):
         self.start()
-        self.await_scheduled(1)
-        self.lose_instance(f"with {NOTICE_SECONDS} s' notice", "--seconds", str(NOTICE_SECONDS))
-        self.await_scheduled(1)
+        self.await_scheduled()
         self.lose_instance("without a notice", "--no-notice")
+        self.lose_instance(f"with {NOTICE_SECONDS} s' notice", "--seconds", str(NOTICE_SECONDS))
         self.tell_new()
         self._taken = [one for one in self.checkpoints() if not one["error"]]
         self.delete()
