@@ -168,7 +168,7 @@ struct Compute {
   std::optional<std::string> private_ip;
   // An extension: the first free one is taken at the first launch, then kept.
   std::vector<std::string> private_ips;
-  std::optional<std::string> product;  // as written; see OperatingSystemOf
+  std::optional<std::string> product;  // as EC2 spells it; see OperatingSystemOf
   VolumeAttachments volume_attachments;
   LaunchSpecification launch_specification;
 };

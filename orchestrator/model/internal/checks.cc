@@ -19,6 +19,10 @@ bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
 
 std::string_view Shown(std::string_view value) { return value.substr(0, 80); }
 
+bool IsSameWord(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
+}
+
 // Two digits at `at`, at most `most`.
 bool TwoDigits(std::string_view text, size_t at, int most) {
   return IsDigit(text[at]) && IsDigit(text[at + 1]) &&
@@ -72,12 +76,16 @@ std::string IdOf::operator()(const std::string& value) const {
 }
 
 std::string WordOf::operator()(const std::string& value) const {
+  const bool known = std::any_of(words.begin(), words.end(),
+                                 [&](std::string_view word) { return IsSameWord(word, value); });
+  return known ? "" : fmt::format("must be one of {}", fmt::join(words, ", "));
+}
+
+void WordOf::Spell(std::optional<std::string>* value) const {
+  if (!*value) return;
   for (const std::string_view word : words) {
-    if (word.size() == value.size() && strncasecmp(word.data(), value.data(), word.size()) == 0) {
-      return "";
-    }
+    if (IsSameWord(word, **value)) **value = word;
   }
-  return fmt::format("must be one of {}", fmt::join(words, ", "));
 }
 
 std::string Base64Of::operator()(const std::string& value) const {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -65,6 +66,8 @@ struct IdOf {
 struct WordOf {
   std::vector<std::string_view> words;
   std::string operator()(const std::string& value) const;
+  // As it stands among the words; what is none of them stays as it is.
+  void Spell(std::optional<std::string>* value) const;
 };
 // Base64 (RFC 4648, section 4, padded) of at most `most` bytes that begin with `start`.
 struct Base64Of {

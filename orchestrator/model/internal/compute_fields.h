@@ -242,6 +242,8 @@ void Fields(V& v, T& o) {
   v.Field("privateIp", o.private_ip, CheckIpv4);
   v.Field("privateIps", o.private_ips, Each(CheckIpv4), kUnique);
   v.Field("product", o.product, ProductWord());
+  // EC2 compares it with regard to case, wherever it is asked about prices and reservations.
+  if constexpr (!std::is_const_v<T>) ProductWord().Spell(&o.product);
   v.Field("volumeAttachments", o.volume_attachments);
   v.Required("launchSpecification", o.launch_specification);
   v.Expect(!o.private_ip || o.private_ips.empty(), "privateIps",

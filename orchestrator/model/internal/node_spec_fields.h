@@ -105,6 +105,8 @@ void Fields(V& v, T& o) {
   v.Field("startTime", o.start_time, CheckTime);
   v.Expect(!(o.cron_expression && o.frequency), "frequency",
            "must not be given together with cronExpression");
+  v.Expect(!o.frequency || o.start_time, "startTime",
+           "is required with frequency, which is counted from it");
   v.Expect(o.cron_expression || o.frequency || o.start_time, "cronExpression",
            "is required, or frequency, or startTime");
 }

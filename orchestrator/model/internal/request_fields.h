@@ -50,6 +50,7 @@ void Fields(V& v, T& o) {
 template <typename V, typename T>
 void MigrationSettings(V& v, T& o) {
   v.Field("product", o.product, ProductWord());
+  if constexpr (!std::is_const_v<T>) ProductWord().Spell(&o.product);
   v.Field("spotInstanceTypes", o.spot_instance_types, Each(CheckInstanceType), kUnique);
   v.Field("shouldTerminateInstance", o.should_terminate_instance);
   v.Field("shouldKeepMetadataOptions", o.should_keep_metadata_options);

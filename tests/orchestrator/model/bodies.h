@@ -79,7 +79,7 @@ inline constexpr const char* kFullNode = R"({
   "healthCheck": {"type": "ELB", "autoHealing": false, "gracePeriod": 60, "unhealthyDuration": 0},
   "compute": {
     "subnetIds": ["subnet-1", "subnet-2"], "vpcId": "vpc-1", "elasticIp": "eipalloc-1",
-    "privateIp": "10.0.0.7", "product": "Linux/Unix",
+    "privateIp": "10.0.0.7", "product": "Linux/UNIX",
     "volumeAttachments": {"volumes": [{"volumeId": "vol-1", "deviceName": "/dev/sdf"}]},
     "launchSpecification": {
       "instanceTypes": {"preferredType": "m5.large", "types": ["m5.large", "c5.xlarge"]},

@@ -159,19 +159,29 @@ TEST(NodeSpec, ReadOnlyAndLegacyFieldsAreIgnored) {
   EXPECT_FALSE(NodeSpecJson(*spec).contains("id"));
 }
 
-TEST(NodeSpec, ProductIsComparedWithoutCase) {
-  const std::pair<const char*, OperatingSystem> products[] = {
-      {"linux/unix", OperatingSystem::kLinux},
-      {"SUSE Linux (Amazon VPC)", OperatingSystem::kSuse},
-      {"windows", OperatingSystem::kWindows},
-      {"Red Hat Enterprise Linux", OperatingSystem::kRedHat}};
-  for (const auto& [product, system] : products) {
+TEST(NodeSpec, ProductIsComparedWithoutCaseAndSpelledAsEc2Does) {
+  struct Product {
+    const char* given;
+    const char* shown;
+    OperatingSystem system;
+  };
+  const Product products[] = {
+      {"Linux/Unix", "Linux/UNIX", OperatingSystem::kLinux},
+      {"SUSE Linux (amazon VPC)", "SUSE Linux (Amazon VPC)", OperatingSystem::kSuse},
+      {"windows", "Windows", OperatingSystem::kWindows},
+      {"Red Hat Enterprise Linux", "Red Hat Enterprise Linux", OperatingSystem::kRedHat}};
+  for (const auto& [product, shown, system] : products) {
     Json document = Parsed(kFullNode);
     document["compute"]["product"] = product;
     FieldErrors errors;
     const auto spec = ParseNodeSpec(document, &errors);
     ASSERT_TRUE(spec) << errors.ToStatus().message();
     EXPECT_EQ(OperatingSystemOf(*spec), system);
+    EXPECT_EQ(NodeSpecJson(*spec)["compute"]["product"], shown);
+    // One that an earlier version stored is spelled anew too.
+    const auto stored = StoredNodeSpec(document);
+    ASSERT_TRUE(stored.ok());
+    EXPECT_EQ(stored->compute.product, shown);
   }
 }
 

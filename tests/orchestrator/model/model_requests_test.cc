@@ -118,12 +118,14 @@ TEST(StateChanges, AreAListOfIdsAndStates) {
 
 TEST(Migration, HasItsRules) {
   FieldErrors none;
-  EXPECT_TRUE(ParseMigration(Json::parse(R"({"originalInstanceId": "i-1", "region": "us-east-1",
-                      "managedInstanceName": "n", "product": "Linux/UNIX",
+  const auto parsed =
+      ParseMigration(Json::parse(R"({"originalInstanceId": "i-1", "region": "us-east-1",
+                      "managedInstanceName": "n", "product": "linux/unix",
                       "spotInstanceTypes": ["m5.large"], "shouldKeepPrivateIp": true,
                       "shouldTerminateInstance": true, "shouldKeepMetadataOptions": true})"),
-                             "migration", &none))
-      << none.ToStatus().message();
+                     "migration", &none);
+  ASSERT_TRUE(parsed) << none.ToStatus().message();
+  EXPECT_EQ(parsed->product, "Linux/UNIX");
   for (const WrongRequest& wrong :
        {WrongRequest{R"({"region": "us-east-1"})", "migration.originalInstanceId: is required"},
         WrongRequest{R"({"originalInstanceId": "i-1"})", "migration.region: is required"},
@@ -159,6 +161,7 @@ TEST(Records, SurviveTheStore) {
   node.runtime.devices.push_back({"/dev/sdf", "vol-1", "snap-1"});
   KeptDevice device{.device_name = "/dev/sdf", .volume_id = "vol-1", .zone = "us-east-1a"};
   device.snapshots.push_back({"snap-1", "vol-1", 1, true});
+  device.facts = VolumeFacts{"vol-1", "io2", 200, 0, true, "key-1", {{"Owner", "ada"}}};
   node.runtime.resources.image_id = "ami-1";
   node.runtime.resources.devices.push_back(device);
   const std::string text = EncodeRecord(node);
@@ -167,6 +170,14 @@ TEST(Records, SurviveTheStore) {
   EXPECT_EQ(EncodeRecord(*read), text);
   EXPECT_EQ(read->state, NodeState::kRecycling);
   EXPECT_EQ(read->runtime.devices[0].snapshot_id, "snap-1");
+  const auto& facts = read->runtime.resources.devices[0].facts;
+  ASSERT_TRUE(facts);
+  EXPECT_EQ(facts->iops, 200);
+  EXPECT_EQ(facts->tags.at(0).value, "ada");
+  // An earlier version's record has no facts.
+  Json older = Json::parse(text);
+  older["runtime"]["resources"]["devices"][0].erase("facts");
+  EXPECT_FALSE(DecodeRecord<NodeRecord>(older.dump(), "node")->runtime.resources.devices[0].facts);
   // A later version's member is no damage, a record of something else is.
   Json newer = Json::parse(text);
   newer["added"] = 1;
