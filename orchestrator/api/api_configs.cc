@@ -1,6 +1,9 @@
 // Calls about application persistency configurations.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "orchestrator/api/api_service.h"
 #include "orchestrator/api/internal/replies.h"
 
@@ -8,6 +11,8 @@ namespace snapstore::spot {
 namespace {
 
 constexpr const char* kConfigKind = "spotinst:aws:ec2:apiApplicationPersistencyConfig";
+constexpr const char* kMembers[] = {"name", "runCmd", "snapshotDestination", "snapshotScheduler",
+                                    "externalFiles"};
 constexpr const char* kCantCreateConfig = "CANT_CREATE_APPLICATION_PERSISTENCY_CONFIG";
 constexpr const char* kCantUpdateConfig = "CANT_UPDATE_APPLICATION_PERSISTENCY_CONFIG";
 constexpr const char* kCantDeleteConfig = "CANT_DELETE_APPLICATION_PERSISTENCY_CONFIG";
@@ -28,9 +33,10 @@ ApiReply ConfigFailed(const Status& status, const std::string& id, const char* c
 
 ApiReply ApiService::CreateConfig(const Call& call) {
   FieldErrors errors;
-  // One sample of the documentation has no root; a body with one is told by it.
-  const bool bare =
-      call.body.is_object() && !call.body.contains("config") && call.body.contains("runCmd");
+  // One sample of the documentation has no root; such a body is told by what it has instead.
+  const auto has = [&](const char* member) { return call.body.contains(member); };
+  const bool bare = call.body.is_object() && !has("config") &&
+                    std::any_of(std::begin(kMembers), std::end(kMembers), has);
   const Json* object = bare ? &call.body : RootOf(call.body, "config", &errors);
   const auto config = object == nullptr ? std::nullopt : ParsePersistencyConfig(*object, &errors);
   if (!config) return ApiReply::Invalid(kCantCreateConfig, errors);

@@ -20,6 +20,7 @@ constexpr const char* kCantUpdateNode = "CANT_UPDATE_MANAGED_INSTANCE";
 constexpr const char* kCantDeleteNode = "CANT_DELETE_MANAGED_INSTANCE";
 constexpr const char* kCantDeleteNodeVolume = "CANT_DELETE_MANAGED_INSTANCE_VOLUME";
 constexpr double kMsPerHour = 3'600'000;
+constexpr int64_t kMsPerDay = 86'400'000;
 
 // Flat for one kind of clients, with a wrapper for the other.
 void AddListItem(const NodeTexts::Text& text, ItemTexts* items) {
@@ -39,22 +40,32 @@ std::string CodeOfRefused(NodeAction action) {
                                            : fmt::format("CANT_{}_MANAGED_INSTANCE", verb);
 }
 
-// Milliseconds since 1970; an ISO date stands for its first instant.
-std::optional<int64_t> TimeParameter(const ApiRequest& request, const char* name,
+// Without a time of the day.
+bool IsDate(const ApiRequest& request, const char* name) {
+  constexpr size_t kDateSize = 10;
+  return request.Parameter(name).value_or("").size() == kDateSize;
+}
+
+// Which end of a day its date stands for.
+enum class DayEnd { kFirst, kLast };
+
+// Milliseconds since 1970.
+std::optional<int64_t> TimeParameter(const ApiRequest& request, const char* name, DayEnd day_end,
                                      FieldErrors* errors) {
   const auto text = request.Parameter(name);
   if (!text) {
     errors->Add(name, "is required");
     return std::nullopt;
   }
-  constexpr size_t kDateSize = 10;
-  const auto time = ParseTime(text->size() == kDateSize ? *text + "T00:00:00Z" : *text);
+  const bool is_date = IsDate(request, name);
+  const auto time = ParseTime(is_date ? *text + "T00:00:00Z" : *text);
   if (!time.ok()) {
     errors->Add(name,
                 fmt::format("must be a date such as 2026-03-01, not '{}'", text->substr(0, 40)));
     return std::nullopt;
   }
-  return *time / 1'000'000;
+  const int64_t time_ms = *time / 1'000'000;
+  return is_date && day_end == DayEnd::kLast ? time_ms + kMsPerDay : time_ms;
 }
 
 Json CostsJson(const std::vector<UsageRecord>& usage, int64_t from, int64_t to) {
@@ -309,9 +320,12 @@ ApiReply ApiService::ListStatus(const Call& call) {
 
 ApiReply ApiService::GetCosts(const Call& call) {
   FieldErrors errors;
-  const auto from = TimeParameter(call.request, "fromDate", &errors);
-  const auto to = TimeParameter(call.request, "toDate", &errors);
-  if (from && to && *from > *to) errors.Add("fromDate", "must not be later than toDate");
+  const auto from = TimeParameter(call.request, "fromDate", DayEnd::kFirst, &errors);
+  const auto to = TimeParameter(call.request, "toDate", DayEnd::kLast, &errors);
+  // The next day's first instant is not a part of the last day.
+  const bool is_later =
+      from && to && (*from > *to || (*from == *to && IsDate(call.request, "toDate")));
+  if (is_later) errors.Add("fromDate", "must not be later than toDate");
   if (!errors.empty()) return ApiReply::Invalid(ErrorCode::kQuery, errors);
   const auto node = state_->GetNodeEntry(call.account, call.ids[0]);
   if (!node.ok()) return NodeFailed(node.status(), call.ids[0], ErrorCode::kGeneral);

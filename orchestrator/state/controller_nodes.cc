@@ -284,6 +284,13 @@ Status ControllerState::AskVolumeDeletion(const std::string& account, const std:
                  return Status::InvalidArgument(
                      fmt::format("the stateful node has no volume {}", volume_id));
                }
+               const auto& kept = change->node.runtime.resources.devices;
+               if (std::any_of(kept.begin(), kept.end(), [&](const KeptDevice& device) {
+                     return device.root && device.volume_id == volume_id;
+                   })) {
+                 return Status::InvalidArgument(fmt::format(
+                     "{} is the stateful node's root device, which cannot be deleted", volume_id));
+               }
                if (change->node.operation_id || IsTransient(change->node.state)) {
                  return Status::InvalidArgument(
                      fmt::format("cannot delete a volume of a stateful node that is {}, or has an "

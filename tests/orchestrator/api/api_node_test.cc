@@ -44,6 +44,15 @@ TEST_F(ApiTest, ConfigurationsCanBeMadeReadChangedAndDeleted) {
   EXPECT_THAT(Call("POST", kConfigs, "{}").error(), HasSubstr("config: is required"));
 }
 
+TEST_F(ApiTest, ABareConfigurationIsToldWhatItLacks) {
+  const Answer answer = Call("POST", kConfigs, R"({"name": "n"})");
+  EXPECT_EQ(answer.status, 400);
+  EXPECT_THAT(answer.error(), HasSubstr("config.runCmd: is required"));
+  // What has nothing of a configuration lacks the root.
+  const Json errors = Call("POST", kConfigs, R"({"conf": {}})").response()["errors"];
+  EXPECT_THAT(errors.dump(), HasSubstr(R"("config: is required","field":"config")"));
+}
+
 TEST_F(ApiTest, AConfigurationInUseIsNotDeleted) {
   const std::string config = NewConfig();
   EXPECT_EQ(Call("POST", kNodes, NodeBody(config)).status, 200);
@@ -233,6 +242,17 @@ TEST_F(ApiTest, CostsAreSummedOverTheTimeAskedFor) {
   EXPECT_EQ(costs["costs"]["actual"], 6.0);
   EXPECT_EQ(costs["costs"]["potential"], 16.0);
   EXPECT_EQ(costs["savings"]["value"], 62.5);
+  // A date at the end is all of that day, an instant is just that.
+  const auto hours = [&](const char* from, const char* to) -> double {
+    return Call("GET", PathOf(id, fmt::format("/costs?fromDate={}&toDate={}", from, to)))
+        .item()["running"]["value"];
+  };
+  EXPECT_EQ(hours("1970-01-01", "1970-01-01"), 4.0);
+  EXPECT_EQ(hours("1970-01-01", "1970-01-02"), 6.0);
+  EXPECT_EQ(hours("1970-01-01", "1970-01-02T00:00:00Z"), 4.0);
+  EXPECT_EQ(hours("1970-01-02T06:00:00Z", "1970-01-02T07:00:00Z"), 1.0);
+  EXPECT_THAT(Call("GET", PathOf(id, "/costs?fromDate=1970-01-03&toDate=1970-01-02")).error(),
+              HasSubstr("fromDate: must not be later"));
   EXPECT_THAT(Call("GET", PathOf(id, "/costs?toDate=1970-01-03")).error(),
               HasSubstr("fromDate: is required"));
   EXPECT_THAT(Call("GET", PathOf(id, "/costs?fromDate=x&toDate=1970-01-03")).error(),
@@ -257,13 +277,22 @@ TEST_F(ApiTest, AVolumeIsDeletedByAnOperation) {
   CarryOut(id, NodeState::kActive);
   EXPECT_THAT(Call("DELETE", PathOf(id, "/volume/vol-1")).error(),
               StartsWith("CANT_DELETE_MANAGED_INSTANCE_VOLUME"));
-  ASSERT_TRUE(state_
-                  ->ChangeNode("act-1", id,
-                               [](ControllerState::NodeChange* change) {
-                                 change->node.runtime.devices.push_back({"/dev/sdf", "vol-1", {}});
-                                 return Status::Ok();
-                               })
-                  .ok());
+  ASSERT_TRUE(
+      state_
+          ->ChangeNode("act-1", id,
+                       [](ControllerState::NodeChange* change) {
+                         change->node.runtime.devices = {{"/dev/sdf", "vol-1", {}},
+                                                         {"/dev/xvda", "vol-0", {}}};
+                         change->node.runtime.resources.devices = {
+                             {.device_name = "/dev/sdf", .volume_id = "vol-1"},
+                             {.device_name = "/dev/xvda", .volume_id = "vol-0", .root = true}};
+                         return Status::Ok();
+                       })
+          .ok());
+  EXPECT_THAT(
+      Call("DELETE", PathOf(id, "/volume/vol-0")).error(),
+      StartsWith("CANT_DELETE_MANAGED_INSTANCE_VOLUME : vol-0 is the stateful node's root"));
+  EXPECT_FALSE(state_->GetNode("act-1", id)->operation_id);
   EXPECT_EQ(Call("DELETE", PathOf(id, "/volume/vol-1")).status, 200);
   EXPECT_EQ(PendingKind(id), OperationKind::kDeleteVolume);
 }
