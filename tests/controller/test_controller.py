@@ -1,11 +1,13 @@
 """snapstore-controller from outside: its commands, what they print, what survives the program."""
 
+import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 import urllib.request
@@ -118,6 +120,45 @@ class CommandTest(ControllerTest):
                 error, = documents(*words, code=2)
                 self.assertEqual(error["message_type"], "exit_error")
                 self.assertIn(text, error["message"])
+
+    def test_a_node_is_shown_with_all_that_its_status_tells(self):
+        status = {"id": "smi-1", "name": "db", "publicIp": None, "replacements": 3,
+                  "lastCheckpoint": {"time": "2026-03-01T09:15:00.120Z", "frozenMs": 12.54,
+                                     "bytesStored": 4096, "error": None},
+                  "devices": [{"deviceName": "/dev/xvda", "volumeId": "vol-1", "snapshotId": None},
+                              {"deviceName": "/dev/sdf", "volumeId": "", "snapshotId": "snap-2"}]}
+
+        class Answers(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):  # noqa: N802: the base class's name
+                path = self.path.partition("?")[0]
+                items = [status] if path.endswith("/status") else []
+                items = [{"id": "smi-1"}] if path.endswith("/smi-1") else items
+                body = json.dumps({"request": {}, "response": {
+                    "status": {"code": 200, "message": "OK"}, "items": items,
+                    "count": len(items)}}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        show = ("node", "show", "smi-1", "--url", f"http://127.0.0.1:{server.server_port}")
+        lines = [" ".join(line.split()) for line in run(*show, token="x")]
+        self.assertEqual(lines[:7], [
+            "id smi-1", "name db", "publicIp -", "replacements 3",
+            "lastCheckpoint 2026-03-01T09:15:00.120Z, frozen 12.5 ms, 4096 bytes stored",
+            "devices /dev/xvda is vol-1", "/dev/sdf, newest snapshot snap-2"])
+        status["lastCheckpoint"]["error"] = "the disk is full"
+        status["devices"] = []
+        lines = [" ".join(line.split()) for line in run(*show, token="x")]
+        self.assertIn("lastCheckpoint 2026-03-01T09:15:00.120Z, failed: the disk is full", lines)
+        self.assertIn("devices -", lines)
 
     def test_a_controller_that_does_not_run_is_named(self):
         url = f"http://127.0.0.1:{free_port()}"

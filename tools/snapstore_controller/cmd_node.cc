@@ -47,23 +47,62 @@ Status List(const NodeOptions& options, bool json) {
   return Status::Ok();
 }
 
+void PrintRow(std::string_view name, std::string_view value) {
+  fmt::print("{:17} {}\n", name, value);
+}
+
+std::string CheckpointText(const Json& checkpoint) {
+  if (TextOf(checkpoint, "error") != "-") {
+    return fmt::format("{}, failed: {}", TextOf(checkpoint, "time"), TextOf(checkpoint, "error"));
+  }
+  return fmt::format("{}, frozen {:.1f} ms, {} bytes stored", TextOf(checkpoint, "time"),
+                     checkpoint.value("frozenMs", 0.0),
+                     checkpoint.value("bytesStored", int64_t{0}));
+}
+
+std::string DeviceText(const Json& device) {
+  std::string text = TextOf(device, "deviceName");
+  // A volume that was dropped lives in its newest snapshot.
+  if (!device.value("volumeId", "").empty()) text += " is " + TextOf(device, "volumeId");
+  if (TextOf(device, "snapshotId") != "-") {
+    text += ", newest snapshot " + TextOf(device, "snapshotId");
+  }
+  return text;
+}
+
+void PrintStatus(const Json& status) {
+  for (const auto& [name, value] : status.items()) {
+    if (name == "lastCheckpoint" && value.is_object()) {
+      PrintRow(name, CheckpointText(value));
+    } else if (name == "devices" && value.is_array() && !value.empty()) {
+      for (size_t i = 0; i < value.size(); ++i) {
+        PrintRow(i == 0 ? name : std::string(), DeviceText(value[i]));
+      }
+    } else if (value.is_null() || (value.is_structured() && value.empty())) {
+      PrintRow(name, "-");
+    } else {
+      PrintRow(name, value.is_string() ? value.get<std::string>() : JsonText(value));
+    }
+  }
+}
+
 void PrintAgent(const Json& agent) {
   if (!agent.is_object()) {
-    fmt::print("{:14} none has reported\n", "agent");
+    PrintRow("agent", "none has reported");
     return;
   }
-  fmt::print("{:14} {} on {} at {}, version {}, seen {}\n", "agent",
+  fmt::print("{:17} {} on {} at {}, version {}, seen {}\n", "agent",
              agent.value("healthy", false) ? "healthy" : "not healthy", TextOf(agent, "instanceId"),
              TextOf(agent, "address"), TextOf(agent, "version"), TextOf(agent, "seenAt"));
   if (TextOf(agent, "notice") != "-") {
-    fmt::print("{:14} {} at {}\n", "notice", TextOf(agent, "notice"), TextOf(agent, "noticeAt"));
+    fmt::print("{:17} {} at {}\n", "notice", TextOf(agent, "notice"), TextOf(agent, "noticeAt"));
   }
   for (const Json& one : agent.value("applications", Json::array())) {
-    fmt::print("{:14} {}: {}, restored from {}, newest checkpoint {} of {}\n", "application",
+    fmt::print("{:17} {}: {}, restored from {}, newest checkpoint {} of {}\n", "application",
                TextOf(one, "configId"), TextOf(one, "state"), TextOf(one, "restoredFrom"),
                TextOf(one, "checkpointId"), TextOf(one, "checkpointAt"));
     for (const char* detail : {"reason", "error"}) {
-      if (TextOf(one, detail) != "-") fmt::print("{:14} {}\n", "", TextOf(one, detail));
+      if (TextOf(one, detail) != "-") fmt::print("{:17} {}\n", "", TextOf(one, detail));
     }
   }
 }
@@ -79,9 +118,7 @@ Status Show(const NodeOptions& options, bool json) {
     PrintJson("node", {{"status", status.at(0)}, {"agent", agent}, {"node", node.at(0)}});
     return Status::Ok();
   }
-  for (const auto& [name, value] : status.at(0).items()) {
-    fmt::print("{:14} {}\n", name, value.is_string() ? value.get<std::string>() : "-");
-  }
+  PrintStatus(status.at(0));
   PrintAgent(agent);
   fmt::print("{}\n", node.at(0).dump(2, ' ', false, Json::error_handler_t::replace));
   return Status::Ok();
