@@ -85,12 +85,21 @@ ApiReply GroupFailed(const Status& status, const std::string& group) {
 
 }  // namespace
 
+void ApiService::CheckRegion(const std::optional<MigrationRequest>& request,
+                             const std::string& path, FieldErrors* errors) const {
+  if (!request || !request->region || options_.region.empty()) return;
+  if (*request->region == options_.region) return;
+  errors->Add(path + ".region", fmt::format("must be {}: this controller works there, not in {}",
+                                            options_.region, *request->region));
+}
+
 ApiReply ApiService::CreateMigration(const Call& call) {
   FieldErrors errors;
   const Json* object = RootOf(call.body, "migration", &errors);
   const auto request =
       object == nullptr ? std::nullopt : ParseMigration(*object, "migration", &errors);
-  if (!request) return ApiReply::Invalid(kCantMigrate, errors);
+  CheckRegion(request, "migration", &errors);
+  if (!request || !errors.empty()) return ApiReply::Invalid(kCantMigrate, errors);
   const auto record = state_->CreateMigration(call.account, *request, /*as_group=*/false);
   if (!record.ok()) return FailureReply(record.status(), kCantMigrate);
   return ApiReply::Items(kMigrationKind, {MigrationJson(*record, false)});
@@ -108,9 +117,12 @@ ApiReply ApiService::CreateMigrations(const Call& call) {
   reply.failures.emplace();
   for (size_t i = 0; i < list->size(); ++i) {
     FieldErrors wrong;
-    const auto request = ParseMigration((*list)[i], fmt::format("migrations[{}]", i), &wrong);
+    const std::string path = fmt::format("migrations[{}]", i);
+    const auto request = ParseMigration((*list)[i], path, &wrong);
+    CheckRegion(request, path, &wrong);
     Status status = wrong.ToStatus();
-    if (request) {
+    const bool right = request && wrong.empty();
+    if (right) {
       const auto record = state_->CreateMigration(call.account, *request, /*as_group=*/false);
       status = record.status();
       if (record.ok()) reply.items->push_back(MigrationJson(*record, true));
@@ -120,7 +132,7 @@ ApiReply ApiService::CreateMigrations(const Call& call) {
     const bool named = entry.is_object() && entry.contains("originalInstanceId") &&
                        entry["originalInstanceId"].is_string();
     const std::string message =
-        request ? FailureReply(status, kCantMigrate).errors[0].message : status.message();
+        right ? FailureReply(status, kCantMigrate).errors[0].message : status.message();
     reply.failures->push_back(
         {{"resourceId", named ? entry["originalInstanceId"] : Json()}, {"errorMessage", message}});
   }
@@ -153,7 +165,8 @@ ApiReply ApiService::CreateGroupMigration(const Call& call) {
   FieldErrors errors;
   const Json* object = RootOf(call.body, "statefulMigrationGroup", &errors);
   const auto request = object == nullptr ? std::nullopt : ParseGroupMigration(*object, &errors);
-  if (!request) return ApiReply::Invalid(kCantMigrateGroup, errors);
+  CheckRegion(request, "statefulMigrationGroup", &errors);
+  if (!request || !errors.empty()) return ApiReply::Invalid(kCantMigrateGroup, errors);
   const auto record = state_->CreateMigration(call.account, *request, /*as_group=*/true);
   if (!record.ok()) return FailureReply(record.status(), kCantMigrateGroup);
   Json data = DataJson(record->request);
@@ -177,12 +190,7 @@ ApiReply ApiService::CancelGroupMigration(const Call& call) {
   const auto record =
       state_->ChangeMigration(call.account, call.ids[0], [](MigrationRecord* change) -> Status {
         if (!change->group_id) return Status::NotFound(change->id);
-        if (IsMigrationOver(change->state)) {
-          return Status::InvalidArgument(
-              fmt::format("the migration is over already ({})", change->state));
-        }
-        change->cancel_requested = true;
-        return Status::Ok();
+        return CancelMigration(change);
       });
   if (record.ok()) return ApiReply::Done();
   return MigrationFailed(record.status(), call.ids[0], kCantChangeGroup, true);

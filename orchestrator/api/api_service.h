@@ -23,6 +23,7 @@ struct ApiOptions {
   size_t calls_per_minute = 1200;
   size_t body_bytes_max = 1 << 20;
   int64_t agent_silence_ms = 120'000;  // after which an agent is not healthy
+  std::string region = {};             // the only one that is worked in; empty: not known
 };
 
 class ApiService {
@@ -98,6 +99,9 @@ class ApiService {
   ApiReply GetAgent(const Call& call);
   ApiReply GetCheckpoints(const Call& call);
 
+  // An import for which nobody would do anything is refused at once.
+  void CheckRegion(const std::optional<MigrationRequest>& request, const std::string& path,
+                   FieldErrors* errors) const;
   ApiReply CreateMigration(const Call& call);
   ApiReply CreateMigrations(const Call& call);
   ApiReply GetMigration(const Call& call);

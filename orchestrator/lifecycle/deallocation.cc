@@ -1,6 +1,8 @@
 // A node's end: its instance is terminated, and what was kept goes, stays for a while, or stays.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "base/clock.h"
@@ -80,7 +82,8 @@ class Deallocate {
     filters["instance-state-name"] = {"pending", "running", "stopping", "stopped", "shutting-down"};
     const auto tagged = services_.ec2->DescribeInstances({.filters = filters});
     if (!tagged.ok()) return RetryLater(tagged.status());
-    std::vector<Ec2Instance> instances = *tagged;
+    std::vector<Ec2Instance> instances;
+    std::copy_if(tagged->begin(), tagged->end(), std::back_inserter(instances), IsOwnInstance);
     if (beginning.instance_id.empty()) return instances;
     // An import's node has an instance that is not tagged.
     SNAP_FLOW_ASSIGN(const auto own, FindInstance(services_, beginning.instance_id));
@@ -122,7 +125,8 @@ class Deallocate {
     return Done{};
   }
 
-  // All that the node's tag is on, and what its record names, by kind.
+  // What its record names, and what else the life-cycle made for it, by kind. The tags alone do not
+  // say so: what others made of the node's things may carry them.
   Flow<Json> FindResources(bool terminated) {
     return run_->Observe("resources", [&]() -> Flow<Json> {
       const KeptResources& kept = run_->node().runtime.resources;
@@ -149,6 +153,7 @@ class Deallocate {
       const auto tagged_images = services_.ec2->DescribeImages(query);
       if (!tagged_images.ok()) return RetryLater(tagged_images.status());
       for (const Ec2Image& one : *tagged_images) {
+        if (!IsOwnImage(one, run_->operation().node_id) && !images.contains(one.id)) continue;
         images.insert(one.id);
         for (const Ec2BlockDevice& device : one.devices) {
           if (!device.snapshot_id.empty()) held.insert(device.snapshot_id);
@@ -163,12 +168,14 @@ class Deallocate {
         const auto tagged_volumes = services_.ec2->DescribeVolumes(query);
         if (!tagged_volumes.ok()) return RetryLater(tagged_volumes.status());
         for (const Ec2Volume& one : *tagged_volumes) {
+          if (!HasToken(one.tags) && !volumes.contains(one.id)) continue;
           if (one.state == "in-use") return Wait();
           if (one.state != "deleting" && one.state != "deleted") volumes.insert(one.id);
         }
         const auto tagged_interfaces = services_.ec2->DescribeNetworkInterfaces(query);
         if (!tagged_interfaces.ok()) return RetryLater(tagged_interfaces.status());
         for (const Ec2NetworkInterface& one : *tagged_interfaces) {
+          if (!HasToken(one.tags) && !interfaces.contains(one.id)) continue;
           if (one.status != "available") return Wait();
           interfaces.insert(one.id);
         }
@@ -182,9 +189,8 @@ class Deallocate {
 
   bool IsFlagged(const std::string& kind) const {
     const DeallocationConfig& config = wanted_.config;
-    if (kind == "image") {
-      return config.should_delete_images.value() || wanted_.ami_backup.should_delete_images.value();
-    }
+    // amiBackup is about images of a backup service, of which none are made here.
+    if (kind == "image") return config.should_delete_images.value();
     if (kind == "snapshot") return config.should_delete_snapshots.value();
     if (kind == "volume") return config.should_delete_volumes.value();
     return config.should_delete_network_interfaces.value();

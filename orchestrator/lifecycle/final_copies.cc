@@ -180,7 +180,7 @@ class FinalCopies {
 
   // An image's name is used once: it says whether an earlier try made it.
   Flow<Json> RegisterOnce(const StepRecord& step) {
-    const std::string name = fmt::format("snapstore-{}-{}", run_->node().id, step.client_token);
+    const std::string name = ImageName(run_->node().id, step.client_token);
     const auto made = services_.ec2->DescribeImages({.filters = {{"name", {name}}}});
     if (!made.ok()) return RetryLater(made.status());
     Ec2Tags tags = TagsOfNode(run_->node(), step.client_token);

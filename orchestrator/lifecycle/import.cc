@@ -3,12 +3,53 @@
 
 #include <algorithm>
 
-#include "base/base64.h"
+#include "base/log.h"
 #include "orchestrator/lifecycle/node_parts.h"
 #include "orchestrator/lifecycle/operations.h"
 
 namespace snapstore::spot {
 namespace {
+
+constexpr size_t kNameBytesMax = 255;  // of a node
+constexpr size_t kTagsMax = 50;        // EC2's
+constexpr const char* kCancelled = "cancelled";
+
+// As much of an instance's name as a node's name can hold.
+std::string NodeName(std::string name) {
+  std::replace_if(
+      name.begin(), name.end(),
+      [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; }, ' ');
+  if (name.size() <= kNameBytesMax) return name;
+  constexpr unsigned char kContinues = 0x80;  // RFC 3629: 10xxxxxx
+  constexpr unsigned char kLead = 0xc0;
+  size_t end = kNameBytesMax;
+  while (end > 0 && (static_cast<unsigned char>(name[end]) & kLead) == kContinues) --end;
+  name.resize(end);
+  return name;
+}
+
+// "us-east-1" of "us-east-1a".
+std::string ZoneRegion(const std::string& zone) {
+  const size_t number = zone.find_first_of("0123456789");
+  if (number == std::string::npos) return zone;
+  return zone.substr(0, zone.find_first_not_of("0123456789", number));
+}
+
+// The product whose prices an instance's platform has: "Windows" of "Windows BYOL". What is none of
+// them is priced as Linux.
+std::string ProductOf(const std::string& platform) {
+  for (const char* product : {"Windows", "SUSE Linux", "Red Hat Enterprise Linux"}) {
+    if (platform.starts_with(product)) return product;
+  }
+  return "Linux/UNIX";
+}
+
+const Ec2InstanceInterface* PrimaryInterface(const Ec2Instance& instance) {
+  const auto found =
+      std::find_if(instance.interfaces.begin(), instance.interfaces.end(),
+                   [](const Ec2InstanceInterface& one) { return one.device_index == 0; });
+  return found == instance.interfaces.end() ? nullptr : &*found;
+}
 
 class Import {
  public:
@@ -17,9 +58,13 @@ class Import {
   Flow<Ending> Run() {
     SNAP_FLOW(Load());
     if (run_->IsDone("give-up")) return GiveUp("", "");
-    const Flow<Ending> done = Steps();
-    if (!done.ok() && done.halt().kind == Halt::Kind::kFail) {
+    Flow<Ending> done = Steps();
+    if (done.ok()) return done;
+    if (done.halt().kind == Halt::Kind::kFail) {
       return GiveUp("MIGRATE_ERROR", done.halt().status.message());
+    }
+    if (done.halt().kind == Halt::Kind::kSuperseded && !IsMigrationOver(migration_.state)) {
+      SNAP_FLOW(Show("MIGRATE_CANCEL", "the node was deleted"));
     }
     return done;
   }
@@ -54,8 +99,8 @@ class Import {
 
   Flow<Ending> Steps() {
     SNAP_FLOW_ASSIGN(const Json source, run_->Observe("source", [this]() { return ReadSource(); }));
-    if (!run_->IsDone("terminated") && migration_.cancel_requested.value()) {
-      return GiveUp("MIGRATE_CANCEL", "cancelled");
+    if (!SourceEnds() && migration_.cancel_requested.value()) {
+      return GiveUp("MIGRATE_CANCEL", kCancelled);
     }
     if (!run_->IsDone("image/available")) SNAP_FLOW(Show("MIGRATE_CREATE_IMAGE"));
     SNAP_FLOW_ASSIGN(const Json image, run_->Do("image", Json(), [this](const StepRecord& step) {
@@ -63,8 +108,11 @@ class Import {
     }));
     const std::string image_id = image.value("imageId", "");
     SNAP_FLOW(AwaitImage(image_id));
-    SNAP_FLOW(EndSource());
+    SNAP_FLOW(EndSource(source));
+    SNAP_FLOW_ASSIGN(const Json interface, AwaitInterface(source));
     SNAP_FLOW(MakeNode(source, image_id));
+    SNAP_FLOW(TakeInterface(interface));
+    SNAP_FLOW(TellWhatIsLost(source, interface));
     if (!run_->IsDone("launch/plan")) SNAP_FLOW(Show("MIGRATE_LAUNCH_INSTANCE"));
     SNAP_FLOW_ASSIGN(const Beginning beginning, Begin(run_, NodeState::kResuming));
     if (!beginning.problem.empty()) return Fail(Status::InvalidArgument(beginning.problem));
@@ -88,19 +136,63 @@ class Import {
       return Fail(Status::NotFound(fmt::format("there is no instance {}", id)));
     }
     const Ec2Instance& instance = *found;
-    if (instance.tags.contains(NodeTag::kNode)) {
+    // Its owner may have tagged it, for a policy that wants that of what is terminated.
+    if (IsOwnInstance(instance)) {
+      const auto node = instance.tags.find(NodeTag::kNode);
       return Fail(Status::InvalidArgument(
-          fmt::format("{} is a stateful node already: {}", id, instance.tags.at(NodeTag::kNode))));
+          fmt::format("{} is a stateful node already: {}", id,
+                      node == instance.tags.end() ? "of another name" : node->second)));
     }
     const auto user_data = services_.ec2->DescribeInstanceAttribute(id, "userData");
     if (!user_data.ok()) return user_data.failure();
-    Json source = {{"zone", instance.availability_zone}, {"ip", instance.private_ip}};
-    SNAP_FLOW_ASSIGN(source["spec"], SpecOf(instance, *user_data));
+    const Ec2InstanceInterface* const primary = PrimaryInterface(instance);
+    Json source = {{"zone", instance.availability_zone},
+                   {"ip", instance.private_ip},
+                   {"publicIp", instance.public_ip},
+                   {"architecture", instance.architecture},
+                   {"interface", primary == nullptr ? "" : primary->id},
+                   {"interfaceStays", primary != nullptr && !primary->delete_on_termination}};
+    SNAP_FLOW_ASSIGN(const bool has_key, HasKeyPair(instance.key_name));
+    if (!has_key) source["lostKeyPair"] = instance.key_name;
+    SNAP_FLOW_ASSIGN(source["spec"], SpecOf(instance, *user_data, has_key));
+    SNAP_FLOW(Check(source));
     return source;
   }
 
+  // An instance runs on without it, a launch with it is refused.
+  Flow<bool> HasKeyPair(const std::string& name) {
+    if (name.empty()) return true;
+    const auto keys = services_.ec2->DescribeKeyPairs({.filters = {{"key-name", {name}}}});
+    if (!keys.ok()) return RetryLater(keys.status());
+    return !keys->empty();
+  }
+
+  // Whatever would keep the node from being launched, as far as it can be known before.
+  Flow<Done> Check(const Json& source) {
+    FieldErrors errors;
+    const auto spec = ParseNodeSpec(source.at("spec"), &errors);
+    if (!spec) return Fail(errors.ToStatus());
+    SNAP_FLOW_ASSIGN(const Places places, FindPlaces(services_, *spec));
+    if (!places.problem.empty()) return Fail(Status::InvalidArgument(places.problem));
+    MarketLimits limits;
+    limits.subnets = places.subnets;
+    limits.architecture = source.value("architecture", "");
+    const Flow<std::vector<Market>> markets = ChooseMarkets(services_, *spec, limits);
+    const char* const field = "spotInstanceTypes";
+    if (!markets.ok()) {
+      Halt halt = markets.halt();
+      if (halt.kind == Halt::Kind::kFail) halt.status = halt.status.WithContext(field);
+      return halt;
+    }
+    if (markets->empty()) {
+      return Fail(Status::InvalidArgument("none of the types is offered where the node is to run")
+                      .WithContext(field));
+    }
+    return Done{};
+  }
+
   // The body of a create call that makes a node like the instance; its image is put in later.
-  Flow<Json> SpecOf(const Ec2Instance& instance, const std::string& user_data) {
+  Flow<Json> SpecOf(const Ec2Instance& instance, const std::string& user_data, bool has_key) {
     Json launch = {{"imageId", instance.image_id}};
     std::vector<std::string> types = Request().spot_instance_types;
     if (types.empty()) types = {instance.instance_type};
@@ -108,7 +200,7 @@ class Import {
     Json groups = Json::array();
     for (const Ec2GroupId& group : instance.groups) groups.push_back(group.id);
     if (!groups.empty()) launch["securityGroupIds"] = std::move(groups);
-    if (!instance.key_name.empty()) launch["keyPair"] = instance.key_name;
+    if (!instance.key_name.empty() && has_key) launch["keyPair"] = instance.key_name;
     if (!instance.instance_profile_arn.empty()) {
       launch["iamRole"] = {{"arn", instance.instance_profile_arn}};
     }
@@ -116,19 +208,8 @@ class Import {
     if (instance.ebs_optimized) launch["ebsOptimized"] = true;
     if (instance.monitoring) launch["monitoring"] = true;
     if (instance.tenancy == "dedicated") launch["tenancy"] = "dedicated";
-    if (Request().should_keep_metadata_options.value() && !instance.metadata.http_tokens.empty()) {
-      Json metadata = {{"httpTokens", instance.metadata.http_tokens}};
-      if (instance.metadata.http_put_response_hop_limit > 0) {
-        metadata["httpPutResponseHopLimit"] = instance.metadata.http_put_response_hop_limit;
-      }
-      launch["metadataOptions"] = std::move(metadata);
-    }
-    Json tags = Json::array();
-    for (const auto& [key, value] : instance.tags) {
-      if (key.starts_with("aws:") || key.starts_with("snapstore:")) continue;
-      tags.push_back({{"tagKey", key}, {"tagValue", value}});
-    }
-    if (!tags.empty()) launch["tags"] = std::move(tags);
+    if (Request().should_keep_metadata_options.value()) KeepMetadata(instance.metadata, &launch);
+    SNAP_FLOW(KeepTags(instance, &launch));
 
     const bool keeps_ip = Request().should_keep_private_ip.value();
     Json compute = {{"vpcId", instance.vpc_id}};
@@ -137,14 +218,16 @@ class Import {
     if (Request().product) {
       compute["product"] = *Request().product;
     } else if (!instance.platform_details.empty()) {
-      compute["product"] = instance.platform_details;
+      compute["product"] = ProductOf(instance.platform_details);
     }
     compute["launchSpecification"] = std::move(launch);
     const auto name = instance.tags.find("Name");
+    const std::string region =
+        services_.region.empty() ? ZoneRegion(instance.availability_zone) : services_.region;
     return Json{{"name", Request().name.value_or(name == instance.tags.end() || name->second.empty()
                                                      ? instance.id
-                                                     : name->second)},
-                {"region", Request().region.value_or(ZoneRegion(instance.availability_zone))},
+                                                     : NodeName(name->second))},
+                {"region", Request().region.value_or(region)},
                 {"persistence",
                  {{"persistRootDevice", true},
                   {"persistBlockDevices", true},
@@ -153,9 +236,31 @@ class Import {
                 {"compute", std::move(compute)}};
   }
 
-  // "us-east-1" of "us-east-1a".
-  static std::string ZoneRegion(const std::string& zone) {
-    return zone.substr(0, zone.find_last_of("0123456789") + 1);
+  static void KeepMetadata(const Ec2MetadataOptions& options, Json* launch) {
+    if (options.http_tokens.empty()) return;
+    Json metadata = {{"httpTokens", options.http_tokens}};
+    if (options.http_put_response_hop_limit > 0) {
+      metadata["httpPutResponseHopLimit"] = options.http_put_response_hop_limit;
+    }
+    if (!options.instance_metadata_tags.empty()) {
+      metadata["instanceMetadataTags"] = options.instance_metadata_tags;
+    }
+    (*launch)["metadataOptions"] = std::move(metadata);
+  }
+
+  static Flow<Done> KeepTags(const Ec2Instance& instance, Json* launch) {
+    Json tags = Json::array();
+    for (const auto& [key, value] : instance.tags) {
+      if (key.starts_with("aws:") || key.starts_with("snapstore:")) continue;
+      tags.push_back({{"tagKey", key}, {"tagValue", value}});
+    }
+    const size_t most = kTagsMax - 3;  // node, account, token
+    if (tags.size() > most) {
+      return Fail(Status::InvalidArgument(
+          fmt::format("{} has {} tags, its node can have {}", instance.id, tags.size(), most)));
+    }
+    if (!tags.empty()) (*launch)["tags"] = std::move(tags);
+    return Done{};
   }
 
   Flow<Json> Subnets(const Ec2Instance& instance) {
@@ -180,7 +285,7 @@ class Import {
   }
 
   Flow<Json> MakeImage(const StepRecord& step) {
-    const std::string name = fmt::format("snapstore-{}-{}", migration_.node_id, step.client_token);
+    const std::string name = ImageName(migration_.node_id, step.client_token);
     const auto made = services_.ec2->DescribeImages({.filters = {{"name", {name}}}});
     if (!made.ok()) return RetryLater(made.status());
     if (!made->empty()) return Json{{"imageId", made->front().id}};
@@ -211,34 +316,156 @@ class Import {
     return Done{};
   }
 
+  // It is being terminated, or may be: from now on there is no way back.
+  bool SourceEnds() const { return migration_.source_ends.value() || run_->IsDone("terminate"); }
+
   // The source ends: asked for with the import, or (of a group) by its owner later.
-  Flow<Done> EndSource() {
+  Flow<Done> EndSource(const Json& source) {
     const bool ends = Request().should_terminate_instance.value();
     if (!ends && !migration_.group_id) return Done{};
-    if (!ends && !run_->IsDone("confirmed")) {
-      SNAP_FLOW(
-          Show("MIGRATE_AWAIT_USER_ACTION", "terminate the source, or confirm that it may be"));
-      SNAP_FLOW(run_->Observe("confirmed", [&]() -> Flow<Json> {
-        if (migration_.cancel_requested.value()) return Fail(Status::Cancelled("cancelled"));
-        if (migration_.termination_confirmed.value()) return Json();
-        SNAP_FLOW_ASSIGN(const auto source,
-                         FindInstance(services_, Request().original_instance_id));
-        if (!source || source->state == "terminated") return Json();
-        return Wait(services_.options.poll_max_ms);
-      }));
+    if (!ends) SNAP_FLOW(AwaitOwner());
+    if (!SourceEnds()) {
+      // That was long ago.
+      SNAP_FLOW(Check(source));
     }
-    if (!run_->IsDone("terminate")) SNAP_FLOW(Show("MIGRATE_TERMINATE_INSTANCE"));
-    SNAP_FLOW(run_->Observe("terminate", [&]() -> Flow<Json> {
-      SNAP_FLOW(Tolerate(services_.ec2->TerminateInstances({Request().original_instance_id})));
-      return Json();
-    }));
+    SNAP_FLOW(Terminate());
     if (!run_->IsDone("terminated")) SNAP_FLOW(Show("MIGRATE_AWAIT_INSTANCE_TERMINATION"));
     SNAP_FLOW(run_->Observe("terminated", [&]() -> Flow<Json> {
-      SNAP_FLOW_ASSIGN(const auto source, FindInstance(services_, Request().original_instance_id));
-      if (source && source->state != "terminated") return Wait();
+      SNAP_FLOW_ASSIGN(const auto instance,
+                       FindInstance(services_, Request().original_instance_id));
+      if (instance && instance->state != "terminated") return Wait();
       return Json();
     }));
     return Done{};
+  }
+
+  Flow<Done> AwaitOwner() {
+    if (run_->IsDone("confirmed")) return Done{};
+    SNAP_FLOW(Show("MIGRATE_AWAIT_USER_ACTION", "terminate the source, or confirm that it may be"));
+    SNAP_FLOW(run_->Observe("confirmed", [&]() -> Flow<Json> {
+      if (migration_.cancel_requested.value()) return Fail(Status::Cancelled(kCancelled));
+      if (migration_.termination_confirmed.value()) return Json();
+      SNAP_FLOW_ASSIGN(const auto source, FindInstance(services_, Request().original_instance_id));
+      if (!source || source->state == "terminated") return Json();
+      return Wait(services_.options.poll_max_ms);
+    }));
+    return Done{};
+  }
+
+  Flow<Done> Terminate() {
+    SNAP_FLOW(run_->Observe("terminate", [&]() -> Flow<Json> {
+      const std::string& id = Request().original_instance_id;
+      SNAP_FLOW(SetSourceEnds());
+      const auto ended = services_.ec2->TerminateInstances({id});
+      if (ended.ok() || ended.status().Is(StatusCode::kNotFound)) return Json();
+      const Halt halt = HaltOf(ended.failure());
+      const bool refused = halt.kind == Halt::Kind::kFail ||
+                           ended.status().Is(StatusCode::kPermissionDenied) ||
+                           ended.code() == "OperationNotPermitted";
+      if (!refused) return halt;
+      SNAP_FLOW_ASSIGN(const auto source, FindInstance(services_, id));
+      if (source && IsAlive(*source)) SNAP_FLOW(SetSourceRunsOn(ended.status().message()));
+      return halt;
+    }));
+    return Done{};
+  }
+
+  // In one transaction with the question whether the import is cancelled.
+  Flow<Done> SetSourceEnds() {
+    auto changed = services_.state->ChangeMigration(migration_.account_id, migration_.id,
+                                                    [](MigrationRecord* record) {
+                                                      if (record->cancel_requested.value())
+                                                        return Status::Cancelled(kCancelled);
+                                                      record->source_ends = true;
+                                                      record->state = "MIGRATE_TERMINATE_INSTANCE";
+                                                      return Status::Ok();
+                                                    });
+    if (changed.status().Is(StatusCode::kCancelled)) {
+      migration_.cancel_requested = true;
+      return Fail(changed.status());
+    }
+    if (!changed.ok()) return RetryLater(changed.status());
+    migration_ = *std::move(changed);
+    return Done{};
+  }
+
+  // Its end was refused: the import can be cancelled again.
+  Flow<Done> SetSourceRunsOn(const std::string& why) {
+    auto changed = services_.state->ChangeMigration(migration_.account_id, migration_.id,
+                                                    [&](MigrationRecord* record) {
+                                                      record->source_ends = false;
+                                                      record->state_description = why;
+                                                      return Status::Ok();
+                                                    });
+    if (!changed.ok()) return RetryLater(changed.status());
+    migration_ = *std::move(changed);
+    return Done{};
+  }
+
+  // The source's interface, if it outlives its instance: it has the address, which no other can get
+  // then. One that goes with its instance may be seen for a while.
+  Flow<Json> AwaitInterface(const Json& source) {
+    const std::string id = source.value("interface", "");
+    if (!Request().should_keep_private_ip.value() || id.empty()) return Json();
+    return run_->Observe("interface", [&]() -> Flow<Json> {
+      const auto found = services_.ec2->DescribeNetworkInterfaces({.ids = {id}});
+      if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) {
+        return RetryLater(found.status());
+      }
+      if (!found.ok() || found->empty()) return Json();
+      const Ec2NetworkInterface& one = found->front();
+      if (!one.instance_id.empty() && one.instance_id != Request().original_instance_id) {
+        return Json();
+      }
+      if (one.status != "available") return Wait();
+      const int64_t age = run_->Now() - run_->BegunAt("terminated").value_or(0);
+      if (!source.value("interfaceStays", false) && age < kConsistencyMs) return Wait();
+      return Json{{"id", id},
+                  {"subnet", one.subnet_id},
+                  {"ip", one.private_ip},
+                  {"publicIp", one.allocation_id.empty() ? "" : one.public_ip}};
+    });
+  }
+
+  Flow<Done> TakeInterface(const Json& interface) {
+    if (!interface.is_object()) return Done{};
+    SNAP_FLOW(run_->Observe(
+        "interface/taken",
+        [&]() -> Flow<Json> {
+          const std::string id = interface.value("id", "");
+          const auto tagged = services_.ec2->CreateTags({id}, TagsOfNode(run_->node(), ""));
+          if (tagged.ok() || tagged.status().Is(StatusCode::kNotFound)) return Json();
+          // The node has it all the same; what a policy forbids now it may forbid always.
+          if (!tagged.status().Is(StatusCode::kPermissionDenied)) {
+            return RetryLater(tagged.status());
+          }
+          LogWarning("{}: {} is not tagged: {}", migration_.node_id, id, tagged.status().message());
+          return Json();
+        },
+        [&](const Json&, ControllerState::NodeChange* change) {
+          KeptResources& kept = change->node.runtime.resources;
+          kept.interface_id = interface.value("id", "");
+          kept.subnet_id = interface.value("subnet", "");
+          kept.private_ip = interface.value("ip", "");
+        }));
+    return Done{};
+  }
+
+  Flow<Done> TellWhatIsLost(const Json& source, const Json& interface) {
+    const std::string key = source.value("lostKeyPair", "");
+    if (!key.empty()) {
+      SNAP_FLOW(run_->Report(
+          "told/key", "KEY_PAIR_LOST", Severity::kWarning,
+          fmt::format("there is no key pair {} any more: the node is launched without", key)));
+    }
+    const std::string ip = source.value("publicIp", "");
+    const std::string kept = interface.is_object() ? interface.value("publicIp", "") : "";
+    if (ip.empty() || ip == kept || !SourceEnds()) return Done{};
+    return run_->Report(
+        "told/address", "PUBLIC_ADDRESS_LOST", Severity::kWarning,
+        fmt::format("the source's public address {} does not come along: an elastic address stays "
+                    "with a node that has it as compute.elasticIp",
+                    ip));
   }
 
   Flow<Done> MakeNode(const Json& source, const std::string& image_id) {
@@ -270,11 +497,12 @@ class Import {
   // The source goes on as if nothing had been, unless it is gone already: then what was made of it
   // is all there is, and stays.
   Flow<Ending> GiveUp(const std::string& state, const std::string& why) {
-    const bool cancelled = why == "cancelled" || migration_.cancel_requested.value();
+    const bool cancelled = why == kCancelled || migration_.cancel_requested.value();
     SNAP_FLOW_ASSIGN(const Json plan, run_->Observe("give-up", [&]() -> Flow<Json> {
+      SNAP_FLOW_ASSIGN(const auto source, FindInstance(services_, Request().original_instance_id));
       return Json{{"state", cancelled ? "MIGRATE_CANCEL" : state},
-                  {"why", why},
-                  {"clean", !run_->IsDone("terminate")}};
+                  {"why", cancelled ? kCancelled : why},
+                  {"clean", !SourceEnds() && source && IsAlive(*source)}};
     }));
     SNAP_FLOW(run_->ReloadNode());
     Ending ending;
@@ -285,8 +513,8 @@ class Import {
       beginning.instance_id = *run_->node().runtime.instance_id;
       SNAP_FLOW(ReleaseInstance(run_, beginning, "undo"));
     }
-    const bool cleans = plan.value("clean", false) && !run_->has_node();
-    if (cleans) SNAP_FLOW(DeleteImage());
+    // A node that was made has it.
+    if (!run_->has_node()) SNAP_FLOW(LeaveImage(plan.value("clean", false)));
     SNAP_FLOW(Show(plan.value("state", ""), plan.value("why", "")));
     const std::string reason = ending.error;
     const std::string operation_id = run_->operation().id;
@@ -299,22 +527,57 @@ class Import {
     return ending;
   }
 
-  Flow<Done> DeleteImage() {
+  // No record has what was made of the source: it goes, or is listed as retained.
+  Flow<Done> LeaveImage(bool goes) {
+    if (!run_->BegunAt("image")) return Done{};
     SNAP_FLOW(run_->Observe("give-up/clean", [&]() -> Flow<Json> {
       const Ec2Query query{
           .filters = {{std::string("tag:") + NodeTag::kNode, {migration_.node_id}}}};
       const auto images = services_.ec2->DescribeImages(query);
       if (!images.ok()) return RetryLater(images.status());
       for (const Ec2Image& image : *images) {
-        SNAP_FLOW(Tolerate(services_.ec2->DeregisterImage(image.id)));
+        if (!IsOwnImage(image, migration_.node_id)) continue;
+        SNAP_FLOW(goes ? DeleteImage(image) : RetainImage(image));
       }
-      const auto snapshots = services_.ec2->DescribeSnapshots(query);
-      if (!snapshots.ok()) return RetryLater(snapshots.status());
-      for (const Ec2Snapshot& snapshot : *snapshots) {
-        SNAP_FLOW(Tolerate(services_.ec2->DeleteSnapshot(snapshot.id)));
+      if (goes) SNAP_FLOW(DeleteSnapshots(query));
+      // One that was just asked for may not be listed yet.
+      const int64_t age = run_->Now() - run_->BegunAt("give-up").value_or(0);
+      if (!run_->IsDone("image/available") && age < kConsistencyMs) {
+        return Wait(kConsistencyMs - age);
       }
       return Json();
     }));
+    return Done{};
+  }
+
+  Flow<Done> DeleteImage(const Ec2Image& image) {
+    SNAP_FLOW(Tolerate(services_.ec2->DeregisterImage(image.id)));
+    for (const Ec2BlockDevice& device : image.devices) {
+      if (device.snapshot_id.empty()) continue;
+      SNAP_FLOW(Tolerate(services_.ec2->DeleteSnapshot(device.snapshot_id)));
+    }
+    return Done{};
+  }
+
+  // Of an image that was deleted before it showed them.
+  Flow<Done> DeleteSnapshots(const Ec2Query& query) {
+    const auto snapshots = services_.ec2->DescribeSnapshots(query);
+    if (!snapshots.ok()) return RetryLater(snapshots.status());
+    for (const Ec2Snapshot& snapshot : *snapshots) {
+      SNAP_FLOW(Tolerate(services_.ec2->DeleteSnapshot(snapshot.id)));
+    }
+    return Done{};
+  }
+
+  Flow<Done> RetainImage(const Ec2Image& image) {
+    RetainedRecord record;
+    record.kind = "image";
+    record.id = image.id;
+    record.account_id = migration_.account_id;
+    record.node_id = migration_.node_id;
+    record.created_at_ms = run_->Now();
+    const Status kept = services_.state->PutRetained(record);
+    if (!kept.ok()) return RetryLater(kept);
     return Done{};
   }
 

@@ -13,38 +13,48 @@ bool Beginning::ManyZones(const NodeSpec& spec) const {
   return zones.size() > 1 && !spec.persistence.persist_private_ip.value();
 }
 
+Flow<Places> FindPlaces(const Services& services, const NodeSpec& spec) {
+  Places places;
+  if (!services.region.empty() && services.region != spec.region) {
+    places.problem = fmt::format("this controller works in {}, the node is to be in {}",
+                                 services.region, spec.region);
+  }
+  const auto found = services.ec2->DescribeSubnets({.ids = spec.compute.subnet_ids});
+  if (!found.ok()) {
+    if (HaltOf(found.failure()).kind != Halt::Kind::kFail &&
+        !found.status().Is(StatusCode::kNotFound)) {
+      return found.failure();
+    }
+    places.problem = found.status().message();
+    return places;
+  }
+  for (const Ec2Subnet& subnet : *found) {
+    if (subnet.vpc_id != spec.compute.vpc_id) {
+      places.problem = fmt::format("{} is not in {}", subnet.id, spec.compute.vpc_id);
+    }
+    places.subnets.push_back({subnet.id, subnet.availability_zone});
+    places.cidrs.push_back(subnet.cidr);
+  }
+  return places;
+}
+
 Flow<Beginning> Begin(OperationRun* run, NodeState state) {
   const auto look = [run]() -> Flow<Json> {
     SNAP_FLOW(run->ReloadNode());
     if (!run->has_node()) return Fail(Status::NotFound("the node is gone"));
     const NodeSpec& spec = run->node().spec;
+    SNAP_FLOW_ASSIGN(const Places places, FindPlaces(run->services(), spec));
     Json subnets = Json::array();
-    std::string problem;
-    const std::string& region = run->services().region;
-    if (!region.empty() && region != spec.region) {
-      problem =
-          fmt::format("this controller works in {}, the node is to be in {}", region, spec.region);
-    }
-    const auto found = run->services().ec2->DescribeSubnets({.ids = spec.compute.subnet_ids});
-    if (found.ok()) {
-      for (const Ec2Subnet& subnet : *found) {
-        if (subnet.vpc_id != spec.compute.vpc_id) {
-          problem = fmt::format("{} is not in {}", subnet.id, spec.compute.vpc_id);
-        }
-        subnets.push_back(
-            {{"id", subnet.id}, {"zone", subnet.availability_zone}, {"cidr", subnet.cidr}});
-      }
-    } else if (HaltOf(found.failure()).kind == Halt::Kind::kFail ||
-               found.status().Is(StatusCode::kNotFound)) {
-      problem = found.status().message();
-    } else {
-      return found.failure();
+    for (size_t i = 0; i < places.subnets.size(); ++i) {
+      subnets.push_back({{"id", places.subnets[i].subnet_id},
+                         {"zone", places.subnets[i].zone},
+                         {"cidr", places.cidrs[i]}});
     }
     const Json& input = run->operation().input;
     return Json{{"spec", NodeSpecJson(spec)},
                 {"instanceId", run->node().runtime.instance_id.value_or("")},
                 {"subnets", std::move(subnets)},
-                {"problem", problem},
+                {"problem", places.problem},
                 {"deadline", input.is_object() ? input.value("deadline", int64_t{0}) : 0}};
   };
   const auto update = [state](const Json&, ControllerState::NodeChange* change) {
@@ -105,6 +115,21 @@ Flow<Done> CloseUsage(OperationRun* run, const std::string& step) {
 
 bool IsOwnSnapshot(const Ec2Snapshot& snapshot, const std::string& node_id) {
   return snapshot.description.starts_with(node_id + " ");
+}
+
+std::string ImageName(const std::string& node_id, const std::string& client_token) {
+  return fmt::format("snapstore-{}-{}", node_id, client_token);
+}
+
+bool IsOwnImage(const Ec2Image& image, const std::string& node_id) {
+  return image.name.starts_with(ImageName(node_id, ""));
+}
+
+bool HasToken(const Ec2Tags& tags) { return tags.contains(NodeTag::kToken); }
+
+bool IsOwnInstance(const Ec2Instance& instance) {
+  const auto token = instance.tags.find(NodeTag::kToken);
+  return token != instance.tags.end() && token->second == instance.client_token;
 }
 
 RetainedRecord Retain(const Services& services, const NodeRecord& node, const char* kind,

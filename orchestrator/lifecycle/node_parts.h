@@ -32,6 +32,14 @@ struct Beginning {
   bool ManyZones(const NodeSpec& spec) const;
 };
 
+// Where a specification has a node run, as the cloud knows it.
+struct Places {
+  std::vector<SubnetZone> subnets;
+  std::vector<std::string> cidrs;  // of these
+  std::string problem;             // why the node cannot run there
+};
+Flow<Places> FindPlaces(const Services& services, const NodeSpec& spec);
+
 // The first step of every operation on a node: its state from now on, the specification it works
 // with.
 Flow<Beginning> Begin(OperationRun* run, NodeState state);
@@ -47,6 +55,14 @@ Flow<Done> MakeFinalCopies(OperationRun* run, const Beginning& beginning,
 // Whether a snapshot with the node's tag is one that the controller asked for. Services that make
 // snapshots of a volume by themselves may copy its tags.
 bool IsOwnSnapshot(const Ec2Snapshot& snapshot, const std::string& node_id);
+// The name of an image that a step makes, and whether an image has such a name: tags are copied by
+// services that make images of their own.
+std::string ImageName(const std::string& node_id, const std::string& client_token);
+bool IsOwnImage(const Ec2Image& image, const std::string& node_id);
+// Whether a step made it: nobody else gives its token.
+bool HasToken(const Ec2Tags& tags);
+// A token may have been copied with the tags of an instance, but not what it was launched with.
+bool IsOwnInstance(const Ec2Instance& instance);
 
 // Takes the instance out of its load balancers; no answer of theirs keeps a node alive.
 Flow<Done> LeaveBalancers(OperationRun* run, const std::string& instance_id,

@@ -71,6 +71,20 @@ bool IsMigrationOver(std::string_view state) {
   return state == "MIGRATE_FINISH" || state == "MIGRATE_CANCEL" || state == "MIGRATE_ERROR";
 }
 
+Status CancelMigration(MigrationRecord* migration) {
+  if (IsMigrationOver(migration->state)) {
+    return Status::InvalidArgument(
+        fmt::format("the migration is over already ({})", migration->state));
+  }
+  if (migration->source_ends.value()) {
+    return Status::InvalidArgument(
+        fmt::format("{} is terminated, or being terminated: the migration goes on to its end",
+                    migration->request.original_instance_id));
+  }
+  migration->cancel_requested = true;
+  return Status::Ok();
+}
+
 template <typename T>
 std::string EncodeRecord(const T& record) {
   return JsonText(Writer::ValueJson(record));

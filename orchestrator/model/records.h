@@ -145,6 +145,8 @@ struct MigrationRecord {
   std::optional<std::string> instance_id;  // the new one
   Flag<false> cancel_requested;
   Flag<false> termination_confirmed;  // by the source's owner
+  // The source is being terminated, or may be: the import cannot be cancelled any more.
+  Flag<false> source_ends;
   int64_t created_at_ms = 0;
   int64_t updated_at_ms = 0;
 };
@@ -256,6 +258,8 @@ OperationKind KindOf(NodeAction action);
 bool IsTransient(NodeState state);
 // Whether an import in this state goes no further.
 bool IsMigrationOver(std::string_view state);
+// Asks for its end; InvalidArgument: it goes no further, or there is no way back.
+Status CancelMigration(MigrationRecord* migration);
 
 // Of every record type above. Decode: Corruption, `what` names the record.
 template <typename T>

@@ -38,12 +38,13 @@ Status Serve(const ServeOptions& options, bool json) {
   ControllerState state(store.get());
   ApiOptions api = options.api;
   api.agent_silence_ms = options.leader.agent_silence_seconds * kMsPerSecond;
-  ApiService service(&state, api);
   std::unique_ptr<Leader> leader;
   if (!options.api_only) {
     const std::string name = fmt::format("{}/{}", HostName(), getpid());
     SNAP_ASSIGN_OR_RETURN(leader, Leader::Start(store.get(), name, options.leader));
+    api.region = leader->region();
   }
+  ApiService service(&state, api);
   if (!address.IsLoopback() && options.server.certificate_file.empty()) {
     LogWarning("listening on {} without TLS: tokens can be read on the way", address.ToString());
   }

@@ -145,6 +145,8 @@ Result<std::unique_ptr<Leader>> Leader::Start(StateStore* store, const std::stri
   return std::unique_ptr<Leader>(new Leader(std::move(impl)));
 }
 
+const std::string& Leader::region() const { return impl_->aws->region(); }
+
 Leader::~Leader() {
   {
     const std::lock_guard lock(impl_->mutex);

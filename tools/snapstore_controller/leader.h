@@ -39,6 +39,9 @@ class Leader {
                                                const LeaderOptions& options);
   ~Leader();
 
+  // That it works in.
+  const std::string& region() const;
+
  private:
   struct Impl;
   explicit Leader(std::unique_ptr<Impl> impl);

@@ -175,6 +175,7 @@ void Fields(V& v, T& o) {
   v.Field("instanceId", o.instance_id);
   v.Field("cancelRequested", o.cancel_requested);
   v.Field("terminationConfirmed", o.termination_confirmed);
+  v.Field("sourceEnds", o.source_ends);
   v.Field("createdAt", o.created_at_ms);
   v.Field("updatedAt", o.updated_at_ms);
 }

@@ -42,6 +42,29 @@ TEST_F(ApiTest, ABulkMigrationNamesItsFailures) {
               HasSubstr("migrations[1].region: is required"));
 }
 
+TEST_F(ApiTest, AMigrationIntoAnotherRegionIsRefusedAtOnce) {
+  Serve({.region = "us-east-1"});
+  const auto body = [](const char* root, const char* more) {
+    return fmt::format(R"({{"{}": {{"originalInstanceId": "i-1", "region": "eu-west-1"{}}}}})",
+                       root, more);
+  };
+  const Answer single = Call("POST", kMigrations, body("migration", ""));
+  EXPECT_EQ(single.status, 400);
+  EXPECT_THAT(single.error(), HasSubstr("migration.region: must be us-east-1"));
+  const Answer group =
+      Call("POST", kGroups,
+           body("statefulMigrationGroup", R"(, "name": "n", "shouldKeepPrivateIp": false)"));
+  EXPECT_EQ(group.status, 400);
+  EXPECT_THAT(group.error(), HasSubstr("statefulMigrationGroup.region: must be us-east-1"));
+  const Answer bulk = Call("POST", std::string(kMigrations) + "/bulk", R"({"migrations": [
+      {"originalInstanceId": "i-1", "region": "eu-west-1"},
+      {"originalInstanceId": "i-2", "region": "us-east-1"}]})");
+  ASSERT_EQ(bulk.response()["failures"].size(), 1);
+  EXPECT_THAT(bulk.response()["failures"][0]["errorMessage"].get<std::string>(),
+              HasSubstr("migrations[0].region: must be us-east-1"));
+  EXPECT_EQ(bulk.response()["count"], 1);
+}
+
 TEST_F(ApiTest, AGroupsTwinsActOnTheSameNode) {
   const Answer made = Call("POST", kGroups, R"({"statefulMigrationGroup": {
       "originalInstanceId": "i-1", "name": "n", "shouldKeepPrivateIp": false}})");
@@ -72,6 +95,25 @@ TEST_F(ApiTest, AGroupsTwinsActOnTheSameNode) {
   EXPECT_EQ(PendingKind(record->node_id), OperationKind::kDeallocate);
   EXPECT_THAT(Call("GET", "/aws/ec2/group/sig-0/statefulInstance").error(),
               StartsWith("GROUP_DOESNT_EXIST"));
+}
+
+TEST_F(ApiTest, AGroupsMigrationCannotBeCancelledOnceItsSourceEnds) {
+  const Answer made = Call("POST", kGroups, R"({"statefulMigrationGroup": {
+      "originalInstanceId": "i-1", "name": "n", "shouldKeepPrivateIp": false}})");
+  const std::string id = made.item()["id"];
+  ASSERT_TRUE(state_
+                  ->ChangeMigration("act-1", id,
+                                    [](MigrationRecord* record) {
+                                      record->state = "MIGRATE_TERMINATE_INSTANCE";
+                                      record->source_ends = true;
+                                      return Status::Ok();
+                                    })
+                  .ok());
+  const Answer refused = Call("DELETE", fmt::format("{}/{}", kGroups, id));
+  EXPECT_EQ(refused.status, 400);
+  EXPECT_THAT(refused.error(), HasSubstr("i-1 is terminated, or being terminated: the migration "
+                                         "goes on to its end"));
+  EXPECT_FALSE(state_->GetMigration("act-1", id)->cancel_requested.value());
 }
 
 TEST_F(ApiTest, AGroupsMigrationCanBeCancelledUntilItIsOver) {

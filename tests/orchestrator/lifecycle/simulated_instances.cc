@@ -82,6 +82,7 @@ Ec2Result<std::vector<Ec2Instance>> SimulatedCloud::Launch(const RunInstancesReq
   shown.subnet_id = place.subnet_id;
   shown.vpc_id = kVpc;
   shown.key_name = request.key_name;
+  shown.metadata = request.metadata;
   shown.architecture = image.shown.architecture;
   shown.root_device_name = image.shown.root_device_name;
   shown.platform_details = "Linux/UNIX";

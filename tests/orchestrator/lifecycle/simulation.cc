@@ -297,8 +297,12 @@ Status Simulation::DeleteVolume(const std::string& node, const std::string& volu
   return asked;
 }
 
-Result<MigrationRecord> Simulation::Import(const MigrationRequest& request) {
-  return state_.CreateMigration(kAccount, request, false);
+Result<MigrationRecord> Simulation::Import(const MigrationRequest& request, bool as_group) {
+  return state_.CreateMigration(kAccount, request, as_group);
+}
+
+Status Simulation::CancelImport(const std::string& migration) {
+  return state_.ChangeMigration(kAccount, migration, CancelMigration).status();
 }
 
 std::optional<NodeRecord> Simulation::Node(const std::string& node) {

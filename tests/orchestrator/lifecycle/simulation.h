@@ -67,7 +67,8 @@ class Simulation {
   Status Change(const std::string& node, const Json& change);
   Status ApplyTags(const std::string& node);
   Status DeleteVolume(const std::string& node, const std::string& volume);
-  Result<MigrationRecord> Import(const MigrationRequest& request);
+  Result<MigrationRecord> Import(const MigrationRequest& request, bool as_group = false);
+  Status CancelImport(const std::string& migration);
   std::optional<NodeRecord> Node(const std::string& node);
 
   void RunUntil(int64_t time_ms);
@@ -88,6 +89,8 @@ class Simulation {
   std::string Problems();
   // Volumes that went by hand, or that no record asks to keep, excuse a loss.
   void ExcuseLoss(const std::string& node) { excused_.insert(node); }
+  // Something that others made, whatever its tags say.
+  void Disown(const std::string& id) { foreign_.insert(id); }
   // Virtual time that data of nodes went back, and how often.
   int64_t lost_ms() const { return lost_ms_; }
 
@@ -138,6 +141,7 @@ class Simulation {
   uint64_t seen_changes_ = 0;
   bool dirty_ = true;
   std::set<std::string> excused_;
+  std::set<std::string> foreign_;
   std::set<std::string> let_run_;  // nodes that are gone and left their instance
   int64_t lost_ms_ = 0;
 };

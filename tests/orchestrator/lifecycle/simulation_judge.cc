@@ -59,7 +59,7 @@ void Simulation::NodeLeaks(const NodeRecord& node, std::set<std::string>* accoun
 }
 
 std::string Simulation::Leaks() {
-  std::set<std::string> accounted;
+  std::set<std::string> accounted = foreign_;
   const auto nodes = state_.ListAllNodes();
   for (const auto& node : *nodes) NodeLeaks(*node, &accounted);
   const auto retained = state_.ListRetained();
