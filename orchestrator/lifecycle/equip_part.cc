@@ -2,8 +2,11 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "orchestrator/lifecycle/clean_up.h"
+#include "orchestrator/lifecycle/launch_request.h"
 #include "orchestrator/lifecycle/node_names.h"
 #include "orchestrator/lifecycle/node_parts.h"
+#include "orchestrator/lifecycle/volume_facts.h"
 
 namespace snapstore::spot {
 namespace {
@@ -25,6 +28,7 @@ class Equip {
     SNAP_FLOW(OpenUsage());
     SNAP_FLOW(AttachKept(*instance));
     SNAP_FLOW(AttachForeign());
+    SNAP_FLOW(LookAtVolumes(run_, "launch/volume-facts"));
     SNAP_FLOW(MoveAddress(*instance));
     SNAP_FLOW(Register());
     SNAP_FLOW(PublishNames(run_, *instance));
@@ -130,38 +134,53 @@ class Equip {
   static std::string CopyStep(const std::string& device) { return "launch/copy" + device; }
 
   Flow<std::string> CopyHere(const std::string& device, const Json& volume) {
-    SNAP_FLOW_ASSIGN(
-        const Json made,
-        run_->Do(
-            CopyStep(device), volume,
-            [&](const StepRecord& step) -> Flow<Json> {
-              CreateVolumeRequest request;
-              request.availability_zone = zone_;
-              request.snapshot_id = step.input.value("snapshot", "");
-              request.client_token = step.client_token;
-              request.tags = TagsOfNode(run_->node(), step.client_token);
-              const LaunchSpecification& launch = run_->spec().compute.launch_specification;
-              for (const BlockDeviceMapping& mapping : launch.block_device_mappings) {
-                if (mapping.device_name != device || !mapping.ebs) continue;
-                request.volume_type = mapping.ebs->volume_type.value_or("");
-                std::transform(request.volume_type.begin(), request.volume_type.end(),
-                               request.volume_type.begin(),
-                               [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-                request.iops = static_cast<uint64_t>(mapping.ebs->iops.value_or(0));
-              }
-              const auto created = services_.ec2->CreateVolume(request);
-              if (!created.ok()) return created.failure();
-              return Json{{"volumeId", created->id}};
-            },
-            [&](const Json& output, ControllerState::NodeChange* change) {
-              KeptDevice* kept = FindDevice(&change->node.runtime.resources, device);
-              if (kept == nullptr) return;
-              kept->old_volume_id = kept->volume_id;
-              kept->volume_id = output.value("volumeId", "");
-              kept->zone = zone_;
-              kept->copied = false;
-            }));
+    SNAP_FLOW_ASSIGN(const Json made,
+                     run_->Do(
+                         CopyStep(device), volume,
+                         [&](const StepRecord& step) -> Flow<Json> {
+                           const CreateVolumeRequest request = Copy(device, step);
+                           const auto created = services_.ec2->CreateVolume(request);
+                           if (!created.ok()) return created.failure();
+                           return Json{{"volumeId", created->id}};
+                         },
+                         [&](const Json& output, ControllerState::NodeChange* change) {
+                           KeptDevice* kept = FindDevice(&change->node.runtime.resources, device);
+                           if (kept == nullptr) return;
+                           kept->old_volume_id = kept->volume_id;
+                           kept->volume_id = output.value("volumeId", "");
+                           kept->zone = zone_;
+                           kept->copied = false;
+                         }));
     return made.value("volumeId", "");
+  }
+
+  // The same on every try of the step: EC2 compares.
+  CreateVolumeRequest Copy(const std::string& device, const StepRecord& step) const {
+    const LaunchSpecification& launch = run_->spec().compute.launch_specification;
+    Ec2BlockDevice wanted;
+    for (const BlockDeviceMapping& mapping : launch.block_device_mappings) {
+      if (mapping.device_name == device && mapping.ebs) wanted = MappingOf(mapping);
+    }
+    CreateVolumeRequest request;
+    request.tags = TagsOfNode(run_->node(), step.client_token);
+    if (launch.resource_tags.volumes.should_tag.value()) {
+      request.tags = WithUserTags(request.tags, launch.tags);
+    }
+    KeptResources kept = run_->node().runtime.resources;
+    if (const KeptDevice* known = FindDevice(&kept, device)) {
+      TakeFacts(*known, &wanted);
+      if (known->facts) request.tags = WithUserTags(request.tags, known->facts->tags);
+    }
+    request.availability_zone = zone_;
+    request.snapshot_id = step.input.value("snapshot", "");
+    request.client_token = step.client_token;
+    request.size_gib = wanted.volume_size_gib;
+    request.volume_type = wanted.volume_type;
+    request.iops = wanted.iops;
+    request.throughput = wanted.throughput;
+    request.encrypted = wanted.encrypted;
+    request.kms_key_id = wanted.kms_key_id;
+    return request;
   }
 
   Flow<Done> Attach(const std::string& volume_id, const std::string& device) {
@@ -205,10 +224,12 @@ class Equip {
     SNAP_FLOW(run_->Observe(
         "launch/drop-old" + device,
         [&]() -> Flow<Json> {
-          SNAP_FLOW(Tolerate(services_.ec2->DeleteVolume(old_volume)));
-          return Json();
+          CleanUp clean_up(services_);
+          SNAP_FLOW(clean_up.Delete("volume", old_volume));
+          return Json{{"left", clean_up.left()}};
         },
-        [&](const Json&, ControllerState::NodeChange* change) {
+        [&](const Json& output, ControllerState::NodeChange* change) {
+          LeaveToPurge(services_, output, change);
           KeptDevice* kept = FindDevice(&change->node.runtime.resources, device);
           if (kept != nullptr) kept->old_volume_id.clear();
         }));

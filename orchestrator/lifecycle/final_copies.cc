@@ -2,7 +2,10 @@
 #include <algorithm>
 #include <map>
 
+#include "orchestrator/lifecycle/clean_up.h"
+#include "orchestrator/lifecycle/launch_request.h"
 #include "orchestrator/lifecycle/node_parts.h"
+#include "orchestrator/lifecycle/volume_facts.h"
 
 namespace snapstore::spot {
 namespace {
@@ -13,6 +16,8 @@ class FinalCopies {
       : run_(run), services_(run->services()), beginning_(beginning), prefix_(prefix) {}
 
   Flow<Done> Run() {
+    // Those that were written to: before the first goes.
+    if (!run_->IsDone(Name("dropped"))) SNAP_FLOW(LookAtVolumes(run_, Name("volumes")));
     SNAP_FLOW(TakeSnapshots());
     SNAP_FLOW(RegisterRoot());
     return DropOutdated();
@@ -76,9 +81,7 @@ class FinalCopies {
     }
     Ec2Tags tags = TagsOfNode(run_->node(), step.client_token);
     const auto& launch = run_->spec().compute.launch_specification;
-    if (launch.resource_tags.snapshots.should_tag.value()) {
-      for (const Tag& tag : launch.tags) tags[tag.key] = tag.value;
-    }
+    if (launch.resource_tags.snapshots.should_tag.value()) tags = WithUserTags(tags, launch.tags);
     const auto snapshot = services_.ec2->CreateSnapshot(
         device.volume_id,
         fmt::format("{} {} of {}", run_->node().id, device.device_name, beginning_.instance_id),
@@ -127,7 +130,13 @@ class FinalCopies {
               }
             }));
     if (!seen.value("failed", false)) return Done{};
-    SNAP_FLOW(Tolerate(services_.ec2->DeleteSnapshot(id)));
+    CleanUp clean_up(services_);
+    SNAP_FLOW(clean_up.Delete("snapshot", id));
+    if (!clean_up.left().empty()) {
+      SNAP_FLOW(run_->ChangeNode([&](ControllerState::NodeChange* change) {
+        LeaveToPurge(services_, {{"left", clean_up.left()}}, change);
+      }));
+    }
     SNAP_FLOW(run_->Forget(step));
     SNAP_FLOW(run_->Forget(maker));
     return RetryLater(Status::Io(fmt::format("snapshot {} of {} failed", id, device_name)));
@@ -154,6 +163,12 @@ class FinalCopies {
       return RegisterOnce(step);
     }));
     const std::string image = made.value("imageId", "");
+    if (made.contains("left out")) {
+      SNAP_FLOW(run_->Report(
+          Name("image/left-out"), "IMAGE_DEVICES_LEFT_OUT", Severity::kWarning,
+          fmt::format("the node's image has only a plain root, and not all that {} brings: {}",
+                      plan.value("source", ""), made.value("left out", ""))));
+    }
     SNAP_FLOW(run_->Observe(
         Name("image/available"),
         [&]() -> Flow<Json> {
@@ -171,10 +186,16 @@ class FinalCopies {
         }));
     const std::string old_image = plan.value("oldImage", "");
     if (old_image.empty()) return Done{};
-    SNAP_FLOW(run_->Observe(Name("image/drop-old"), [&]() -> Flow<Json> {
-      SNAP_FLOW(Tolerate(services_.ec2->DeregisterImage(old_image)));
-      return Json();
-    }));
+    SNAP_FLOW(run_->Observe(
+        Name("image/drop-old"),
+        [&]() -> Flow<Json> {
+          CleanUp clean_up(services_);
+          SNAP_FLOW(clean_up.Delete("image", old_image));
+          return Json{{"left", clean_up.left()}};
+        },
+        [this](const Json& output, ControllerState::NodeChange* change) {
+          LeaveToPurge(services_, output, change);
+        }));
     return Done{};
   }
 
@@ -185,35 +206,103 @@ class FinalCopies {
     if (!made.ok()) return RetryLater(made.status());
     Ec2Tags tags = TagsOfNode(run_->node(), step.client_token);
     const auto& launch = run_->spec().compute.launch_specification;
-    if (launch.resource_tags.amis.should_tag.value()) {
-      for (const Tag& tag : launch.tags) tags[tag.key] = tag.value;
+    if (launch.resource_tags.amis.should_tag.value()) tags = WithUserTags(tags, launch.tags);
+    Json done = Json::object();
+    if (made->empty()) {
+      SNAP_FLOW_ASSIGN(done, Register(name, step));
+    } else {
+      done["imageId"] = made->front().id;
     }
-    std::string id = made->empty() ? "" : made->front().id;
-    if (id.empty()) {
-      const auto source = services_.ec2->DescribeImages({.ids = {step.input.value("source", "")}});
-      if (!source.ok() && !source.status().Is(StatusCode::kNotFound)) {
-        return RetryLater(source.status());
-      }
-      RegisterImageRequest request;
-      request.name = name;
-      request.description = fmt::format("root of {}", run_->node().id);
-      request.architecture = "x86_64";
-      if (source.ok() && !source->empty()) {
-        request.architecture = source->front().architecture;
-        request.boot_mode = source->front().boot_mode;
-        request.imds_support = source->front().imds_support;
-        request.ena_support = source->front().ena_support;
-      }
-      request.root_device_name = step.input.value("device", "");
-      request.devices.push_back({.device_name = request.root_device_name,
-                                 .snapshot_id = step.input.value("snapshot", "")});
-      const auto image = services_.ec2->RegisterImage(request);
-      if (!image.ok()) return RetryLater(image.status());
-      id = *image;
-    }
-    const auto tagged = services_.ec2->CreateTags({id}, tags);
+    const auto tagged = services_.ec2->CreateTags({done.value("imageId", "")}, tags);
     if (!tagged.ok()) return RetryLater(tagged.status());
-    return Json{{"imageId", id}};
+    return done;
+  }
+
+  Flow<Json> Register(const std::string& name, const StepRecord& step) {
+    const auto source = services_.ec2->DescribeImages({.ids = {step.input.value("source", "")}});
+    if (!source.ok() && !source.status().Is(StatusCode::kNotFound)) {
+      return RetryLater(source.status());
+    }
+    RegisterImageRequest request;
+    request.name = name;
+    request.description = fmt::format("root of {}", run_->node().id);
+    request.architecture = "x86_64";
+    request.root_device_name = step.input.value("device", "");
+    request.devices.push_back(Root(step));
+    if (source.ok() && !source->empty()) {
+      const Ec2Image& image = source->front();
+      request.architecture = image.architecture;
+      request.boot_mode = image.boot_mode;
+      request.imds_support = image.imds_support;
+      request.ena_support = image.ena_support;
+      AddOthers(image, &request);
+    }
+    Status refused;
+    // Snapshots of an image that somebody else shares may not be shared, and no root is better than
+    // one that is not as fast as it was.
+    for (const size_t devices : {request.devices.size(), size_t{1}, size_t{0}}) {
+      request.devices.resize(std::max(devices, size_t{1}));
+      if (devices == 0) {
+        request.devices.front() = {.device_name = request.root_device_name,
+                                   .snapshot_id = step.input.value("snapshot", "")};
+      }
+      const auto image = services_.ec2->RegisterImage(request);
+      if (image.ok()) {
+        Json done = {{"imageId", *image}};
+        if (!refused.ok()) done["left out"] = refused.message();
+        return done;
+      }
+      const StatusCode code = image.status().code();
+      // What was just made may not be known everywhere yet.
+      const bool settles =
+          code == StatusCode::kNotFound && run_->Now() - step.started_at_ms < kConsistencyMs;
+      if (settles || (code != StatusCode::kPermissionDenied && code != StatusCode::kNotFound &&
+                      code != StatusCode::kInvalidArgument)) {
+        return RetryLater(image.status());
+      }
+      if (refused.ok()) refused = image.status();
+    }
+    return RetryLater(refused);
+  }
+
+  // As the volume was, unless the specification has another type: it is the launch's then.
+  Ec2BlockDevice Root(const StepRecord& step) const {
+    Ec2BlockDevice root = {.device_name = step.input.value("device", ""),
+                           .snapshot_id = step.input.value("snapshot", "")};
+    KeptResources kept = run_->node().runtime.resources;
+    const KeptDevice* device = FindDevice(&kept, root.device_name);
+    if (device == nullptr) return root;
+    TakeFacts(*device, &root);
+    for (const BlockDeviceMapping& one :
+         run_->spec().compute.launch_specification.block_device_mappings) {
+      const std::string type = MappingOf(one).volume_type;
+      if (one.device_name != root.device_name || type.empty() || type == root.volume_type) continue;
+      root.volume_type.clear();
+      root.iops = root.throughput = 0;
+    }
+    Unencrypted(&root);
+    return root;
+  }
+
+  // What else the image brings is not kept with it, but comes anew with each launch.
+  static void AddOthers(const Ec2Image& source, RegisterImageRequest* request) {
+    for (Ec2BlockDevice device : source.devices) {
+      if (device.device_name == source.root_device_name ||
+          device.device_name == request->root_device_name) {
+        continue;
+      }
+      const bool fast = device.volume_type == "gp3" || device.volume_type.starts_with("io");
+      if (!fast) device.iops = 0;
+      if (device.volume_type != "gp3") device.throughput = 0;
+      if (!device.snapshot_id.empty()) Unencrypted(&device);
+      request->devices.push_back(std::move(device));
+    }
+  }
+
+  // A snapshot says itself whether it is; that it is said again is refused.
+  static void Unencrypted(Ec2BlockDevice* device) {
+    device->encrypted = false;
+    device->kms_key_id.clear();
   }
 
   // Old snapshots, and volumes that live on in their snapshot.
@@ -223,26 +312,27 @@ class FinalCopies {
         [&]() -> Flow<Json> {
           const bool persists =
               run_->spec().persistence.block_devices_mode.value() == BlockDevicesMode::kReattach;
+          CleanUp clean_up(services_);
           for (const KeptDevice& device : run_->node().runtime.resources.devices) {
             if (device.foreign || !IsKept(run_->spec(), device)) continue;
             const KeptSnapshot* newest = NewestCompleted(device);
             if (newest == nullptr) continue;
             for (const KeptSnapshot& one : device.snapshots) {
-              if (one.id == newest->id) continue;
-              SNAP_FLOW(Tolerate(services_.ec2->DeleteSnapshot(one.id)));
+              if (one.id != newest->id) SNAP_FLOW(clean_up.Delete("snapshot", one.id));
             }
             const bool lives_on = device.root || !persists;
             if (lives_on && device.copied && !device.volume_id.empty()) {
-              SNAP_FLOW(Tolerate(services_.ec2->DeleteVolume(device.volume_id)));
+              SNAP_FLOW(clean_up.Delete("volume", device.volume_id));
             }
             // A move that was broken off: the copy, or its snapshot, is what goes on.
             if (!device.old_volume_id.empty()) {
-              SNAP_FLOW(Tolerate(services_.ec2->DeleteVolume(device.old_volume_id)));
+              SNAP_FLOW(clean_up.Delete("volume", device.old_volume_id));
             }
           }
-          return Json();
+          return Json{{"left", clean_up.left()}};
         },
-        [this](const Json&, ControllerState::NodeChange* change) {
+        [this](const Json& output, ControllerState::NodeChange* change) {
+          LeaveToPurge(services_, output, change);
           const bool persists =
               run_->spec().persistence.block_devices_mode.value() == BlockDevicesMode::kReattach;
           KeptResources& kept = change->node.runtime.resources;

@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "orchestrator/lifecycle/node_parts.h"
+#include "orchestrator/lifecycle/volume_facts.h"
 
 namespace snapstore::spot {
 namespace {
@@ -18,25 +19,6 @@ uint64_t Unsigned(const std::optional<int64_t>& number) {
   return number && *number > 0 ? static_cast<uint64_t>(*number) : 0;
 }
 
-Ec2BlockDevice DeviceOf(const BlockDeviceMapping& mapping) {
-  Ec2BlockDevice device;
-  device.device_name = mapping.device_name;
-  device.no_device = mapping.no_device.value_or("");
-  device.virtual_name = mapping.virtual_name.value_or("");
-  if (!mapping.ebs) return device;
-  const Ebs& ebs = *mapping.ebs;
-  device.volume_type = Lower(ebs.volume_type.value_or(""));
-  device.volume_size_gib = Unsigned(ebs.volume_size_gib);
-  device.iops = Unsigned(ebs.iops);
-  // Other types than gp3 have none, and EC2 refuses it.
-  if (device.volume_type == "gp3") device.throughput = Unsigned(ebs.throughput);
-  device.delete_on_termination = ebs.delete_on_termination.value_or(true);
-  device.kms_key_id = ebs.kms_key_id.value_or("");
-  device.encrypted = ebs.encrypted.value_or(false) || !device.kms_key_id.empty();
-  device.snapshot_id = ebs.snapshot_id.value_or("");
-  return device;
-}
-
 Ec2BlockDevice* FindMapping(std::vector<Ec2BlockDevice>* devices, const std::string& name) {
   const auto found = std::find_if(devices->begin(), devices->end(), [&](const Ec2BlockDevice& one) {
     return one.device_name == name;
@@ -49,7 +31,7 @@ std::vector<Ec2BlockDevice> Devices(const NodeSpec& spec, const KeptResources& k
   std::vector<Ec2BlockDevice> devices;
   for (const BlockDeviceMapping& mapping :
        spec.compute.launch_specification.block_device_mappings) {
-    devices.push_back(DeviceOf(mapping));
+    devices.push_back(MappingOf(mapping));
   }
   const bool reattach = spec.persistence.block_devices_mode.value() == BlockDevicesMode::kReattach;
   for (const KeptDevice& device : kept.devices) {
@@ -58,7 +40,12 @@ std::vector<Ec2BlockDevice> Devices(const NodeSpec& spec, const KeptResources& k
     Ec2BlockDevice* mapping = FindMapping(&devices, device.device_name);
     if (device.root) {
       // The image brings it.
-      if (mapping != nullptr && !kept.image_id.empty()) mapping->snapshot_id.clear();
+      if (mapping == nullptr || kept.image_id.empty()) continue;
+      mapping->snapshot_id.clear();
+      if (mapping->volume_size_gib > 0) {
+        mapping->volume_size_gib =
+            std::max(mapping->volume_size_gib, static_cast<uint64_t>(device.size_gib));
+      }
       continue;
     }
     // A volume that is still there has what was written last, whatever the mode is now.
@@ -78,6 +65,7 @@ std::vector<Ec2BlockDevice> Devices(const NodeSpec& spec, const KeptResources& k
     }
     mapping->snapshot_id = newest->id;
     mapping->no_device.clear();
+    TakeFacts(device, mapping);
   }
   return devices;
 }
@@ -101,6 +89,25 @@ void KeepVolumes(const NodeSpec& spec, const LaunchPlan& plan,
 }
 
 }  // namespace
+
+Ec2BlockDevice MappingOf(const BlockDeviceMapping& mapping) {
+  Ec2BlockDevice device;
+  device.device_name = mapping.device_name;
+  device.no_device = mapping.no_device.value_or("");
+  device.virtual_name = mapping.virtual_name.value_or("");
+  if (!mapping.ebs) return device;
+  const Ebs& ebs = *mapping.ebs;
+  device.volume_type = Lower(ebs.volume_type.value_or(""));
+  device.volume_size_gib = Unsigned(ebs.volume_size_gib);
+  device.iops = Unsigned(ebs.iops);
+  // Other types than gp3 have none, and EC2 refuses it.
+  if (device.volume_type == "gp3") device.throughput = Unsigned(ebs.throughput);
+  device.delete_on_termination = ebs.delete_on_termination.value_or(true);
+  device.kms_key_id = ebs.kms_key_id.value_or("");
+  device.encrypted = ebs.encrypted.value_or(false) || !device.kms_key_id.empty();
+  device.snapshot_id = ebs.snapshot_id.value_or("");
+  return device;
+}
 
 RunInstancesRequest MakeLaunchRequest(const NodeRecord& node, const NodeSpec& spec,
                                       const LaunchPlan& plan, const Market& market,
@@ -174,8 +181,7 @@ RunInstancesRequest MakeLaunchRequest(const NodeRecord& node, const NodeSpec& sp
   for (RunInterface& interface : more) request.interfaces.push_back(std::move(interface));
 
   const Ec2Tags ours = TagsOfNode(node, client_token);
-  Ec2Tags users = ours;
-  for (const Tag& tag : launch.tags) users[tag.key] = tag.value;
+  const Ec2Tags users = WithUserTags(ours, launch.tags);
   request.tags["instance"] = users;
   request.tags["volume"] = launch.resource_tags.volumes.should_tag.value() ? users : ours;
   if (makes_interface) {

@@ -22,6 +22,9 @@ struct LaunchPlan {
   std::string private_ip;                  // of the one that is made; empty: any
 };
 
+// As EC2 wants it.
+Ec2BlockDevice MappingOf(const BlockDeviceMapping& mapping);
+
 RunInstancesRequest MakeLaunchRequest(const NodeRecord& node, const NodeSpec& spec,
                                       const LaunchPlan& plan, const Market& market,
                                       const std::string& client_token);

@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "orchestrator/lifecycle/node_parts.h"
 #include "orchestrator/lifecycle/reconciler.h"
+#include "orchestrator/lifecycle/volume_facts.h"
 
 namespace snapstore::spot {
 namespace {
@@ -34,6 +35,55 @@ struct Round {
   bool data = false;
   std::vector<std::string> excluded;
 };
+
+// Volumes that were attached by hand are looked at once.
+bool IsNew(const NodeSpec& spec, const KeptDevice& device) {
+  return HasFacts(spec, device) && (!device.facts || device.facts->volume_id != device.volume_id);
+}
+
+Status AdoptInto(const Services& services, const NodeRecord& node,
+                 std::map<std::string, Ec2Volume>* volumes) {
+  std::string refused;
+  std::set<std::string> looked_at;
+  for (const KeptDevice& device : node.runtime.resources.devices) {
+    const auto volume = volumes->find(device.volume_id);
+    if (volume == volumes->end() || !IsNew(node.spec, device)) continue;
+    const auto why = AdoptVolume(services.ec2, node, device, &volume->second);
+    if (!why.ok()) return why.halt().status;
+    if (!why->empty()) refused = *why;
+    looked_at.insert(device.volume_id);
+  }
+  if (looked_at.empty()) return {};
+  const auto keep = [&](ControllerState::NodeChange* change) -> Status {
+    if (change->node.operation_id) return Status::Cancelled("an operation is under way");
+    for (KeptDevice& device : change->node.runtime.resources.devices) {
+      if (!looked_at.contains(device.volume_id)) continue;
+      KeepFacts(change->node.spec, volumes->at(device.volume_id), &device);
+    }
+    ReportRefusedTags(refused, change);
+    return Status::Ok();
+  };
+  return services.state->ChangeNode(node.account_id, node.id, keep).status();
+}
+
+Status AdoptVolumes(const Services& services, const NodeList& nodes) {
+  std::vector<std::string> ids;
+  for (const auto& node : nodes) {
+    if (node->operation_id) continue;
+    for (const KeptDevice& device : node->runtime.resources.devices) {
+      if (IsNew(node->spec, device)) ids.push_back(device.volume_id);
+    }
+  }
+  if (ids.empty()) return {};
+  auto volumes = ReadVolumes(services.ec2, ids);
+  if (!volumes.ok()) return volumes.status();
+  for (const auto& node : nodes) {
+    if (node->operation_id) continue;
+    const Status done = AdoptInto(services, *node, &*volumes);
+    if (!done.ok()) LogInfo("{}: {}", node->id, done.message());
+  }
+  return {};
+}
 
 Round RoundOf(const NodeRecord& node, bool many_zones) {
   Round round;
@@ -78,9 +128,7 @@ Status Reconciler::TakeSnapshots(const NodeName& name) {
   const NodeRecord& node = *begun;
   Ec2Tags tags = TagsOfNode(node, "");
   const LaunchSpecification& launch = node.spec.compute.launch_specification;
-  if (launch.resource_tags.snapshots.should_tag.value()) {
-    for (const Tag& tag : launch.tags) tags[tag.key] = tag.value;
-  }
+  if (launch.resource_tags.snapshots.should_tag.value()) tags = WithUserTags(tags, launch.tags);
   const std::string instance = node.runtime.instance_id.value_or("");
   const auto made = services_->ec2->CreateSnapshots(
       instance, !round.root, round.excluded, fmt::format("{} of {}", node.id, instance), tags);
@@ -150,7 +198,7 @@ Status Reconciler::AdoptSnapshots() {
     const Status done = services_->state->ChangeNode(node->account_id, node->id, adopt).status();
     if (!done.ok() && !done.Is(StatusCode::kCancelled)) return done;
   }
-  return {};
+  return AdoptVolumes(*services_, nodes);
 }
 
 }  // namespace snapstore::spot

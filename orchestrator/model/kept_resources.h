@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "orchestrator/model/node_spec.h"
 #include "orchestrator/model/setting.h"
 
 namespace snapstore::spot {
@@ -23,12 +24,23 @@ struct KeptSnapshot {
   bool completed = false;
 };
 
+// What a volume was when it was last looked at, so that the one that takes its place is the same.
+struct VolumeFacts {
+  std::string volume_id;  // that this was seen of
+  std::string type;
+  int64_t iops = 0;
+  int64_t throughput = 0;  // MiB/s
+  bool encrypted = false;
+  std::string kms_key_id;
+  std::vector<Tag> tags;  // its owner's
+};
+
 // A block device of the node: its volume while there is one, its snapshots, the oldest first.
 struct KeptDevice {
   std::string device_name = {};
   std::string volume_id = {};  // empty: it lives in its newest snapshot
   std::string zone = {};       // of the volume
-  int64_t size_gib = 0;
+  int64_t size_gib = 0;        // of the volume, as it was last seen; 0: nobody looked
   bool root = false;
   // The newest completed snapshot was made of this volume after its last instance ended: it holds
   // all of it, so that it can take the volume's place.
@@ -36,6 +48,7 @@ struct KeptDevice {
   // The volume whose place a copy in another zone takes; it goes once that is attached.
   std::string old_volume_id = {};
   bool foreign = false;  // of compute.volumeAttachments: attached, never deleted
+  std::optional<VolumeFacts> facts = std::nullopt;
   std::vector<KeptSnapshot> snapshots = {};
 };
 

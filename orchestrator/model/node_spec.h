@@ -92,6 +92,8 @@ struct Tag {
   std::string key;
   std::string value;
 };
+// Keys that the controller keeps for itself.
+inline bool IsOwnTag(const std::string& key) { return key.starts_with("snapstore:"); }
 template <bool kDefault>
 struct ShouldTag {
   Flag<kDefault> should_tag;

@@ -63,6 +63,13 @@ class Policies(unittest.TestCase):
             found = [one for one in statements("controller.json") if f"ec2:{action}" in one["Action"]]
             self.assertEqual([one["Condition"] for one in found],
                              [{"Null": {"aws:ResourceTag/snapstore:node": "false"}}], action)
+        # What is taken over gets the node's tags, if it has none yet, and no others.
+        taken = next(one for one in statements("controller.json") if one["Sid"] == "TakeOver")
+        self.assertEqual(taken["Action"], ["ec2:CreateTags"])
+        self.assertEqual(taken["Condition"]["Null"], {"aws:ResourceTag/snapstore:node": "true",
+                                                      "aws:RequestTag/snapstore:node": "false"})
+        self.assertEqual(sorted(taken["Condition"]["ForAllValues:StringEquals"]["aws:TagKeys"]),
+                         ["snapstore:account", "snapstore:node"])
         text = json.dumps(statements("controller.json"), separators=(",", ":"))
         self.assertLess(len(text), MANAGED_POLICY_MAX)
         header = read("orchestrator", "lifecycle", "services.h")

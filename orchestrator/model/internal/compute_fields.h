@@ -113,6 +113,8 @@ void Fields(V& v, T& o) {
   v.Required("tagKey", o.key, TextOf{1, 128});
   v.Required("tagValue", o.value, TextOf{0, 256});
   v.Expect(!o.key.starts_with("aws:"), "tagKey", "must not begin with aws:, which is reserved");
+  v.Expect(!IsOwnTag(o.key), "tagKey",
+           "must not begin with snapstore:, which says whose a resource is");
 }
 template <typename V, bool kDefault>
 void Fields(V& v, ShouldTag<kDefault>& o) {

@@ -79,6 +79,16 @@ void Fields(V& v, T& o) {
   v.Field("time", o.time_ms);
   v.Field("completed", o.completed);
 }
+template <typename V, Is<VolumeFacts> T>
+void Fields(V& v, T& o) {
+  v.Required("volumeId", o.volume_id);
+  v.Field("type", o.type);
+  v.Field("iops", o.iops);
+  v.Field("throughput", o.throughput);
+  v.Field("encrypted", o.encrypted);
+  v.Field("kmsKeyId", o.kms_key_id);
+  v.Field("tags", o.tags);
+}
 template <typename V, Is<KeptDevice> T>
 void Fields(V& v, T& o) {
   v.Required("deviceName", o.device_name);
@@ -89,6 +99,7 @@ void Fields(V& v, T& o) {
   v.Field("copied", o.copied);
   v.Field("oldVolumeId", o.old_volume_id);
   v.Field("foreign", o.foreign);
+  v.Field("facts", o.facts);
   v.Field("snapshots", o.snapshots);
 }
 template <typename V, Is<KeptName> T>

@@ -3,6 +3,7 @@
 #define SNAPSTORE_TESTS_ORCHESTRATOR_LIFECYCLE_SIMULATED_CALL_H_
 
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -23,7 +24,8 @@ Ec2Result<T> SimulatedCloud::Call(const char* action, const std::string& about, 
     Note(node, fmt::format("{} {}: {}", action, about, fault->status.message()));
     return *std::move(fault);
   }
-  Ec2Result<T> result = act();
+  const std::string refused = refuses ? refuses(action, about) : "";
+  Ec2Result<T> result = refused.empty() ? act() : Refuse(refused, about);
   if (changes || !result.ok()) {
     Note(node,
          fmt::format("{} {}: {}{}", action, about, result.ok() ? "done" : result.status().message(),
@@ -67,6 +69,9 @@ Ec2Result<std::vector<Shown>> SimulatedCloud::Describe(
     for (const std::string& value : token->second) some(shelf->OfToken(value));
   } else if (const auto ids = filter("snapshot-id"); ids != none) {
     some(ids->second);
+  } else if (const auto volumes = filter("volume-id");
+             std::is_same_v<Thing, SimVolume> && volumes != none) {
+    some(volumes->second);
   } else if (const auto names = filter("name"); names != none) {
     for (const std::string& name : names->second) {
       const auto known = image_names_.find(name);

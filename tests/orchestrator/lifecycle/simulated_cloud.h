@@ -29,6 +29,7 @@
 #include "base/random.h"
 #include "orchestrator/ec2/ec2_api.h"
 #include "orchestrator/ec2/elb_api.h"
+#include "orchestrator/ec2/route53_api.h"
 #include "tests/orchestrator/lifecycle/simulated_things.h"
 
 namespace snapstore::spot {
@@ -48,6 +49,8 @@ class SimulatedCloud : public Ec2Api, public ElbApi {
 
   // Before (`after` false) and after each call; may throw.
   std::function<void(const char* action, bool changes, bool after)> on_call = nullptr;
+  // The code that a call about that resource, or node, is refused with; empty: none.
+  std::function<std::string(const std::string& action, const std::string& about)> refuses = nullptr;
   // Whether the newest copy of a node's data may go.
   std::function<bool(const std::string& kind, const std::string& id, const std::string& node)>
       may_delete = nullptr;
@@ -86,6 +89,9 @@ class SimulatedCloud : public Ec2Api, public ElbApi {
   void TakeAway(const std::string& instance, const std::string& code, const std::string& message);
   void SetDrought(const std::string& type, const std::string& zone, bool spot, int64_t until_ms);
   void DeleteByHand(const std::string& volume);
+  // A new volume at that device of a running instance; its id. `like`: size, type, tags, ….
+  std::string AttachByHand(const std::string& instance, const std::string& device,
+                           const Ec2Volume& like);
 
   // For judges.
   int64_t VersionOf(const SimVolume& volume) const;
@@ -267,8 +273,8 @@ class SimulatedCloud : public Ec2Api, public ElbApi {
                       SimInstance* instance);
   Ec2Result<std::vector<Ec2Instance>> Launch(const RunInstancesRequest& request);
 
-  SimVolume MakeVolume(const std::string& zone, const std::string& snapshot_id, uint64_t size_gib,
-                       const Ec2Tags& tags);
+  SimVolume MakeVolume(const std::string& zone, const Ec2BlockDevice& wanted, const Ec2Tags& tags);
+  std::optional<AwsFailure> CheckVolume(const Ec2BlockDevice& wanted);
   SimSnapshot& MakeSnapshot(const SimVolume& volume, const std::string& description,
                             const Ec2Tags& tags);
   SimInterface& MakeInterface(const std::string& subnet, const std::string& ip,

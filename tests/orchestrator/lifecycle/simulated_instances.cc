@@ -20,8 +20,9 @@ std::string Fingerprint(const RunInstancesRequest& request) {
       fmt::format("{} {} {} {} {} {} {}", request.image_id, request.instance_type, request.spot,
                   request.subnet_id, request.user_data_base64, request.tenancy, request.key_name);
   for (const Ec2BlockDevice& one : request.devices) {
-    text += fmt::format(" {}={}/{}/{}/{}/{}", one.device_name, one.snapshot_id, one.volume_type,
-                        one.volume_size_gib, one.no_device, one.delete_on_termination);
+    text += fmt::format(" {}={}/{}/{}/{}/{}/{}/{}", one.device_name, one.snapshot_id,
+                        one.volume_type, one.volume_size_gib, one.iops, one.throughput,
+                        one.no_device, one.delete_on_termination);
   }
   for (const RunInterface& one : request.interfaces) {
     text += fmt::format(" {}={}/{}/{}/{}", one.device_index, one.network_interface_id,
@@ -184,15 +185,17 @@ std::optional<AwsFailure> SimulatedCloud::PlanDevices(
     mapping = one;
     if (mapping.snapshot_id.empty()) mapping.snapshot_id = before.snapshot_id;
     if (mapping.volume_size_gib == 0) mapping.volume_size_gib = before.volume_size_gib;
+    if (mapping.volume_type.empty()) {
+      mapping.volume_type = before.volume_type;
+      if (mapping.iops == 0) mapping.iops = before.iops;
+      if (mapping.throughput == 0) mapping.throughput = before.throughput;
+    }
     if (mapping.snapshot_id.empty() && mapping.volume_size_gib == 0) {
       return Refuse("MissingParameter", "a size or a snapshot of " + one.device_name);
     }
   }
   for (const auto& [name, one] : *devices) {
-    if (one.snapshot_id.empty()) continue;
-    const SimSnapshot* const snapshot = snapshots_.Find(one.snapshot_id);
-    if (snapshot == nullptr) return Refuse("InvalidSnapshot.NotFound", one.snapshot_id);
-    if (snapshot->shown.state != "completed") return Refuse("IncorrectState", one.snapshot_id);
+    if (auto refused = CheckVolume(one)) return refused;
   }
   return std::nullopt;
 }
@@ -201,8 +204,8 @@ void SimulatedCloud::GiveVolumes(const RunInstancesRequest& request,
                                  const std::map<std::string, Ec2BlockDevice>& devices,
                                  SimInstance* instance) {
   for (const auto& [name, one] : devices) {
-    SimVolume volume = MakeVolume(instance->shown.availability_zone, one.snapshot_id,
-                                  one.volume_size_gib, TagsFor(request, "volume"));
+    SimVolume volume =
+        MakeVolume(instance->shown.availability_zone, one, TagsFor(request, "volume"));
     volume.shown.state = "in-use";
     volume.shown.attachments.push_back(
         {instance->shown.id, name, "attached", one.delete_on_termination});

@@ -10,6 +10,7 @@ std::optional<std::string> VolumeFact(const Ec2Volume& volume, const std::string
   if (filter == "availability-zone") return volume.availability_zone;
   if (filter == "status") return volume.state;
   if (filter == "snapshot-id") return volume.snapshot_id;
+  if (filter == "volume-id") return volume.id;
   return std::nullopt;
 }
 
@@ -56,13 +57,46 @@ void SimulatedCloud::EndWriting(SimVolume* volume) {
   if (!node.empty()) written_[{node, attachment.device}] = {volume->lineage, volume->version};
 }
 
-SimVolume SimulatedCloud::MakeVolume(const std::string& zone, const std::string& snapshot_id,
-                                     uint64_t size_gib, const Ec2Tags& tags) {
+std::optional<AwsFailure> SimulatedCloud::CheckVolume(const Ec2BlockDevice& wanted) {
+  const std::string type = wanted.volume_type.empty() ? "gp2" : wanted.volume_type;
+  const bool fast = type == "gp3" || type == "io1" || type == "io2";
+  if (wanted.iops > 0 && !fast) {
+    return Refuse("InvalidParameterCombination", "iops of a volume of type " + type);
+  }
+  if (wanted.iops == 0 && fast && type != "gp3") return Refuse("MissingParameter", "iops");
+  if (wanted.throughput > 0 && type != "gp3") {
+    return Refuse("InvalidParameterCombination", "throughput of a volume of type " + type);
+  }
+  if (wanted.snapshot_id.empty()) return std::nullopt;
+  const SimSnapshot* const snapshot = snapshots_.Find(wanted.snapshot_id);
+  if (snapshot == nullptr) return Refuse("InvalidSnapshot.NotFound", wanted.snapshot_id);
+  if (snapshot->shown.state != "completed") return Refuse("IncorrectState", wanted.snapshot_id);
+  if (wanted.volume_size_gib > 0 && wanted.volume_size_gib < snapshot->shown.volume_size_gib) {
+    return Refuse(
+        "InvalidBlockDeviceMapping",
+        fmt::format("Volume of size {}GB is smaller than snapshot '{}', expect size >= {}GB",
+                    wanted.volume_size_gib, wanted.snapshot_id, snapshot->shown.volume_size_gib));
+  }
+  return std::nullopt;
+}
+
+SimVolume SimulatedCloud::MakeVolume(const std::string& zone, const Ec2BlockDevice& wanted,
+                                     const Ec2Tags& tags) {
+  const std::string& snapshot_id = wanted.snapshot_id;
+  const uint64_t size_gib = wanted.volume_size_gib;
   SimVolume volume;
   volume.shown.id = NewId("vol-");
   volume.shown.availability_zone = zone;
   volume.shown.snapshot_id = snapshot_id;
   volume.shown.size_gib = size_gib;
+  volume.shown.volume_type = wanted.volume_type.empty() ? "gp2" : wanted.volume_type;
+  const bool is_gp3 = volume.shown.volume_type == "gp3";
+  constexpr uint64_t kIops = 3000;
+  constexpr uint64_t kThroughput = 125;
+  volume.shown.iops = wanted.iops > 0 ? wanted.iops : is_gp3 ? kIops : 0;
+  volume.shown.throughput = wanted.throughput > 0 ? wanted.throughput : is_gp3 ? kThroughput : 0;
+  // EC2 tells these of such a volume, and does not take them.
+  if (volume.shown.volume_type == "gp2") volume.shown.iops = 100;
   volume.shown.create_time_ns = Now() * kNanosPerMs;
   volume.shown.tags = tags;
   volume.visible_ms = VisibleAt();
@@ -87,8 +121,8 @@ Ec2Result<Ec2Volume> SimulatedCloud::CreateVolume(CreateVolumeRequest request) {
   return Call<Ec2Volume>(
       "CreateVolume", NodeOfTags(request.tags), true, [&]() -> Ec2Result<Ec2Volume> {
         const std::string fingerprint =
-            fmt::format("volume {} {} {} {}", request.availability_zone, request.snapshot_id,
-                        request.size_gib, request.volume_type);
+            fmt::format("volume {} {} {} {} {} {}", request.availability_zone, request.snapshot_id,
+                        request.size_gib, request.volume_type, request.iops, request.throughput);
         if (const auto known = tokens_.find(request.client_token); known != tokens_.end()) {
           if (known->second.first != fingerprint) {
             return Refuse("IdempotentParameterMismatch", "the token was used otherwise");
@@ -96,15 +130,13 @@ Ec2Result<Ec2Volume> SimulatedCloud::CreateVolume(CreateVolumeRequest request) {
           const SimVolume* const volume = volumes_.Find(known->second.second);
           if (volume != nullptr) return volume->shown;
         }
-        if (!request.snapshot_id.empty()) {
-          const SimSnapshot* const from = snapshots_.Find(request.snapshot_id);
-          if (from == nullptr) return Refuse("InvalidSnapshot.NotFound", request.snapshot_id);
-          if (from->shown.state != "completed") {
-            return Refuse("IncorrectState", request.snapshot_id);
-          }
-        }
-        SimVolume volume = MakeVolume(request.availability_zone, request.snapshot_id,
-                                      request.size_gib, request.tags);
+        const Ec2BlockDevice wanted = {.snapshot_id = request.snapshot_id,
+                                       .volume_type = request.volume_type,
+                                       .volume_size_gib = request.size_gib,
+                                       .iops = request.iops,
+                                       .throughput = request.throughput};
+        if (auto refused = CheckVolume(wanted)) return *std::move(refused);
+        SimVolume volume = MakeVolume(request.availability_zone, wanted, request.tags);
         volume.shown.state = "creating";
         const std::string id = volume.shown.id;
         Note(NodeOfTags(request.tags),
@@ -318,10 +350,10 @@ Ec2Result<std::string> SimulatedCloud::RegisterImage(const RegisterImageRequest&
       return Refuse("InvalidAMIName.Duplicate", request.name);
     }
     for (const Ec2BlockDevice& device : request.devices) {
+      if (auto refused = CheckVolume(device)) return *std::move(refused);
       const SimSnapshot* const snapshot = snapshots_.Find(device.snapshot_id);
-      if (snapshot == nullptr) return Refuse("InvalidSnapshot.NotFound", device.snapshot_id);
-      if (snapshot->shown.state != "completed") {
-        return Refuse("InvalidParameterValue", device.snapshot_id + " is pending");
+      if (snapshot != nullptr && snapshot->is_foreign) {
+        return Refuse("AuthFailure", "Not authorized for images: " + device.snapshot_id);
       }
     }
     SimImage image;
@@ -334,7 +366,7 @@ Ec2Result<std::string> SimulatedCloud::RegisterImage(const RegisterImageRequest&
     image.visible_ms = VisibleAt();
     const std::string id = image.shown.id;
     for (const Ec2BlockDevice& device : request.devices) {
-      snapshots_.Find(device.snapshot_id)->images.insert(id);
+      if (SimSnapshot* used = snapshots_.Find(device.snapshot_id)) used->images.insert(id);
     }
     image_names_[request.name] = id;
     images_.Add(std::move(image));

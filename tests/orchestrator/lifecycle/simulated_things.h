@@ -67,6 +67,7 @@ struct SimSnapshot {
   std::string lineage = {};
   int64_t version = 0;
   std::set<std::string> images = {};  // that use it
+  bool is_foreign = false;            // of another account, which shares the image only
 };
 
 struct SimImage {

@@ -323,18 +323,32 @@ void SimulatedCloud::HappenToOne(const std::string& id, double share) {
   SimInstance* const instance = instances_.Find(id);
   if (instance->shown.state != "running" || instance->shown.devices.size() > 3) return;
   Count("volumes attached by hand");
-  SimVolume volume = MakeVolume(instance->shown.availability_zone, "", 1, {});
   const std::string device =
       fmt::format("/dev/sd{}", static_cast<char>('m' + world_random_.Below(8)));
+  AttachByHand(id, device, {.size_gib = 1});
+}
+
+std::string SimulatedCloud::AttachByHand(const std::string& id, const std::string& device,
+                                         const Ec2Volume& like) {
+  SimInstance* const instance = instances_.Find(id);
+  SimVolume volume = MakeVolume(instance->shown.availability_zone,
+                                {.snapshot_id = like.snapshot_id,
+                                 .volume_type = like.volume_type,
+                                 .volume_size_gib = like.size_gib,
+                                 .iops = like.iops,
+                                 .throughput = like.throughput},
+                                like.tags);
   const bool taken = std::any_of(instance->shown.devices.begin(), instance->shown.devices.end(),
                                  [&](const auto& one) { return one.device_name == device; });
-  if (taken) return;
-  Note(NodeOf(id), fmt::format("{} is attached to {} by hand", volume.shown.id, id));
+  if (taken) return "";
+  const std::string volume_id = volume.shown.id;
+  Note(NodeOf(id), fmt::format("{} is attached to {} by hand", volume_id, id));
   ++changes_;
   volume.shown.state = "in-use";
   volume.shown.attachments.push_back({id, device, "attached", false});
-  instance->shown.devices.push_back({device, volume.shown.id, "attached", 0, false});
+  instance->shown.devices.push_back({device, volume_id, "attached", 0, false});
   BeginWriting(*instance, device, &volumes_.Add(std::move(volume)));
+  return volume_id;
 }
 
 }  // namespace snapstore::spot

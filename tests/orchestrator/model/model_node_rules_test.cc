@@ -73,6 +73,8 @@ constexpr Case kRanges[] = {
     {LAUNCH "/userData", "\"====\"", LAUNCH_PATH "userData", "must be base64"},
     {LAUNCH "/shutdownScript", "\"aGVsbG8=\"", LAUNCH_PATH "shutdownScript", "begins with #!"},
     {LAUNCH "/tags/0/tagKey", "\"aws:x\"", LAUNCH_PATH "tags[0].tagKey", "reserved"},
+    {LAUNCH "/tags/0/tagKey", "\"snapstore:node\"", LAUNCH_PATH "tags[0].tagKey",
+     "must not begin with snapstore:"},
     {LAUNCH "/tags/0/tagKey", "\"\"", LAUNCH_PATH "tags[0].tagKey", "must not be empty"},
     {LAUNCH "/tenancy", "\"host\"", LAUNCH_PATH "tenancy", "must be one of"},
     {LAUNCH "/creditSpecification/cpuCredits", "\"x\"",
