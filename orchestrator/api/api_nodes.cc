@@ -6,6 +6,7 @@
 #include "base/status_macros.h"
 #include "orchestrator/api/api_service.h"
 #include "orchestrator/api/internal/replies.h"
+#include "orchestrator/model/node_change.h"
 #include "orchestrator/model/usage.h"
 #include "orchestrator/state/operation_journal.h"
 
@@ -225,15 +226,12 @@ ApiReply ApiService::UpdateNode(const Call& call) {
     if (!CheckAction(node.state, NodeAction::kDeallocate).ok()) {
       return Status::InvalidArgument("the stateful node is being deleted");
     }
-    auto spec = UpdateNodeSpec(node.spec, *object, &errors);
-    if (!spec) return errors.ToStatus();
-    node.spec = *std::move(spec);
-    ++node.generation;
+    if (!ChangeNodeSpec(&node, *object, &errors)) return errors.ToStatus();
     pending->AddEvent("AWS_EC2_MANAGED_INSTANCE_UPDATED", Severity::kInfo,
                       "the configuration was changed");
-    // With anything else under way, that sets the tags.
-    if (apply == "true" && node.state == NodeState::kActive && !node.operation_id) {
-      pending->AddOperation(OperationKind::kApplyTags, "api", Json());
+    if (apply == "true") {
+      node.tags_wanted = true;
+      pending->StartTagging();
     }
     return Status::Ok();
   };

@@ -104,21 +104,24 @@ class Deallocate {
   }
 
   Flow<Done> ReleaseAddress(const Beginning& beginning) {
-    const auto& allocation = run_->spec().compute.elastic_ip;
-    if (!allocation || beginning.instance_id.empty() ||
+    std::vector<std::string> allocations = run_->node().former.elastic_ips;
+    if (run_->spec().compute.elastic_ip) allocations.push_back(*run_->spec().compute.elastic_ip);
+    if (allocations.empty() || beginning.instance_id.empty() ||
         !wanted_.config.should_terminate_instance.value()) {
       return Done{};
     }
     SNAP_FLOW(run_->Observe("address", [&]() -> Flow<Json> {
-      const auto found = services_.ec2->DescribeAddresses({.ids = {*allocation}});
-      if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) {
-        return RetryLater(found.status());
-      }
       const std::string mine = run_->node().runtime.resources.interface_id;
-      if (found.ok() && !found->empty() && !found->front().association_id.empty() &&
-          (found->front().network_interface_id == mine ||
-           found->front().instance_id == beginning.instance_id)) {
-        SNAP_FLOW(Tolerate(services_.ec2->DisassociateAddress(found->front().association_id)));
+      for (const std::string& id : allocations) {
+        const auto found = services_.ec2->DescribeAddresses({.ids = {id}});
+        if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) {
+          return RetryLater(found.status());
+        }
+        if (!found.ok() || found->empty() || found->front().association_id.empty()) continue;
+        const Ec2Address& address = found->front();
+        if (address.network_interface_id == mine || address.instance_id == beginning.instance_id) {
+          SNAP_FLOW(Tolerate(services_.ec2->DisassociateAddress(address.association_id)));
+        }
       }
       return Json();
     }));

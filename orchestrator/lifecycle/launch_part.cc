@@ -152,7 +152,7 @@ class Launch {
       // It was deleted: a new one with its address takes its place.
       return Json{{"subnetId", Kept().subnet_id}, {"privateIp", Kept().private_ip}};
     }
-    if (!Kept().private_ip.empty()) return Json{{"privateIp", Kept().private_ip}};
+    if (persists && !Kept().private_ip.empty()) return Json{{"privateIp", Kept().private_ip}};
     if (compute.private_ip) return Json{{"privateIp", *compute.private_ip}};
     if (!compute.private_ips.empty()) return FirstFree(compute.private_ips);
     return Json::object();

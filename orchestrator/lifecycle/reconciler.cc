@@ -157,6 +157,7 @@ Result<std::vector<Reconciler::NodeName>> Reconciler::Poll() {
       LogWarning("{}: {}", node.id, findings.status().message());
       continue;
     }
+    if (node.tags_wanted.value()) findings->changed = true;
     if (findings->wants_snapshots) due.push_back({node.account_id, node.id});
     if (!findings->changed && !findings->action && findings->outdated.empty() &&
         findings->tasks_that_are_over.empty()) {
@@ -230,6 +231,7 @@ Status Reconciler::Store(const NodeRecord& node, const Findings& findings) {
       for (const NewEvent& event : findings.events) {
         pending->AddEvent(event.type, event.severity, event.message);
       }
+      if (!findings.action) pending->StartTagging();
       return Status::Ok();
     };
     SNAP_RETURN_IF_ERROR(services_->state->ChangeNode(node.account_id, node.id, change).status());

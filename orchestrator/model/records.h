@@ -104,11 +104,20 @@ struct NodeRuntime {
   KeptResources resources;
 };
 
+// What earlier specifications put on the node's resources, and the present one does not have.
+struct FormerSettings {
+  std::vector<Tag> tags;
+  std::vector<std::string> elastic_ips;  // allocations
+};
+
 struct NodeRecord {
   std::string id;
   std::string account_id;
   NodeSpec spec;
   int64_t generation = 1;  // of spec
+  FormerSettings former;
+  // The resources are to get the tags of spec, and no operation is there for it yet.
+  Flag<false> tags_wanted;
   NodeState state = NodeState::kResume;
   std::optional<std::string> state_reason;
   std::optional<std::string> operation_id;  // the one under way or asked for

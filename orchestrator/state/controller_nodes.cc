@@ -72,6 +72,12 @@ Operation ControllerState::NodeChange::AddOperation(OperationKind kind, const st
   return operation;
 }
 
+void ControllerState::NodeChange::StartTagging() {
+  if (!node.tags_wanted.value() || node.operation_id || IsTransient(node.state)) return;
+  node.tags_wanted = {};
+  AddOperation(OperationKind::kApplyTags, "api", Json());
+}
+
 void ControllerState::NodeChange::SetInstance(const std::optional<std::string>& instance_id) {
   std::optional<std::string>& mine = node.runtime.instance_id;
   if (mine == instance_id) return;

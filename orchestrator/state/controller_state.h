@@ -213,6 +213,8 @@ class ControllerState::NodeChange {
                 const std::optional<std::string>& operation_id = std::nullopt);
   // Pending; becomes the node's operation.
   Operation AddOperation(OperationKind kind, const std::string& trigger, const Json& input);
+  // An operation for node.tags_wanted, unless something else is asked for or under way.
+  void StartTagging();
 };
 
 }  // namespace snapstore::spot

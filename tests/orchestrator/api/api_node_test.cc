@@ -127,10 +127,54 @@ TEST_F(ApiTest, AnUpdateChangesWhatItNames) {
               StartsWith("CANT_UPDATE_MANAGED_INSTANCE managedInstance.compute.vpcId: "));
   EXPECT_THAT(Call("PUT", PathOf(id, "?autoApplyTags=x"), R"({"managedInstance": {}})").error(),
               HasSubstr("autoApplyTags: must be true or false"));
+}
+
+TEST_F(ApiTest, TagsThatAreToBeAppliedAreNotForgotten) {
+  const std::string id = NewNode();
+  const auto apply = [&](int value) {
+    const std::string body = fmt::format(
+        R"({{"managedInstance": {{"compute": {{"launchSpecification": {{"tags":
+            [{{"tagKey": "A", "tagValue": "{}"}}]}}}}}}}})",
+        value);
+    EXPECT_EQ(Call("PUT", PathOf(id, "?autoApplyTags=true"), body).status, 200);
+  };
+  const auto is_wanted = [&] { return state_->GetNode("act-1", id)->tags_wanted.value(); };
+  apply(1);
+  EXPECT_EQ(PendingKind(id), OperationKind::kLaunch);
+  EXPECT_TRUE(is_wanted()) << "the launch may have begun with the tags of before";
   CarryOut(id, NodeState::kActive);
-  EXPECT_EQ(Call("PUT", PathOf(id, "?autoApplyTags=true"), R"({"managedInstance": {}})").status,
-            200);
+  apply(2);
   EXPECT_EQ(PendingKind(id), OperationKind::kApplyTags);
+  EXPECT_FALSE(is_wanted());
+  apply(3);
+  EXPECT_TRUE(is_wanted()) << "the operation may have read the tags of before";
+  CarryOut(id, NodeState::kPaused);
+  apply(4);
+  EXPECT_EQ(PendingKind(id), OperationKind::kApplyTags) << "a paused node has resources too";
+}
+
+TEST_F(ApiTest, AnAddressThatIsKeptIsNotChanged) {
+  const std::string id = NewNode();
+  CarryOut(id, NodeState::kActive);
+  ASSERT_TRUE(state_
+                  ->ChangeNode("act-1", id,
+                               [](ControllerState::NodeChange* change) {
+                                 change->node.spec.persistence.persist_private_ip = true;
+                                 change->node.runtime.resources.private_ip = "10.0.0.5";
+                                 return Status::Ok();
+                               })
+                  .ok());
+  const auto put = [&](const char* address) {
+    return Call(
+        "PUT", PathOf(id),
+        fmt::format(R"({{"managedInstance": {{"compute": {{"privateIp": "{}"}}}}}})", address));
+  };
+  EXPECT_EQ(put("10.0.0.5").status, 200);
+  EXPECT_EQ(put("10.0.0.6").status, 400);
+  EXPECT_THAT(put("10.0.0.6").error(),
+              HasSubstr("privateIp: cannot be changed: persistPrivateIp keeps the node's address "
+                        "10.0.0.5"));
+  EXPECT_EQ(Call("GET", PathOf(id)).item()["compute"]["privateIp"], "10.0.0.5");
 }
 
 TEST_F(ApiTest, ANodesLifeAsAskedFor) {

@@ -293,6 +293,8 @@ Ec2Result<AwsReceipt> SimulatedCloud::DeleteTags(const std::vector<std::string>&
       if (instances_.Find(id)) instances_.Tag(id, tags, true);
       if (volumes_.Find(id)) volumes_.Tag(id, tags, true);
       if (snapshots_.Find(id)) snapshots_.Tag(id, tags, true);
+      if (images_.Find(id)) images_.Tag(id, tags, true);
+      if (interfaces_.Find(id)) interfaces_.Tag(id, tags, true);
     }
     return AwsReceipt{};
   });

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "orchestrator/model/node_change.h"
+
 namespace snapstore::spot {
 namespace {
 
@@ -269,11 +271,8 @@ Status Simulation::Change(const std::string& node, const Json& change) {
       .ChangeNode(kAccount, node,
                   [&](ControllerState::NodeChange* pending) -> Status {
                     FieldErrors errors;
-                    auto spec = UpdateNodeSpec(pending->node.spec, change, &errors);
-                    if (!spec) return errors.ToStatus();
-                    pending->node.spec = *std::move(spec);
-                    ++pending->node.generation;
-                    return Status::Ok();
+                    return ChangeNodeSpec(&pending->node, change, &errors) ? Status::Ok()
+                                                                           : errors.ToStatus();
                   })
       .status();
 }
@@ -282,10 +281,8 @@ Status Simulation::ApplyTags(const std::string& node) {
   return state_
       .ChangeNode(kAccount, node,
                   [&](ControllerState::NodeChange* pending) -> Status {
-                    if (pending->node.state != NodeState::kActive || pending->node.operation_id) {
-                      return Status::InvalidArgument("not now");
-                    }
-                    pending->AddOperation(OperationKind::kApplyTags, "api", Json());
+                    pending->node.tags_wanted = true;
+                    pending->StartTagging();
                     return Status::Ok();
                   })
       .status();
