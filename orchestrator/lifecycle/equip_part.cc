@@ -253,7 +253,50 @@ class Equip {
     return Done{};
   }
 
+  // Addresses that the specification has no more. They stay allocated: they are the user's.
+  Flow<Done> LeaveAddresses(const Ec2Instance& instance) {
+    const auto& wanted = run_->spec().compute.elastic_ip;
+    std::vector<std::string> former = run_->node().former.elastic_ips;
+    if (wanted) std::erase(former, *wanted);  // added meanwhile, for the next replacement
+    if (former.empty()) return Done{};
+    const auto leave = [&]() -> Flow<Json> {
+      Json left = Json::array();
+      for (const std::string& id : former) {
+        const auto found = services_.ec2->DescribeAddresses({.ids = {id}});
+        if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) {
+          return RetryLater(found.status());
+        }
+        if (!found.ok() || found->empty() || found->front().association_id.empty()) continue;
+        const Ec2Address& address = found->front();
+        const auto& mine = instance.interfaces;
+        if (std::none_of(mine.begin(), mine.end(), [&](const Ec2InstanceInterface& one) {
+              return one.id == address.network_interface_id;
+            })) {
+          continue;
+        }
+        SNAP_FLOW(Tolerate(services_.ec2->DisassociateAddress(address.association_id)));
+        left.push_back(fmt::format("{} ({})", address.public_ip, id));
+      }
+      return Json{{"left", std::move(left)}};
+    };
+    SNAP_FLOW(run_->Observe("launch/leave-addresses", leave,
+                            [&](const Json& output, ControllerState::NodeChange* change) {
+                              for (const std::string& id : former)
+                                std::erase(change->node.former.elastic_ips, id);
+                              for (const Json& one : output.at("left")) {
+                                change->node.runtime.public_ip.reset();
+                                change->AddEvent(
+                                    "ELASTIC_IP_LEFT", Severity::kInfo,
+                                    fmt::format("{} is no longer the node's; it stays allocated",
+                                                one.get<std::string>()),
+                                    run_->operation().id);
+                              }
+                            }));
+    return Done{};
+  }
+
   Flow<Done> MoveAddress(const Ec2Instance& instance) {
+    SNAP_FLOW(LeaveAddresses(instance));
     const auto& allocation = run_->spec().compute.elastic_ip;
     if (!allocation) return Done{};
     std::string interface_id;

@@ -160,13 +160,42 @@ class VolumeDeletion {
   const std::string id_;
 };
 
+// Those that earlier specifications put there, as they put them, whatever is to be tagged by now.
+Flow<Done> DropFormerTags(OperationRun* run, const Ec2Tags& wanted) {
+  const NodeRecord& node = run->node();
+  std::vector<Ec2Tags> calls;  // a key stands in a call once
+  for (const Tag& tag : node.former.tags) {
+    if (wanted.contains(tag.key) || WithUserTags({}, {tag}).empty()) continue;
+    auto call = std::find_if(calls.begin(), calls.end(),
+                             [&](const Ec2Tags& one) { return !one.contains(tag.key); });
+    if (call == calls.end()) call = calls.insert(call, Ec2Tags());
+    (*call)[tag.key] = tag.value;
+  }
+  if (calls.empty()) return Done{};
+  const KeptResources& kept = node.runtime.resources;
+  std::vector<std::string> ids = {node.runtime.instance_id.value_or(""), kept.interface_id,
+                                  kept.image_id};
+  for (const KeptDevice& device : kept.devices) {
+    if (!device.foreign) ids.push_back(device.volume_id);
+    for (const KeptSnapshot& one : device.snapshots) ids.push_back(one.id);
+  }
+  std::erase(ids, "");
+  for (const std::string& id : ids) {
+    for (const Ec2Tags& tags : calls)
+      SNAP_FLOW(Accept(run->services().ec2->DeleteTags({id}, tags)));
+  }
+  return Done{};
+}
+
 Flow<Json> SetTags(OperationRun* run) {
   SNAP_FLOW(run->ReloadNode());
   if (!run->has_node()) return Fail(Status::NotFound("the node is gone"));
   const NodeRuntime& runtime = run->node().runtime;
   const LaunchSpecification& launch = run->node().spec.compute.launch_specification;
   const Ec2Tags tags = WithUserTags({}, launch.tags);
-  if (tags.empty()) return Json();
+  SNAP_FLOW(DropFormerTags(run, tags));
+  const Json done = {{"generation", run->node().generation}};
+  if (tags.empty()) return done;
   std::vector<std::string> ids;
   if (runtime.instance_id) ids.push_back(*runtime.instance_id);
   const ResourceTagSpecification& which = launch.resource_tags;
@@ -187,7 +216,7 @@ Flow<Json> SetTags(OperationRun* run) {
   for (const std::string& id : ids) {
     SNAP_FLOW(Accept(run->services().ec2->CreateTags({id}, tags)));
   }
-  return Json();
+  return done;
 }
 
 }  // namespace
@@ -198,7 +227,11 @@ Flow<Ending> RunTagging(OperationRun* run) {
   return InTime(run, [run]() -> Flow<Ending> {
     SNAP_FLOW(run->Observe("tags", [run] { return SetTags(run); }));
     Ending ending;
-    ending.change = [operation_id = run->operation().id](ControllerState::NodeChange* change) {
+    ending.change = [operation_id = run->operation().id,
+                     generation = set.is_object() ? set.value("generation", int64_t{0})
+                                                  : 0](ControllerState::NodeChange* change) {
+      // What was changed meanwhile may have left more.
+      if (change->node.generation == generation) change->node.former.tags.clear();
       change->AddEvent("TAGS_APPLIED", Severity::kInfo, "the tags are set", operation_id);
     };
     return ending;

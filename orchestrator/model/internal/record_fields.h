@@ -145,12 +145,19 @@ void Fields(V& v, T& o) {
   v.Field("devices", o.devices);
   v.Field("resources", o.resources);
 }
+template <typename V, Is<FormerSettings> T>
+void Fields(V& v, T& o) {
+  v.Field("tags", o.tags);
+  v.Field("elasticIps", o.elastic_ips);
+}
 template <typename V, Is<NodeRecord> T>
 void Fields(V& v, T& o) {
   v.Required("id", o.id);
   v.Required("accountId", o.account_id);
   v.Required("spec", o.spec);
   v.Field("generation", o.generation);
+  v.Field("former", o.former);
+  v.Field("tagsWanted", o.tags_wanted);
   v.Required("state", o.state);
   v.Field("stateReason", o.state_reason);
   v.Field("operationId", o.operation_id);

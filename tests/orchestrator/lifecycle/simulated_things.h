@@ -111,7 +111,10 @@ class Shelf {
     Index(*thing, false);
     for (const auto& [key, value] : tags) {
       if (remove) {
-        thing->shown.tags.erase(key);
+        // An empty value: whatever it says.
+        const auto tag = thing->shown.tags.find(key);
+        const bool same = tag != thing->shown.tags.end() && (value.empty() || tag->second == value);
+        if (same) thing->shown.tags.erase(tag);
       } else {
         thing->shown.tags[key] = value;
       }
