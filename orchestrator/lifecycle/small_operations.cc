@@ -225,7 +225,7 @@ Flow<Ending> RunVolumeDeletion(OperationRun* run) { return VolumeDeletion(run).R
 
 Flow<Ending> RunTagging(OperationRun* run) {
   return InTime(run, [run]() -> Flow<Ending> {
-    SNAP_FLOW(run->Observe("tags", [run] { return SetTags(run); }));
+    SNAP_FLOW_ASSIGN(const Json set, run->Observe("tags", [run] { return SetTags(run); }));
     Ending ending;
     ending.change = [operation_id = run->operation().id,
                      generation = set.is_object() ? set.value("generation", int64_t{0})
