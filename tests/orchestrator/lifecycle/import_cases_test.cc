@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <utility>
+
 #include "tests/orchestrator/lifecycle/life_cycle_cases.h"
 
 namespace snapstore::spot {
@@ -352,6 +355,77 @@ TEST_P(ImportCases, ANodeThatIsDeletedMeanwhileEndsItsImport) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, ImportCases, ::testing::Values(1, 2));
+
+// Deaths of the controller.
+
+using Kind = CrashPoint::Kind;
+
+// An import of a source whose interface outlives it; cancelled, or not.
+class ImportCrashes : public ::testing::TestWithParam<bool> {
+ protected:
+  // The calls and the commits of it.
+  std::pair<uint64_t, uint64_t> Run(const std::string& what,
+                                    const std::optional<CrashPoint>& point) {
+    SCOPED_TRACE(what);
+    SetLogLevel(LogLevel::kError);
+    Simulation world({.seed = 3, .restart_ms_max = kSecondMs});
+    const std::string source = world.cloud.LaunchByHand('a', "m5.large");
+    world.RunUntil(world.clock.now_ms() + kMinuteMs);
+    const std::string interface = world.cloud.instances().Find(source)->shown.interfaces.front().id;
+    world.cloud.interfaces().Find(interface)->shown.delete_on_termination = false;
+    MigrationRequest request;
+    request.original_instance_id = source;
+    request.should_keep_private_ip = true;
+    request.should_terminate_instance = !GetParam();
+    request.spot_instance_types = kTypes;
+    const auto migration = world.Import(request, /*as_group=*/true);
+    EXPECT_TRUE(migration.ok());
+    world.Arm(point);
+    const auto state = [&] {
+      return world.state().GetMigration(Simulation::kAccount, migration->id)->state;
+    };
+    if (GetParam()) {
+      for (int i = 0; i < 4000 && state() != "MIGRATE_AWAIT_USER_ACTION"; ++i) {
+        world.RunUntil(world.clock.now_ms() + kSecondMs);
+      }
+      EXPECT_TRUE(world.CancelImport(migration->id).ok());
+    }
+    EXPECT_TRUE(world.RunUntilIdle(4 * kHourMs));
+    const std::pair<uint64_t, uint64_t> counted = {world.counted_calls(), world.counted_commits()};
+    world.RunUntil(world.clock.now_ms() + 2 * kHourMs);
+    EXPECT_EQ(world.Problems(), "");
+    EXPECT_EQ(world.Leaks(), "");
+    EXPECT_EQ(state(), GetParam() ? "MIGRATE_CANCEL" : "MIGRATE_FINISH");
+    const auto node = world.Node(migration->node_id);
+    if (GetParam()) {
+      EXPECT_FALSE(node);
+      EXPECT_EQ(world.cloud.images().all().size(), 1);
+      EXPECT_EQ(world.cloud.snapshots().all().size(), 1);
+      const SimInstance* const instance = world.cloud.instances().Find(source);
+      EXPECT_TRUE(instance != nullptr && instance->shown.state == "running");
+    } else {
+      EXPECT_TRUE(node && node->state == NodeState::kActive &&
+                  node->runtime.resources.interface_id == interface);
+    }
+    return counted;
+  }
+};
+
+TEST_P(ImportCrashes, AreSurvivedAtEachInstant) {
+  const auto [calls, commits] = Run("undisturbed", std::nullopt);
+  EXPECT_GT(commits, 5);
+  const auto at = [&](const char* name, Kind kind, uint64_t count) {
+    for (uint64_t i = 0; i < count && !HasFailure(); ++i) {
+      (void)Run(fmt::format("{} {}", name, i), CrashPoint{kind, i});
+    }
+  };
+  at("before call", Kind::kBeforeCall, calls);
+  at("after call", Kind::kAfterCall, calls);
+  at("before commit", Kind::kBeforeCommit, commits);
+  at("after commit", Kind::kAfterCommit, commits);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ImportCrashes, ::testing::Bool());
 
 }  // namespace
 }  // namespace snapstore::spot
