@@ -9,112 +9,6 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr const char* kTargetGroup =
-    "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/sim/0123456789abcdef";
-
-using Draw = std::function<uint64_t(uint64_t)>;
-
-Json RandomPersistence(const std::string& config, const Draw& draw) {
-  while (true) {
-    Json persistence = {{"persistRootDevice", draw(2) == 0},
-                        {"persistBlockDevices", draw(3) != 0},
-                        {"persistPrivateIp", draw(3) == 0}};
-    persistence["blockDevicesMode"] = draw(2) == 0 ? "reattach" : "onLaunch";
-    if (draw(5) == 0) {
-      persistence["persistApplication"] = true;
-      persistence["applicationPersistencyConfig"] = {config};
-    }
-    if (persistence["persistRootDevice"] || persistence["persistBlockDevices"] ||
-        persistence["persistPrivateIp"] || persistence.contains("persistApplication")) {
-      return persistence;
-    }
-  }
-}
-
-Json RandomStrategy(const Draw& draw) {
-  constexpr const char* kOrientations[] = {"availabilityOriented", "balanced", "costOriented",
-                                           "cheapest"};
-  Json strategy = {{"lifeCycle", draw(8) == 0 ? "on_demand" : "spot"},
-                   {"orientation", kOrientations[draw(4)]},
-                   {"fallbackToOd", draw(4) != 0}};
-  if (draw(3) == 0) {
-    strategy["revertToSpot"] = {{"performAt", "always"}};
-  } else if (draw(2) == 0) {
-    strategy["revertToSpot"] = {{"performAt", "timeWindow"}};
-    strategy["optimizationWindows"] = {"Mon:03:00-Wed:02:30", "Sat:23:00-Sun:01:00"};
-  }
-  if (draw(4) == 0) strategy["drainingTimeout"] = 30;
-  return strategy;
-}
-
-Json RandomTasks(const Draw& draw) {
-  Json tasks = Json::array();
-  const uint64_t minute = draw(60);
-  switch (draw(6)) {
-    case 0:
-      tasks.push_back(
-          {{"taskType", "pause"}, {"cronExpression", fmt::format("{} 20 * * *", minute)}});
-      tasks.push_back(
-          {{"taskType", "resume"}, {"cronExpression", fmt::format("{} 6 * * *", minute)}});
-      break;
-    case 1:
-      tasks.push_back(
-          {{"taskType", "recycle"}, {"cronExpression", fmt::format("{} 4 * * 0", minute)}});
-      break;
-    default:
-      break;
-  }
-  return tasks;
-}
-
-}  // namespace
-
-Json RandomNode(int index, const std::string& config, const std::string& address,
-                const Draw& draw) {
-  constexpr const char* kTypes[] = {"m5.large", "c5.large", "r5.large", "m6i.large", "t3.medium"};
-  Json types = Json::array();
-  const size_t first = draw(5);
-  for (size_t i = 0; i <= draw(4); ++i) types.push_back(kTypes[(first + i) % 5]);
-  Json launch = {{"imageId", "ami-base"},
-                 {"securityGroupIds", {"sg-sim"}},
-                 {"instanceTypes", {{"types", types}}},
-                 {"tags", {{{"tagKey", "owner"}, {"tagValue", fmt::format("n{}", index)}}}}};
-  if (draw(3) == 0) launch["instanceTypes"]["preferredTypes"] = {types[0]};
-  if (draw(2) == 0) launch["resourceTagSpecification"] = {{"volumes", {{"shouldTag", true}}}};
-  Json devices = Json::array();
-  for (uint64_t i = 0; i < draw(3); ++i) {
-    devices.push_back({{"deviceName", fmt::format("/dev/sd{}", static_cast<char>('f' + i))},
-                       {"ebs", {{"volumeSize", 10}, {"volumeType", "gp3"}}}});
-  }
-  if (!devices.empty()) launch["blockDeviceMappings"] = std::move(devices);
-  Json subnets = Json::array({"subnet-a"});
-  if (draw(2) == 0) subnets.push_back("subnet-b");
-  if (draw(3) == 0) subnets.push_back("subnet-c");
-  Json compute = {{"vpcId", SimulatedCloud::kVpc}, {"subnetIds", subnets}};
-  if (draw(6) == 0) launch["shutdownScript"] = "IyEvYmluL3NoCg==";
-  compute["launchSpecification"] = std::move(launch);
-  if (!address.empty()) compute["elasticIp"] = address;
-  if (draw(8) == 0) {
-    compute["privateIps"] = {fmt::format("10.1.{}.{}", 240 + index / 240 % 15, 10 + index % 240)};
-  }
-  Json node = {{"name", fmt::format("n{}", index)},
-               {"region", SimulatedCloud::kRegion},
-               {"strategy", RandomStrategy(draw)},
-               {"persistence", RandomPersistence(config, draw)},
-               {"compute", std::move(compute)}};
-  const Json tasks = RandomTasks(draw);
-  if (!tasks.empty()) node["scheduling"] = {{"tasks", tasks}};
-  if (draw(4) == 0) {
-    node["integrations"] = {
-        {"loadBalancersConfig",
-         {{"loadBalancers", {{{"type", "TARGET_GROUP"}, {"arn", kTargetGroup}}}}}}};
-    if (draw(2) == 0) node["healthCheck"] = {{"type", "TARGET_GROUP"}};
-  }
-  return node;
-}
-
-namespace {
-
 class Campaign {
  public:
   explicit Campaign(const CampaignOptions& options)
@@ -147,13 +41,18 @@ class Campaign {
   }
 
  private:
+  // Of the tasks of RandomNode and RandomChange.
+  static constexpr int64_t kPauseHour = 20;
+  static constexpr int64_t kResumeHour = 6;
+
   uint64_t Below(uint64_t bound) { return random_.Below(bound); }
   bool Fine() { return problems_.empty() && simulation_.cloud.Violations().empty(); }
 
   void Prepare() {
     SimulatedCloud& cloud = simulation_.cloud;
     cloud.account_lines = options_.account_lines;
-    cloud.AddTargetGroup(kTargetGroup);
+    cloud.AddTargetGroup(kCampaignTargets);
+    cloud.AddZone(kCampaignZone);
     PersistencyConfig config;
     config.name = "app";
     config.run_cmd = "run";
@@ -167,6 +66,7 @@ class Campaign {
     cloud.rates = {.interrupted = 0.1 * t,
                    .interrupted_at_once = 0.03 * t,
                    .interrupted_silently = 0.03 * t,
+                   .rebalance = 0.03 * t,
                    .hardware = 0.02 * t,
                    .stopped = 0.01 * t,
                    .terminated = 0.01 * t,
@@ -238,16 +138,12 @@ class Campaign {
     }
   }
 
-  bool ChangeSomething(const std::string& node) {
-    if (Below(2) == 0) {
-      return simulation_
-          .Change(node, {{"strategy", {{"orientation", Below(2) == 0 ? "balanced" : "cheapest"}}}})
-          .ok();
-    }
+  bool ChangeSomething(const std::string& id) {
+    const auto node = simulation_.Node(id);
+    if (!node) return false;
+    const bool paused = node->state == NodeState::kPaused && !node->operation_id;
     return simulation_
-        .Change(node, {{"compute",
-                        {{"launchSpecification",
-                          {{"tags", {{{"tagKey", "owner"}, {"tagValue", "changed"}}}}}}}}})
+        .Change(id, RandomChange(paused, [this](uint64_t bound) { return Below(bound); }))
         .ok();
   }
 
@@ -257,6 +153,10 @@ class Campaign {
     for (const char* flag : {"shouldDeleteImages", "shouldDeleteSnapshots", "shouldDeleteVolumes",
                              "shouldDeleteNetworkInterfaces"}) {
       config[flag] = all || Below(2) == 0;
+    }
+    if (Below(6) == 0) {
+      config["shouldTerminateInstance"] = false;
+      ++asked_["delete and let run"];
     }
     const Json body = {{"deallocationConfig", config}};
     if (!simulation_.Ask(nodes_[index], NodeAction::kDeallocate, body).ok()) return;
@@ -276,7 +176,19 @@ class Campaign {
     }
   }
 
+  // Nodes that came by an import live on as others do.
+  void TakeOverImported() {
+    std::erase_if(migrations_, [this](const std::string& id) {
+      const auto migration = simulation_.state().GetMigration(Simulation::kAccount, id);
+      if (!migration.ok() || migration->state != "MIGRATE_FINISH") return false;
+      ++asked_["import: " + migration->state];
+      nodes_.push_back(migration->node_id);
+      return true;
+    });
+  }
+
   void Import() {
+    TakeOverImported();
     const std::string source = simulation_.cloud.LaunchByHand('a', "m5.large");
     if (source.empty()) return;
     simulation_.RunUntil(simulation_.clock.now_ms() + 2 * kMinuteMs);
@@ -298,17 +210,10 @@ class Campaign {
     simulation_.cloud.rates = {};
     simulation_.crash_chance = 0;
     simulation_.agents.troubles = {};
-    simulation_.RunUntil(simulation_.clock.now_ms() + 14 * kHourMs);
-    if (!simulation_.RunUntilIdle(10 * kHourMs)) {
-      const auto active = simulation_.journal().Active();
-      for (const Operation& operation : *active) {
-        problems_ += fmt::format("{} of {} does not end\n{}", OperationKindName(operation.kind),
-                                 operation.node_id, simulation_.cloud.Account(operation.node_id));
-        for (const StepRecord& step : operation.steps) {
-          problems_ += fmt::format("    {} {}\n", step.name, StepStateName(step.state));
-        }
-      }
-    }
+    // The longest time without a pause or resume of a schedule.
+    Rest(14 * kHourMs);
+    TakeOverImported();
+    AskAgain();
     for (const std::string& id : nodes_) Judge(id);
     for (const std::string& id : gone_) {
       if (simulation_.Node(id)) problems_ += id + " was deleted and is still there\n";
@@ -325,6 +230,37 @@ class Campaign {
     JudgeRetained();
   }
 
+  void Rest(int64_t at_least_ms) {
+    simulation_.RunUntil(simulation_.clock.now_ms() + at_least_ms);
+    // Not while tasks are due: two hours later what they asked for is done.
+    const auto hour = [this] { return simulation_.clock.now_ms() % kDayMs / kHourMs; };
+    while (hour() == 4 || hour() == 5 || hour() == kResumeHour || hour() == kResumeHour + 1 ||
+           hour() == kPauseHour || hour() == kPauseHour + 1) {
+      simulation_.RunUntil(simulation_.clock.now_ms() + kHourMs);
+    }
+    if (simulation_.RunUntilIdle(10 * kHourMs)) return;
+    const auto active = simulation_.journal().Active();
+    for (const Operation& operation : *active) {
+      problems_ += fmt::format("{} of {} does not end\n{}", OperationKindName(operation.kind),
+                               operation.node_id, simulation_.cloud.Account(operation.node_id));
+      for (const StepRecord& step : operation.steps) {
+        problems_ += fmt::format("    {} {}\n", step.name, StepStateName(step.state));
+      }
+    }
+  }
+
+  // A launch that could not be is asked for again, now that nothing fails any more.
+  void AskAgain() {
+    bool asked = false;
+    for (const std::string& id : nodes_) {
+      const auto node = simulation_.Node(id);
+      if (!node || simulation_.WishFor(id) != NodeState::kActive) continue;
+      if (node->state != NodeState::kPaused) continue;
+      asked = simulation_.Ask(id, NodeAction::kResume).ok() || asked;
+    }
+    if (asked) Rest(kHourMs);
+  }
+
   // What is kept for a while goes when its time has come.
   void JudgeRetained() {
     const auto retained = simulation_.state().ListRetained();
@@ -336,6 +272,23 @@ class Campaign {
     }
   }
 
+  // How it is to be: what was asked for last, by a user or a schedule.
+  std::optional<NodeState> Wanted(const NodeRecord& node) const {
+    bool pauses = false;
+    for (const Task& task : node.spec.scheduling.tasks) pauses |= task.type == TaskType::kPause;
+    if (!pauses) return simulation_.WishFor(node.id);
+    // The clock decides, not what the life-cycle made of it.
+    const int64_t hour = simulation_.clock.now_ms() % kDayMs / kHourMs;
+    return hour < kResumeHour || hour >= kPauseHour ? NodeState::kPaused : NodeState::kActive;
+  }
+
+  // The only reason for which a node may be paused without anybody's wish: its volumes, or its
+  // address, are where it has no subnet any more.
+  static bool CannotBeLaunched(const std::string& reason) {
+    return reason.find("where it has no") != std::string::npos ||
+           reason.find("no subnet of the node has the address") != std::string::npos;
+  }
+
   void Judge(const std::string& id) {
     const auto node = simulation_.Node(id);
     if (!node) {
@@ -344,11 +297,19 @@ class Campaign {
     }
     ++asked_[fmt::format("at the end {}", NodeStateName(node->state))];
     const size_t alive = simulation_.cloud.InstancesOf(id).size();
-    const bool fine = (node->state == NodeState::kActive && alive == 1) ||
-                      (node->state == NodeState::kPaused && alive == 0);
+    const std::string reason = node->state_reason.value_or("");
+    bool fine = node->state == Wanted(*node);
+    if (!fine && node->state == NodeState::kPaused && CannotBeLaunched(reason)) {
+      ++asked_["at the end without a place"];
+      fine = true;
+    }
+    fine = fine && alive == (node->state == NodeState::kActive ? 1U : 0U);
+    problems_ += simulation_.Missing(id);
     if (fine) return;
-    problems_ += fmt::format("{} is {} with {} instances: {}\n{}", id, NodeStateName(node->state),
-                             alive, node->state_reason.value_or(""), simulation_.cloud.Account(id));
+    const auto wanted = Wanted(*node);
+    problems_ += fmt::format(
+        "{} is {} with {} instances, asked for was {}: {}\n{}", id, NodeStateName(node->state),
+        alive, wanted ? NodeStateName(*wanted) : "nothing", reason, simulation_.cloud.Account(id));
   }
 
   void Tell(int day) {

@@ -40,6 +40,14 @@ CampaignResult RunCampaign(const CampaignOptions& options);
 Json RandomNode(int index, const std::string& config, const std::string& address,
                 const std::function<uint64_t(uint64_t)>& draw);
 
+// The body of an update; of a node that is paused, and stays so meanwhile, more may change.
+Json RandomChange(bool at_rest_and_paused, const std::function<uint64_t(uint64_t)>& draw);
+
+// What nodes of a campaign are registered in.
+inline constexpr const char* kCampaignTargets =
+    "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/sim/0123456789abcdef";
+inline constexpr const char* kCampaignZone = "Z1";
+
 }  // namespace snapstore::spot
 
 #endif  // SNAPSTORE_TESTS_ORCHESTRATOR_LIFECYCLE_CAMPAIGN_H_

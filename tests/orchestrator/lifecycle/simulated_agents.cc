@@ -45,9 +45,10 @@ std::vector<std::string> SimulatedAgents::Report(ControllerState* state) {
     if (alive.empty() || !Runs(alive.front())) continue;
     const std::string& id = alive.front();
     const SimInstance& instance = cloud_->instances().all().at(id);
-    const bool notice = instance.taken_at_ms > 0;
+    const bool taken = instance.taken_at_ms > 0;
+    const int notice = taken ? 2 : instance.rebalance_at_ms > 0 ? 1 : 0;
     const bool is_new = known.reported_on != id;
-    if (is_new) known.noticed = false;
+    if (is_new) known.noticed = 0;
     if (now - known.reported_ms < kOftenMs && !is_new && notice == known.noticed) continue;
     const Nature nature = NatureOf(id);
     if (nature == Nature::kNeverReports) continue;
@@ -69,10 +70,10 @@ std::vector<std::string> SimulatedAgents::Report(ControllerState* state) {
       application.state = begun ? "running" : "starting";
       agent.applications.push_back(std::move(application));
     }
-    if (notice) {
-      agent.notice = "terminate";
-      agent.notice_at_ms = instance.taken_at_ms;
-      if (!known.noticed) noticed.push_back(node_id);
+    if (notice > 0) {
+      agent.notice = taken ? "terminate" : "rebalance";
+      agent.notice_at_ms = taken ? instance.taken_at_ms : instance.rebalance_at_ms;
+      if (known.noticed != notice) noticed.push_back(node_id);
     }
     known.noticed = notice;
     known.reported_ms = now;

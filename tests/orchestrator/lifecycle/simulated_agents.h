@@ -53,7 +53,7 @@ class SimulatedAgents : public AgentCaller {
     std::vector<std::string> configs;
     int64_t reported_ms = 0;
     std::string reported_on = {};
-    bool noticed = false;
+    int noticed = 0;  // the worst so far: 1 a recommendation, 2 the end
   };
   Nature NatureOf(const std::string& instance) const;
   bool Runs(const std::string& instance) const;

@@ -1,5 +1,5 @@
-// SimulatedCloud: EC2 and its load balancers in memory, with a virtual clock, for tests that live
-// through years: what the life-cycle relies on, and what it has to bear.
+// SimulatedCloud: EC2, its load balancers and its names in memory, with a virtual clock, for tests
+// that live through years: what the life-cycle relies on, and what it has to bear.
 //
 //   SimulatedClock clock;
 //   SimulatedCloud cloud(&clock, seed);
@@ -24,6 +24,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "base/random.h"
@@ -34,7 +35,7 @@
 
 namespace snapstore::spot {
 
-class SimulatedCloud : public Ec2Api, public ElbApi {
+class SimulatedCloud : public Ec2Api, public ElbApi, public Route53Api {
  public:
   static constexpr const char* kRegion = "us-east-1";
   static constexpr const char* kVpc = "vpc-sim";
@@ -54,10 +55,14 @@ class SimulatedCloud : public Ec2Api, public ElbApi {
   // Whether the newest copy of a node's data may go.
   std::function<bool(const std::string& kind, const std::string& id, const std::string& node)>
       may_delete = nullptr;
+  // Something goes: by a call, or by itself with its instance.
+  std::function<void(const std::string& kind, const std::string& id, bool by_itself)> on_delete =
+      nullptr;
   // A node's instance begins to write to a device whose data is older, by so much, than what was
   // written there before.
   std::function<void(const std::string& node, const std::string& device, int64_t lost_ms)> on_loss =
       nullptr;
+  std::vector<Ec2ReservedInstances> reservations = {};
 
   // The time passes; what is due happens.
   void Advance(int64_t to_ms);
@@ -81,6 +86,13 @@ class SimulatedCloud : public Ec2Api, public ElbApi {
   std::string SubnetOf(char zone) const { return fmt::format("subnet-{}", zone); }
   void AddTargetGroup(const std::string& arn) { balancers_[arn]; }
   void AddBalancer(const std::string& name) { balancers_[name]; }
+  void AddZone(const std::string& zone_id) { zones_.insert(zone_id); }
+  // Of nobody; its id.
+  std::string MakeVolumeByHand(char zone);
+  // EC2 recommends to leave it.
+  void RecommendRebalance(const std::string& instance);
+  // What was written to the root (or to what is not the root) is worth nothing any more.
+  void ForgetWritten(const std::string& node, bool root);
   std::string LaunchByHand(char zone, const std::string& type);
   void Interrupt(const std::string& instance, int64_t notice_ms);
   void StopInstance(const std::string& instance);
@@ -101,6 +113,17 @@ class SimulatedCloud : public Ec2Api, public ElbApi {
   Shelf<SimSnapshot>& snapshots() { return snapshots_; }
   Shelf<SimImage>& images() { return images_; }
   Shelf<SimInterface>& interfaces() { return interfaces_; }
+  const Shelf<SimVolume>& volumes() const { return volumes_; }
+  const Shelf<SimSnapshot>& snapshots() const { return snapshots_; }
+  const Shelf<SimImage>& images() const { return images_; }
+  const Shelf<SimInterface>& interfaces() const { return interfaces_; }
+  const std::map<std::string, Ec2Address>& addresses() const { return addresses_; }
+  std::set<std::string> TargetsOf(const std::string& balancer) const {
+    const auto found = balancers_.find(balancer);
+    return found == balancers_.end() ? std::set<std::string>() : found->second;
+  }
+  using SimNames = std::map<std::tuple<std::string, std::string, std::string>, Route53Record>;
+  const SimNames& names() const { return names_; }  // by zone, name and type
   const std::map<std::string, uint64_t>& happened() const { return happened_; }
   // Alive ones of the node.
   std::vector<std::string> InstancesOf(const std::string& node) const;
@@ -192,6 +215,14 @@ class SimulatedCloud : public Ec2Api, public ElbApi {
   Ec2Result<AwsReceipt> DeregisterInstance(const std::string& name,
                                            const std::string& instance_id) override;
 
+  // Route53Api.
+  Ec2Result<AwsReceipt> ChangeRecord(const std::string& zone_id, Route53Change change,
+                                     const std::string& name, const std::string& type,
+                                     const std::string& value, int64_t ttl_seconds) override;
+  Ec2Result<std::vector<Route53Record>> ListRecords(const std::string& zone_id,
+                                                    const std::string& name,
+                                                    const std::string& type) override;
+
  private:
   enum class EventKind {
     kRuns,
@@ -256,6 +287,9 @@ class SimulatedCloud : public Ec2Api, public ElbApi {
   void BeginWriting(const SimInstance& instance, const std::string& device, SimVolume* volume);
   void EndWriting(SimVolume* volume);
   void Count(const char* what) { ++happened_[what]; }
+  void Goes(const char* kind, const std::string& id, bool by_itself) {
+    if (on_delete) on_delete(kind, id, by_itself);
+  }
 
   // Parts of a launch.
   struct LaunchPlace {
@@ -320,6 +354,8 @@ class SimulatedCloud : public Ec2Api, public ElbApi {
   std::vector<Ec2Subnet> subnets_;
   std::map<std::pair<std::string, std::string>, SimMarket> markets_;
   std::map<std::string, std::set<std::string>> balancers_;
+  std::set<std::string> zones_;
+  SimNames names_;
   // By client token: what was asked for, and what came of it.
   std::map<std::string, std::pair<std::string, std::string>> tokens_;
 

@@ -114,6 +114,12 @@ Ec2Result<std::vector<Ec2Instance>> SimulatedCloud::Launch(const RunInstancesReq
     At(Now() + kTokenLifeMs, EventKind::kTokenForgotten, request.client_token);
   }
   SimInstance& added = instances_.Add(std::move(made));
+  for (const std::string& other : instances_.OfNode(NodeOfTags(added.shown.tags))) {
+    // Its volumes and its address are not free before it is terminated.
+    if (instances_.all().at(other).shown.state != "shutting-down") continue;
+    Violate(NodeOfTags(added.shown.tags),
+            fmt::format("{} is launched while {} is still shutting down", id, other));
+  }
   At(Now() + Between(3'000, 40'000), EventKind::kRuns, id);
   return std::vector<Ec2Instance>{added.shown};
 }
@@ -236,6 +242,8 @@ void SimulatedCloud::GiveInterfaces(const RunInstancesRequest& request, const La
     shown.device_index = one.device_index;
     // One that existed stays unless somebody asks for its end.
     shown.delete_on_termination = one.delete_on_termination.value_or(made);
+    const auto address = addresses_.find(shown.allocation_id);
+    if (address != addresses_.end()) address->second.instance_id = shown.instance_id;
     instance->shown.interfaces.push_back({shown.id, shown.subnet_id, shown.private_ip, "in-use",
                                           shown.attachment_id, shown.device_index,
                                           shown.delete_on_termination});
@@ -299,7 +307,9 @@ void SimulatedCloud::Terminated(const std::string& id) {
     if (volume == nullptr) continue;
     volume->shown.attachments.clear();
     volume->shown.state = "available";
-    if (device.delete_on_termination) RemoveVolume(device.volume_id);
+    if (!device.delete_on_termination) continue;
+    Goes("volume", device.volume_id, true);
+    RemoveVolume(device.volume_id);
   }
   for (const Ec2InstanceInterface& one : shown.interfaces) {
     SimInterface* const interface = interfaces_.Find(one.id);
@@ -308,7 +318,11 @@ void SimulatedCloud::Terminated(const std::string& id) {
     interface->shown.status = "available";
     interface->shown.instance_id.clear();
     interface->shown.attachment_id.clear();
-    if (goes) RemoveInterface(one.id);
+    const auto address = addresses_.find(interface->shown.allocation_id);
+    if (address != addresses_.end()) address->second.instance_id.clear();
+    if (!goes) continue;
+    Goes("interface", one.id, true);
+    RemoveInterface(one.id);
   }
   shown.devices.clear();
   shown.interfaces.clear();

@@ -88,6 +88,7 @@ Ec2Result<AwsReceipt> SimulatedCloud::DeleteNetworkInterface(const std::string& 
     if (interface->shown.status != "available") {
       return Refuse("InvalidNetworkInterface.InUse", id);
     }
+    Goes("interface", id, false);
     RemoveInterface(id);
     return AwsReceipt{};
   });

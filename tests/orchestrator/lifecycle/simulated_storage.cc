@@ -153,6 +153,7 @@ Ec2Result<AwsReceipt> SimulatedCloud::DeleteVolume(const std::string& id) {
     if (volume == nullptr) return Refuse("InvalidVolume.NotFound", id);
     if (volume->shown.state == "in-use") return Refuse("VolumeInUse", id);
     if (volume->shown.state != "available") return Refuse("IncorrectState", id);
+    Goes("volume", id, false);
     RemoveVolume(id);
     return AwsReceipt{};
   });
@@ -325,6 +326,7 @@ Ec2Result<AwsReceipt> SimulatedCloud::DeleteSnapshot(const std::string& id) {
       CheckCopies("snapshot", id, snapshot->lineage, snapshot->version,
                   NodeOfTags(snapshot->shown.tags));
     }
+    Goes("snapshot", id, false);
     snapshots_.Remove(id);
     return AwsReceipt{};
   });
@@ -421,6 +423,7 @@ Ec2Result<AwsReceipt> SimulatedCloud::DeregisterImage(const std::string& id) {
     for (const Ec2BlockDevice& device : image->shown.devices) {
       if (SimSnapshot* snapshot = snapshots_.Find(device.snapshot_id)) snapshot->images.erase(id);
     }
+    Goes("image", id, false);
     image_names_.erase(image->shown.name);
     images_.Remove(id);
     return AwsReceipt{};

@@ -47,9 +47,10 @@ struct SimInstance {
   Ec2Instance shown = {};
   int64_t visible_ms = 0;
   bool impaired = false;
-  int64_t ran_at_ms = 0;    // when it began to run; 0: it does not
-  int64_t taken_at_ms = 0;  // of an interruption that was announced
-  bool by_hand = false;     // started by nobody's node: the source of an import
+  int64_t ran_at_ms = 0;        // when it began to run; 0: it does not
+  int64_t taken_at_ms = 0;      // of an interruption that was announced
+  int64_t rebalance_at_ms = 0;  // when it was recommended to leave it; 0: it was not
+  bool by_hand = false;         // started by nobody's node: the source of an import
   std::string user_data = {};
 };
 
@@ -192,8 +193,9 @@ struct CloudRates {
   double interrupted = 0;          // with two minutes' notice
   double interrupted_at_once = 0;  // with a few seconds' notice
   double interrupted_silently = 0;
-  double hardware = 0;  // status checks fail
-  double stopped = 0;   // by hand; started again an hour later
+  double rebalance = 0;  // it is recommended to leave it
+  double hardware = 0;   // status checks fail
+  double stopped = 0;    // by hand; started again an hour later
   double terminated = 0;
   double volume_attached = 0;  // by hand
   double droughts = 0;

@@ -168,7 +168,7 @@ Ec2Result<std::vector<Ec2InstanceTypeOffering>> SimulatedCloud::DescribeInstance
 Ec2Result<std::vector<Ec2ReservedInstances>> SimulatedCloud::DescribeReservedInstances(
     const Ec2Query& /*query*/) {
   return Call<std::vector<Ec2ReservedInstances>>("DescribeReservedInstances", "", false, [&]() {
-    return Ec2Result<std::vector<Ec2ReservedInstances>>(std::vector<Ec2ReservedInstances>());
+    return Ec2Result<std::vector<Ec2ReservedInstances>>(reservations);
   });
 }
 
@@ -190,6 +190,27 @@ std::string SimulatedCloud::LaunchByHand(char zone, const std::string& type) {
   const std::string id = launched->front().id;
   instances_.Find(id)->by_hand = true;
   return id;
+}
+
+std::string SimulatedCloud::MakeVolumeByHand(char zone) {
+  SimVolume volume = MakeVolume(fmt::format("{}{}", kRegion, zone), {.volume_size_gib = 1}, {});
+  volume.shown.state = "available";
+  volume.visible_ms = 0;
+  return volumes_.Add(std::move(volume)).shown.id;
+}
+
+void SimulatedCloud::RecommendRebalance(const std::string& id) {
+  SimInstance* const instance = instances_.Find(id);
+  if (instance == nullptr || instance->rebalance_at_ms > 0) return;
+  Note(NodeOf(id), fmt::format("it is recommended to leave {}", id));
+  ++changes_;
+  instance->rebalance_at_ms = Now();
+}
+
+void SimulatedCloud::ForgetWritten(const std::string& node, bool root) {
+  std::erase_if(written_, [&](const auto& one) {
+    return one.first.first == node && (one.first.second == "/dev/xvda") == root;
+  });
 }
 
 void SimulatedCloud::SetDrought(const std::string& type, const std::string& zone, bool spot,
@@ -273,7 +294,8 @@ void SimulatedCloud::HappenInTheWorld() {
     }
   }
   const double all = rates.interrupted + rates.interrupted_at_once + rates.interrupted_silently +
-                     rates.hardware + rates.stopped + rates.terminated + rates.volume_attached;
+                     rates.rebalance + rates.hardware + rates.stopped + rates.terminated +
+                     rates.volume_attached;
   if (all <= 0) return;
   std::vector<std::pair<std::string, double>> victims;
   for (const auto& [id, instance] : instances_.all()) {
@@ -302,6 +324,11 @@ void SimulatedCloud::HappenToOne(const std::string& id, double share) {
   if (falls_in(rates.interrupted_silently)) {
     if (spot) Count("interruptions without notice");
     return Interrupt(id, 0);
+  }
+  if (falls_in(rates.rebalance)) {
+    if (!spot) return;
+    Count("rebalance recommendations");
+    return RecommendRebalance(id);
   }
   if (falls_in(rates.hardware)) {
     Count("hardware failures");

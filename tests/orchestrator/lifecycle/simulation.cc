@@ -1,5 +1,8 @@
 #include "tests/orchestrator/lifecycle/simulation.h"
 
+#include <signal.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "orchestrator/model/node_change.h"
@@ -19,6 +22,12 @@ LifecycleOptions EngineOptions(const SimulationOptions& options) {
   return engine;
 }
 
+std::unique_ptr<StateStore> OpenStore(const SimulationOptions& options,
+                                      const std::shared_ptr<StateMemory>& memory) {
+  if (options.open_store) return options.open_store();
+  return std::make_unique<MemoryStateStore>(memory);
+}
+
 }  // namespace
 
 Simulation::Simulation(const SimulationOptions& options)
@@ -27,7 +36,7 @@ Simulation::Simulation(const SimulationOptions& options)
       options_(options),
       random_(options.seed * 31 + 7),
       memory_(std::make_shared<StateMemory>()),
-      store_(memory_),
+      store_(OpenStore(options, memory_)),
       state_(&store_, nullptr,
              StateSources{.now_ms = [this] { return clock.now_ms(); },
                           .new_id =
@@ -37,9 +46,7 @@ Simulation::Simulation(const SimulationOptions& options)
                           .new_uuid = [this] { return fmt::format("token-{:08x}", next_id_++); }}) {
   memory_->history_max = 0;
   if (options.forgetful) memory_->write_only = {"event/", "operation/done/", "checkpoint/"};
-  store_.before_commit = [this](const Transaction&) {
-    if (in_controller_) MayDie(CrashPoint::Kind::kBeforeCommit, counted_commits_);
-  };
+  store_.before_commit = [this](const Transaction& transaction) { BeforeCommit(transaction); };
   store_.after_commit = [this](const Transaction& transaction) { AfterCommit(transaction); };
   cloud.on_call = [this](const char*, bool changes, bool after) {
     if (!in_controller_ || !changes) return;
@@ -48,6 +55,9 @@ Simulation::Simulation(const SimulationOptions& options)
   };
   cloud.may_delete = [this](const std::string& kind, const std::string& id,
                             const std::string& node) { return MayDelete(kind, id, node); };
+  cloud.on_delete = [this](const std::string& kind, const std::string& id, bool by_itself) {
+    JudgeDeletion(kind, id, by_itself);
+  };
   cloud.on_loss = [this](const std::string& node, const std::string& device, int64_t lost_ms) {
     JudgeLoss(node, device, lost_ms);
   };
@@ -70,6 +80,7 @@ void Simulation::MayDie(CrashPoint::Kind kind, uint64_t index) {
                                               crash_chance * static_cast<double>(kSteps);
   if (!here && !chance) return;
   armed_.reset();
+  if (options_.kills_process) ::kill(::getpid(), SIGKILL);
   throw Crash();
 }
 
@@ -91,6 +102,7 @@ void Simulation::Die() {
   queue_.clear();
   snapshots_.clear();
   reconciler_.reset();
+  if (on_death) on_death(&store_);
   down_until_ms_ =
       clock.now_ms() + 1 +
       static_cast<int64_t>(random_.Below(static_cast<uint64_t>(options_.restart_ms_max)));
@@ -104,6 +116,7 @@ void Simulation::Restart() {
   services_.journal = journal_.get();
   services_.ec2 = &cloud;
   services_.elb = &cloud;
+  services_.route53 = &cloud;
   services_.agents = &agents;
   services_.markets = markets_.get();
   services_.on_demand_price = [this](const std::string& type) { return cloud.OnDemandPrice(type); };
@@ -130,6 +143,7 @@ void Simulation::Schedule(const std::string& operation, int64_t due_ms) {
 
 void Simulation::AfterCommit(const Transaction& transaction) {
   dirty_ = true;
+  FollowRecords(transaction);
   size_t operations = 0;
   for (const Transaction::Change& change : transaction.changes) {
     if (!change.key.starts_with(kActive)) continue;
@@ -258,23 +272,37 @@ Status Simulation::Ask(const std::string& node, NodeAction action, const Json& i
     cloud.Note(node, fmt::format("asked for: {}", NodeActionName(action)));
     FieldErrors errors;
     const auto wanted = ParseDeallocation(input, &errors);
-    if (action == NodeAction::kDeallocate && wanted &&
-        !wanted->config.should_terminate_instance.value()) {
-      let_run_.insert(node);
+    if (action == NodeAction::kDeallocate && wanted) {
+      deletions_[node] = {*wanted, clock.now_ms()};
+      if (!wanted->config.should_terminate_instance.value()) let_run_.insert(node);
     }
   }
   return asked.status();
 }
 
 Status Simulation::Change(const std::string& node, const Json& change) {
-  return state_
-      .ChangeNode(kAccount, node,
-                  [&](ControllerState::NodeChange* pending) -> Status {
-                    FieldErrors errors;
-                    return ChangeNodeSpec(&pending->node, change, &errors) ? Status::Ok()
-                                                                           : errors.ToStatus();
-                  })
-      .status();
+  const auto before = Node(node);
+  const Status changed = state_
+                             .ChangeNode(kAccount, node,
+                                         [&](ControllerState::NodeChange* pending) -> Status {
+                                           FieldErrors errors;
+                                           return ChangeNodeSpec(&pending->node, change, &errors)
+                                                      ? Status::Ok()
+                                                      : errors.ToStatus();
+                                         })
+                             .status();
+  // What was written while it was not kept is worth nothing.
+  const auto after = Node(node);
+  if (!changed.ok() || !before || !after) return changed;
+  const Persistence& was = before->spec.persistence;
+  const Persistence& is = after->spec.persistence;
+  if (is.persist_root_device.value() && !was.persist_root_device.value()) {
+    cloud.ForgetWritten(node, true);
+  }
+  if (is.persist_block_devices.value() && !was.persist_block_devices.value()) {
+    cloud.ForgetWritten(node, false);
+  }
+  return changed;
 }
 
 Status Simulation::ApplyTags(const std::string& node) {

@@ -23,6 +23,8 @@
 #include "orchestrator/lifecycle/reconciler.h"
 #include "tests/orchestrator/lifecycle/simulated_agents.h"
 #include "tests/orchestrator/lifecycle/simulated_cloud.h"
+#include "tests/orchestrator/lifecycle/simulation_owners.h"
+#include "tests/orchestrator/state/hooked_state_store.h"
 #include "tests/orchestrator/state/memory_state_store.h"
 
 namespace snapstore::spot {
@@ -35,6 +37,10 @@ struct SimulationOptions {
   int64_t restart_ms_max = 10 * kMinuteMs;  // until a controller that died is back
   // Keeps no events, checkpoints and finished operations.
   bool forgetful = false;
+  // In place of one in memory.
+  std::function<std::unique_ptr<StateStore>()> open_store = nullptr;
+  // A death is that of the whole process, by SIGKILL.
+  bool kills_process = false;
 };
 
 // Where the controller dies.
@@ -57,6 +63,8 @@ class Simulation {
   SimulatedCloud cloud;
   SimulatedAgents agents;
   double crash_chance = 0;  // per changing call and per commit of the controller
+  // The controller has just died; may give it another store to go on with.
+  std::function<void(HookedStateStore*)> on_death = nullptr;
 
   ControllerState& state() { return state_; }
   OperationJournal& journal() { return *journal_; }
@@ -85,8 +93,17 @@ class Simulation {
 
   // What the cloud holds of nodes and no record accounts for, one a line.
   std::string Leaks();
+  // Names and addresses that point to what no record has, one a line; `Leaks` has them too.
+  std::string DanglingNames();
   // Two records that claim the same; operations that no node has; and the cloud's violations.
   std::string Problems();
+  // What an active node is to have outside of its instance and has not, one a line.
+  std::string Missing(const std::string& node);
+  // How users and schedules, whoever was last, want it to be; nothing: nobody did.
+  std::optional<NodeState> WishFor(const std::string& node) const {
+    const auto wish = wishes_.find(node);
+    return wish == wishes_.end() ? std::nullopt : std::optional(wish->second);
+  }
   // Volumes that went by hand, or that no record asks to keep, excuse a loss.
   void ExcuseLoss(const std::string& node) { excused_.insert(node); }
   // Something that others made, whatever its tags say.
@@ -96,18 +113,36 @@ class Simulation {
 
  private:
   struct Crash {};  // no std::exception: nobody may catch it
+  struct Deletion {
+    Deallocation wanted;
+    int64_t asked_ms = 0;
+  };
+  // Something that a record no longer keeps.
+  struct Leftover {
+    std::string node;
+    int64_t earliest_ms = 0;  // that it may go; INT64_MAX: never
+  };
 
   template <typename Act>
   void AsController(const Act& act);
   void Die();
   void Restart();
   void MayDie(CrashPoint::Kind kind, uint64_t index);
+  void BeforeCommit(const Transaction& transaction);
   void AfterCommit(const Transaction& transaction);
   void Schedule(const std::string& operation, int64_t due_ms);
   void Step(int64_t until_ms);
   void Poll();
   void SlowRound();
   void RunOperation(const std::string& id);
+  // Judges.
+  std::set<std::string> ClaimsOf(const NodeRecord& node);
+  void FollowRecords(const Transaction& transaction);
+  void FollowOperation(const Transaction::Change& change);
+  void FollowRetained(const Transaction::Change& change);
+  void KeepLeftovers(const NodeRecord& node);
+  void JudgeOwners(const std::string& id);
+  void JudgeDeletion(const std::string& kind, const std::string& id, bool by_itself);
   bool MayDelete(const std::string& kind, const std::string& id, const std::string& node);
   void JudgeLoss(const std::string& node, const std::string& device, int64_t lost_ms);
   void NodeLeaks(const NodeRecord& node, std::set<std::string>* accounted);
@@ -116,7 +151,7 @@ class Simulation {
   SplitMix64 random_;
   uint64_t next_id_ = 1;
   std::shared_ptr<StateMemory> memory_;
-  MemoryStateStore store_;
+  HookedStateStore store_;
   ControllerState state_;
   std::unique_ptr<OperationJournal> journal_;
   std::unique_ptr<MarketMemory> markets_;
@@ -143,6 +178,12 @@ class Simulation {
   std::set<std::string> excused_;
   std::set<std::string> foreign_;
   std::set<std::string> let_run_;  // nodes that are gone and left their instance
+  OwnerIndex owners_;
+  std::optional<NodeRecord> leaving_;          // with the commit that is under way
+  std::map<std::string, Deletion> deletions_;  // by node
+  std::map<std::string, Leftover> leftovers_;  // by resource
+  std::map<std::string, NodeState> wishes_;    // by node
+  std::set<std::string> known_operations_;
   int64_t lost_ms_ = 0;
 };
 

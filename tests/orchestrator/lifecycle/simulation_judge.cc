@@ -6,27 +6,6 @@
 
 namespace snapstore::spot {
 
-bool Simulation::MayDelete(const std::string& kind, const std::string& id,
-                           const std::string& node_id) {
-  // What a node that is gone left goes when its time has come.
-  const auto node = Node(node_id);
-  if (!node || excused_.contains(node_id)) return true;
-  if (node->state == NodeState::kDeallocate || node->state == NodeState::kDeallocating) return true;
-  if (kind == "image") return true;
-  const Persistence& persistence = node->spec.persistence;
-  const bool all =
-      persistence.persist_root_device.value() && persistence.persist_block_devices.value();
-  if (all) return false;
-  for (const KeptDevice& device : node->runtime.resources.devices) {
-    const bool mine = device.volume_id == id ||
-                      std::any_of(device.snapshots.begin(), device.snapshots.end(),
-                                  [&](const KeptSnapshot& one) { return one.id == id; });
-    if (mine) return !IsKept(node->spec, device);
-  }
-  // A device that the record does not have (any more): of one that only some devices are kept of.
-  return true;
-}
-
 void Simulation::JudgeLoss(const std::string& node_id, const std::string& device, int64_t lost_ms) {
   const auto node = Node(node_id);
   if (!node || excused_.contains(node_id)) return;
@@ -95,6 +74,7 @@ std::string Simulation::Leaks() {
   look(cloud.snapshots(), "snapshot");
   look(cloud.images(), "image");
   look(cloud.interfaces(), "interface");
+  leaks += DanglingNames();
   for (const std::string& node : nodes_with_leaks) {
     leaks += fmt::format("  the last calls of {}:\n{}", node, cloud.Account(node));
   }

@@ -1,19 +1,17 @@
-// MemoryStateStore: a StateStore for simulations: in memory, with the semantics of the others, and
-// hooks where a controller may be made to die.
+// MemoryStateStore: a StateStore for simulations: in memory, with the semantics of the others.
 //
 // What is stored belongs to a StateMemory, which a later store over the same memory finds as the
 // earlier one left it: the disk that survives a crash.
 //
-// Errors: those of StateStore. A hook may throw; before_commit: nothing has happened.
+// Errors: those of StateStore.
 //
-// Thread safety: all calls may run concurrently; hooks are set before.
+// Thread safety: all calls may run concurrently.
 #ifndef SNAPSTORE_TESTS_ORCHESTRATOR_STATE_MEMORY_STATE_STORE_H_
 #define SNAPSTORE_TESTS_ORCHESTRATOR_STATE_MEMORY_STATE_STORE_H_
 
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
-#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -44,9 +42,6 @@ class MemoryStateStore : public StateStore {
  public:
   explicit MemoryStateStore(std::shared_ptr<StateMemory> memory) : memory_(std::move(memory)) {}
 
-  std::function<void(const Transaction&)> before_commit = nullptr;
-  std::function<void(const Transaction&)> after_commit = nullptr;
-
   Result<StateEntry> Get(const std::string& key) override {
     const std::lock_guard lock(memory_->mutex);
     const auto found = memory_->entries.find(key);
@@ -74,7 +69,6 @@ class MemoryStateStore : public StateStore {
 
   Result<uint64_t> Commit(const Transaction& transaction) override {
     SNAP_RETURN_IF_ERROR(CheckTransaction(transaction));
-    if (before_commit) before_commit(transaction);
     uint64_t revision = 0;
     {
       const std::lock_guard lock(memory_->mutex);
@@ -86,7 +80,6 @@ class MemoryStateStore : public StateStore {
       revision = Apply(transaction);
     }
     memory_->changed.notify_all();
-    if (after_commit) after_commit(transaction);
     return revision;
   }
 
