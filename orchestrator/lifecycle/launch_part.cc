@@ -290,20 +290,23 @@ class Launch {
         services_.markets->NoteRefused(market.Name(), run_->Now());
         return Json{{"refused", instances.status().message()}};
       }
-      // An image, or an interface, that was just made may not be known everywhere yet; an address
-      // that was just given back may not be free yet.
-      const bool settles = instances.status().Is(StatusCode::kNotFound) ||
-                           instances.code() == "InvalidIPAddress.InUse";
-      if (settles && run_->Now() - record.started_at_ms > kConsistencyMs) {
-        return Fail(instances.status());
-      }
-      return instances.failure();
+      if (!Settles(instances.failure())) return instances.failure();
+      if (run_->Now() - record.started_at_ms > kConsistencyMs) return Fail(instances.status());
+      return RetryLater(instances.status());
     };
     return run_->Do(step, market_json, launch,
                     [&](const Json& output, ControllerState::NodeChange* change) {
                       const std::string id = output.value("instanceId", "");
                       if (!id.empty()) Adopt(market, id, change);
                     });
+  }
+
+  // An image, an interface or an instance profile that was just made may not be known everywhere
+  // yet; an address that was just given back may not be free yet.
+  static bool Settles(const AwsFailure& failure) {
+    return failure.status.Is(StatusCode::kNotFound) || failure.code == "InvalidIPAddress.InUse" ||
+           (failure.code == "InvalidParameterValue" &&
+            failure.message.find("IAM Instance Profile") != std::string::npos);
   }
 
   void Adopt(const Market& market, const std::string& instance_id,
@@ -320,15 +323,38 @@ class Launch {
     kept.healthy_once = false;
     kept.unhealthy_since_ms.reset();
     kept.stop_reported = false;
-    kept.fallback = !market.spot && run_->spec().strategy.life_cycle.value() == LifeCycle::kSpot;
+    const bool was_fallback = kept.fallback;
+    const bool was_preferred = kept.preferred;
+    kept.fallback = !market.spot && !market.reserved &&
+                    run_->spec().strategy.life_cycle.value() == LifeCycle::kSpot;
     kept.preferred = market.preferred;
-    kept.revert_after_ms = run_->Now() + services_.options.revert_interval_ms;
     kept.snapshot_after_ms = run_->Now() + services_.options.snapshot_interval_ms;
     change->AddEvent(
         "AWS_EC2_INSTANCE_LAUNCH", Severity::kInfo,
         fmt::format("{} is launched: {} in {}, {}{}", instance_id, market.instance_type,
                     market.zone, market.spot ? "spot" : "on demand",
                     kept.fallback ? " because spot had no capacity" : ""),
+        run_->operation().id);
+    const bool gained = !kept.fallback && (was_fallback || (!was_preferred && kept.preferred));
+    PlanRevert(!gained && run_->operation().trigger == "revert", change);
+  }
+
+  // Each try to go back is an outage: the more were in vain, the longer until the next.
+  void PlanRevert(bool in_vain, ControllerState::NodeChange* change) const {
+    const LifecycleOptions& options = services_.options;
+    KeptResources& kept = change->node.runtime.resources;
+    if (!kept.fallback && kept.preferred) kept.reverts_in_vain = 0;
+    if (in_vain) ++kept.reverts_in_vain;
+    int64_t wait = options.revert_interval_ms;
+    for (int64_t i = 0; i < kept.reverts_in_vain && wait < options.revert_interval_max_ms; ++i) {
+      wait = std::min(2 * wait, options.revert_interval_max_ms);
+    }
+    kept.revert_after_ms = run_->Now() + wait;
+    if (!in_vain) return;
+    change->AddEvent(
+        "REVERT_IN_VAIN", Severity::kWarning,
+        fmt::format("no better market had room; the next try is in {} minutes or later",
+                    std::max<int64_t>(1, wait / 60'000)),
         run_->operation().id);
   }
 

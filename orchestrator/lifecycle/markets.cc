@@ -20,6 +20,8 @@ bool Contains(const std::vector<std::string>& list, const std::string& item) {
   return std::find(list.begin(), list.end(), item) != list.end();
 }
 
+std::string ProductOf(const NodeSpec& spec) { return spec.compute.product.value_or("Linux/UNIX"); }
+
 // "m5" of "m5.large".
 std::string FamilyOf(const std::string& type) { return type.substr(0, type.find('.')); }
 // "5" of "m5.large": the first digits.
@@ -123,7 +125,7 @@ Flow<Histories> ReadPrices(const Services& services, const NodeSpec& spec,
   SpotPriceQuery query;
   query.instance_types.reserve(types.size());
   for (const TypeChoice& type : types) query.instance_types.push_back(type.facts.name);
-  query.products = {spec.compute.product.value_or("Linux/UNIX")};
+  query.products = {ProductOf(spec)};
   query.start_ns = services.state->Now() * kNanosPerMs - kHistoryNs;
   const auto prices = services.ec2->DescribeSpotPriceHistory(query);
   if (!prices.ok()) return prices.failure();
@@ -164,24 +166,52 @@ double RiskWeight(const NodeSpec& spec) {
   return spec.strategy.minimum_instance_lifetime_hours ? std::max(weight, 2.0) : weight;
 }
 
-// Free reservations by type; those with a zone count in it alone.
-Flow<std::map<std::string, int64_t>> FreeReservations(const Services& services) {
-  std::map<std::string, int64_t> free;
-  const auto reserved =
-      services.ec2->DescribeReservedInstances({.filters = {{"state", {"active"}}}});
-  if (!reserved.ok()) return reserved.failure();
-  if (reserved->empty()) return free;
-  for (const Ec2ReservedInstances& one : *reserved) {
-    free[one.instance_type] += static_cast<int64_t>(one.count);
+// How many more instances free reservations cover, by type and zone; of any zone: "".
+class Reservations {
+ public:
+  // Of what `product` names; instances that run use up their own zone's first.
+  static Flow<Reservations> Read(const Services& services, const std::string& product) {
+    Reservations all;
+    const auto reserved =
+        services.ec2->DescribeReservedInstances({.filters = {{"state", {"active"}}}});
+    if (!reserved.ok()) return reserved.failure();
+    for (const Ec2ReservedInstances& one : *reserved) {
+      // "Linux/UNIX (Amazon VPC)" covers what "Linux/UNIX" does.
+      const bool covers = one.product == product || one.product.starts_with(product + " (");
+      if (covers) all.free_[{one.instance_type, one.availability_zone}] += Count(one.count);
+    }
+    if (all.free_.empty()) return all;
+    const auto running = services.ec2->DescribeInstances(
+        {.filters = {{"instance-state-name", {"pending", "running"}}}});
+    if (!running.ok()) return running.failure();
+    for (const Ec2Instance& instance : *running) {
+      const bool same = instance.platform_details.empty() || instance.platform_details == product;
+      if (instance.lifecycle != "spot" && same) all.Use(instance);
+    }
+    return all;
   }
-  const auto running = services.ec2->DescribeInstances(
-      {.filters = {{"instance-state-name", {"pending", "running"}}}});
-  if (!running.ok()) return running.failure();
-  for (const Ec2Instance& instance : *running) {
-    if (instance.lifecycle != "spot") --free[instance.instance_type];
+
+  bool Cover(const std::string& type, const std::string& zone) const {
+    return Free(type, zone) > 0 || Free(type, "") > 0;
   }
-  return free;
-}
+
+ private:
+  static int64_t Count(uint64_t count) { return static_cast<int64_t>(count); }
+  int64_t Free(const std::string& type, const std::string& zone) const {
+    const auto found = free_.find({type, zone});
+    return found == free_.end() ? 0 : found->second;
+  }
+  void Use(const Ec2Instance& instance) {
+    const std::string& zone = instance.availability_zone;
+    if (Free(instance.instance_type, zone) > 0) {
+      --free_[{instance.instance_type, zone}];
+    } else if (Free(instance.instance_type, "") > 0) {
+      --free_[{instance.instance_type, ""}];
+    }
+  }
+
+  std::map<std::pair<std::string, std::string>, int64_t> free_;
+};
 
 enum Group { kReserved, kSpotPreferred, kSpotOther, kOnDemandPreferred, kOnDemandOther };
 
@@ -206,6 +236,7 @@ class Ranking {
   void AddOnDemand(const TypeChoice& type, const SubnetZone& place, bool reserved) {
     Market market = MarketAt(type, place, false);
     market.price = market.on_demand_price;
+    market.reserved = reserved;
     Add(type, std::move(market),
         reserved ? kReserved : (type.preferred ? kOnDemandPreferred : kOnDemandOther), 0);
   }
@@ -266,9 +297,9 @@ Flow<std::vector<Market>> ChooseMarkets(const Services& services, const NodeSpec
   if (spot) {
     SNAP_FLOW_ASSIGN(histories, ReadPrices(services, spec, types));
   }
-  std::map<std::string, int64_t> reservations;
+  Reservations reservations;
   if (strategy.utilize_reserved_instances.value() || strategy.utilize_commitments.value()) {
-    SNAP_FLOW_ASSIGN(reservations, FreeReservations(services));
+    SNAP_FLOW_ASSIGN(reservations, Reservations::Read(services, ProductOf(spec)));
   }
   // Where a type is offered at all.
   Ec2Query query{.filters = {}};
@@ -284,8 +315,7 @@ Flow<std::vector<Market>> ChooseMarkets(const Services& services, const NodeSpec
   for (const TypeChoice& type : types) {
     for (const SubnetZone& place : limits.subnets) {
       if (!offers.contains({type.facts.name, place.zone})) continue;
-      const auto free = reservations.find(type.facts.name);
-      const bool reserved = free != reservations.end() && free->second > 0;
+      const bool reserved = reservations.Cover(type.facts.name, place.zone);
       if (spot) ranking.AddSpot(type, place);
       if (reserved || !spot || strategy.fallback_to_on_demand.value()) {
         ranking.AddOnDemand(type, place, reserved);
@@ -295,11 +325,34 @@ Flow<std::vector<Market>> ChooseMarkets(const Services& services, const NodeSpec
   return ranking.Take();
 }
 
+Flow<bool> MayFindBetterMarket(const Services& services, const NodeRecord& node) {
+  const KeptResources& kept = node.runtime.resources;
+  MarketLimits limits;
+  const auto subnets = services.ec2->DescribeSubnets({.ids = node.spec.compute.subnet_ids});
+  if (!subnets.ok()) return subnets.failure();
+  for (const Ec2Subnet& subnet : *subnets) {
+    if (!kept.interface_id.empty() && subnet.id != kept.subnet_id) continue;
+    limits.subnets.push_back({subnet.id, subnet.availability_zone});
+  }
+  limits.checkpointed_on = kept.checkpointed_on;
+  SNAP_FLOW_ASSIGN(const auto markets, ChooseMarkets(services, node.spec, limits));
+  return std::any_of(markets.begin(), markets.end(), [&](const Market& market) {
+    const bool better = (kept.fallback && (market.spot || market.reserved)) ||
+                        (!kept.preferred && market.preferred && market.spot);
+    return better && !services.markets->RefusedLately(market.Name(), services.state->Now());
+  });
+}
+
 Json MarketJson(const Market& market) {
-  return {{"type", market.instance_type},  {"zone", market.zone},
-          {"subnet", market.subnet_id},    {"spot", market.spot},
-          {"preferred", market.preferred}, {"burstable", market.burstable},
-          {"price", market.price},         {"onDemandPrice", market.on_demand_price}};
+  return {{"type", market.instance_type},
+          {"zone", market.zone},
+          {"subnet", market.subnet_id},
+          {"spot", market.spot},
+          {"preferred", market.preferred},
+          {"reserved", market.reserved},
+          {"burstable", market.burstable},
+          {"price", market.price},
+          {"onDemandPrice", market.on_demand_price}};
 }
 
 Market MarketOf(const Json& json) {
@@ -309,6 +362,7 @@ Market MarketOf(const Json& json) {
   market.subnet_id = json.value("subnet", "");
   market.spot = json.value("spot", true);
   market.preferred = json.value("preferred", true);
+  market.reserved = json.value("reserved", false);
   market.burstable = json.value("burstable", false);
   market.price = json.value("price", 0.0);
   market.on_demand_price = json.value("onDemandPrice", 0.0);

@@ -28,6 +28,7 @@ struct Market {
   std::string subnet_id;
   bool spot = true;
   bool preferred = true;
+  bool reserved = false;  // on demand, and covered by a free reservation
   bool burstable = false;
   double price = 0;            // US dollars an hour; 0: not known
   double on_demand_price = 0;  // of the same type; 0: not known
@@ -47,6 +48,11 @@ struct MarketLimits {
 // In the order they are to be tried. Fail: none can ever fit, the message says why.
 Flow<std::vector<Market>> ChooseMarkets(const Services& services, const NodeSpec& spec,
                                         const MarketLimits& limits);
+
+// Whether a market that the node would rather be in than the one it runs in (spot instead of on
+// demand, a preferred type instead of another) may have room: it exists where the node may be, and
+// refused nobody lately. EC2 does not say more before a launch.
+Flow<bool> MayFindBetterMarket(const Services& services, const NodeRecord& node);
 
 Json MarketJson(const Market& market);
 Market MarketOf(const Json& json);

@@ -96,7 +96,9 @@ Flow<Done> CloseUsage(OperationRun* run, const std::string& step) {
   SNAP_FLOW(run->Observe(step, [&]() -> Flow<Json> {
     const Operation& operation = run->operation();
     ControllerState* state = run->services().state;
-    const auto usage = state->ListUsage(operation.account_id, operation.node_id);
+    // What ran before this instance has ended.
+    const auto usage = state->ListUsage(operation.account_id, operation.node_id,
+                                        run->node().runtime.launched_at_ms.value_or(0));
     if (!usage.ok()) return RetryLater(usage.status());
     const auto close = [&](UsageRecord* stretch) {
       stretch->ended_at_ms = std::max(run->Now(), stretch->started_at_ms);

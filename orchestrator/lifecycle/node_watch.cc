@@ -177,7 +177,8 @@ class Watch {
   void LookAtTasks() {
     KeptResources& kept = Kept();
     const auto& tasks = node_.spec.scheduling.tasks;
-    if (tasks.empty()) return;
+    // What is due waits for what is done about the instance.
+    if (tasks.empty() || findings_.action) return;
     if (kept.tasks_generation != node_.generation) {
       // Tasks of a changed specification do not fire for the time before it.
       kept.tasks_generation = node_.generation;
@@ -185,30 +186,41 @@ class Watch {
           std::max(kept.tasks_since_ms, node_.generation == 1 ? node_.created_at_ms : now_ - 1);
       findings_.changed = true;
     }
-    std::optional<std::pair<int64_t, size_t>> newest;
+    const int64_t since = kept.tasks_since_ms;
+    std::vector<std::pair<int64_t, size_t>> fires;
     for (size_t i = 0; i < tasks.size(); ++i) {
-      const auto fire = NewestFire(tasks[i], kept.tasks_since_ms, now_);
+      const auto fire = NewestFire(tasks[i], since, now_);
       if (!fire) continue;
+      fires.emplace_back(*fire, i);
       if (!tasks[i].cron_expression && !tasks[i].frequency) {
         findings_.tasks_that_are_over.push_back(i);
       }
-      if (Fits(tasks[i].type) && (!newest || *fire >= newest->first)) newest = {*fire, i};
       kept.tasks_since_ms = std::max(kept.tasks_since_ms, *fire);
       findings_.changed = true;
     }
-    if (newest) Schedule(tasks[newest->second].type);
+    std::sort(fires.begin(), fires.end());
+    CarryOut(fires);
   }
 
-  bool Fits(TaskType type) const {
-    if (type == TaskType::kResume) return node_.state == NodeState::kPaused;
-    return node_.state == NodeState::kActive;
-  }
-
-  void Schedule(TaskType type) {
-    const NodeAction action = type == TaskType::kPause    ? NodeAction::kPause
-                              : type == TaskType::kResume ? NodeAction::kResume
-                                                          : NodeAction::kRecycle;
-    Want(action, "schedule", "scheduled");
+  // What the tasks, one after the other, make of the node: at most one action.
+  void CarryOut(const std::vector<std::pair<int64_t, size_t>>& fires) {
+    const bool was_active = node_.state == NodeState::kActive;
+    if (!was_active && node_.state != NodeState::kPaused) return;
+    bool active = was_active;
+    bool recycled = false;
+    for (const auto& [time, index] : fires) {
+      const TaskType type = node_.spec.scheduling.tasks[index].type;
+      if (type == TaskType::kRecycle) {
+        recycled = recycled || active;
+      } else {
+        active = type == TaskType::kResume;
+      }
+    }
+    if (active != was_active) {
+      Want(active ? NodeAction::kResume : NodeAction::kPause, "schedule", "scheduled");
+    } else if (active && recycled) {
+      Want(NodeAction::kRecycle, "schedule", "scheduled");
+    }
   }
 
   // Back to spot, or to a preferred type, when that is wanted and may work.

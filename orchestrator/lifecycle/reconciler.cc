@@ -157,6 +157,7 @@ Result<std::vector<Reconciler::NodeName>> Reconciler::Poll() {
       LogWarning("{}: {}", node.id, findings.status().message());
       continue;
     }
+    WeighRevert(node, &*findings);
     if (node.tags_wanted.value()) findings->changed = true;
     if (findings->wants_snapshots) due.push_back({node.account_id, node.id});
     if (!findings->changed && !findings->action && findings->outdated.empty() &&
@@ -210,47 +211,65 @@ std::set<std::string> Reconciler::Delete(const NodeRecord& node,
 Status Reconciler::Store(const NodeRecord& node, const Findings& findings) {
   // What could not be deleted stays in the record, and is tried again.
   const std::set<std::string> deleted = Delete(node, findings.outdated);
-  if (findings.changed || !deleted.empty() || !findings.tasks_that_are_over.empty()) {
-    const auto change = [&](ControllerState::NodeChange* pending) -> Status {
-      NodeRecord& record = pending->node;
-      if (record.operation_id || record.updated_at_ms != node.updated_at_ms ||
-          record.state != node.state || record.generation != node.generation) {
-        return Status::Cancelled("it was changed meanwhile");
-      }
-      record.runtime = findings.runtime;
-      for (KeptDevice& device : record.runtime.resources.devices) {
-        std::erase_if(device.snapshots,
-                      [&](const KeptSnapshot& one) { return deleted.contains(one.id); });
-      }
-      record.runtime.devices = ShownDevices(record.runtime.resources);
-      for (auto index = findings.tasks_that_are_over.rbegin();
-           index != findings.tasks_that_are_over.rend(); ++index) {
-        record.spec.scheduling.tasks.erase(record.spec.scheduling.tasks.begin() +
-                                           static_cast<int64_t>(*index));
-      }
-      for (const NewEvent& event : findings.events) {
-        pending->AddEvent(event.type, event.severity, event.message);
-      }
-      if (!findings.action) pending->StartTagging();
-      return Status::Ok();
-    };
-    SNAP_RETURN_IF_ERROR(services_->state->ChangeNode(node.account_id, node.id, change).status());
+  if (!findings.changed && !findings.action && deleted.empty() &&
+      findings.tasks_that_are_over.empty()) {
+    return {};
   }
-  return findings.action ? Ask(node, *findings.action) : Status::Ok();
+  if (findings.action) Heed(node, *findings.action);
+  const auto change = [&](ControllerState::NodeChange* pending) -> Status {
+    NodeRecord& record = pending->node;
+    if (record.operation_id || record.updated_at_ms != node.updated_at_ms ||
+        record.state != node.state || record.generation != node.generation) {
+      return Status::Cancelled("it was changed meanwhile");
+    }
+    record.runtime = findings.runtime;
+    for (KeptDevice& device : record.runtime.resources.devices) {
+      std::erase_if(device.snapshots,
+                    [&](const KeptSnapshot& one) { return deleted.contains(one.id); });
+    }
+    record.runtime.devices = ShownDevices(record.runtime.resources);
+    for (auto index = findings.tasks_that_are_over.rbegin();
+         index != findings.tasks_that_are_over.rend(); ++index) {
+      record.spec.scheduling.tasks.erase(record.spec.scheduling.tasks.begin() +
+                                         static_cast<int64_t>(*index));
+    }
+    for (const NewEvent& event : findings.events) {
+      pending->AddEvent(event.type, event.severity, event.message);
+    }
+    // With the record: a task that is over, and is not carried out, would be lost.
+    if (!findings.action) {
+      pending->StartTagging();
+      return {};
+    }
+    return services_->state->AskWith(pending, findings.action->action, findings.action->trigger,
+                                     InputOf(*findings.action));
+  };
+  return services_->state->ChangeNode(node.account_id, node.id, change).status();
 }
 
-Status Reconciler::Ask(const NodeRecord& node, const WantedAction& wanted) {
-  if ((wanted.trigger == "terminated" || wanted.trigger == "interruption") &&
-      node.runtime.life_cycle == LifeCycle::kSpot) {
-    services_->markets->NoteInterrupted(
-        fmt::format("{}/{}/spot", node.runtime.instance_type.value_or(""),
-                    node.runtime.availability_zone.value_or("")),
-        services_->state->Now());
-  }
+Json Reconciler::InputOf(const WantedAction& wanted) {
   Json input = {{"reason", wanted.reason}};
   if (wanted.deadline_ms > 0) input["deadline"] = wanted.deadline_ms;
-  return services_->state->Ask(node.account_id, node.id, wanted.action, wanted.trigger, input)
-      .status();
+  return input;
+}
+
+void Reconciler::Heed(const NodeRecord& node, const WantedAction& wanted) {
+  const bool taken = wanted.trigger == "terminated" || wanted.trigger == "interruption";
+  if (!taken || node.runtime.life_cycle != LifeCycle::kSpot) return;
+  services_->markets->NoteInterrupted(
+      fmt::format("{}/{}/spot", node.runtime.instance_type.value_or(""),
+                  node.runtime.availability_zone.value_or("")),
+      services_->state->Now());
+}
+
+void Reconciler::WeighRevert(const NodeRecord& node, Findings* findings) {
+  if (!findings->action || findings->action->trigger != "revert") return;
+  const Flow<bool> better = MayFindBetterMarket(*services_, node);
+  if (better.ok() && *better) return;
+  findings->action.reset();
+  findings->runtime.resources.revert_after_ms =
+      services_->state->Now() + services_->options.revert_interval_ms;
+  findings->changed = true;
 }
 
 Status Reconciler::HeedAgent(const std::string& account_id, const std::string& node_id) {
@@ -259,7 +278,11 @@ Status Reconciler::HeedAgent(const std::string& account_id, const std::string& n
   SNAP_ASSIGN_OR_RETURN(const auto node, services_->state->GetNode(account_id, node_id));
   if (node.operation_id) return {};
   const auto wanted = ActionOfNotice(node, agent, services_->state->Now());
-  return wanted ? Ask(node, *wanted) : Status::Ok();
+  if (!wanted) return {};
+  Heed(node, *wanted);
+  return services_->state
+      ->Ask(account_id, node_id, wanted->action, wanted->trigger, InputOf(*wanted))
+      .status();
 }
 
 Status Reconciler::PurgeRetained() {

@@ -69,7 +69,11 @@ class Reconciler {
   // Those that are no longer there, or no longer the node's.
   std::set<std::string> Delete(const NodeRecord& node, const std::vector<std::string>& snapshots);
   Status Store(const NodeRecord& node, const Findings& findings);
-  Status Ask(const NodeRecord& node, const WantedAction& wanted);
+  static Json InputOf(const WantedAction& wanted);
+  // What is learned of a market by what happened to the node.
+  void Heed(const NodeRecord& node, const WantedAction& wanted);
+  // Takes back the wish for a better market when there is none.
+  void WeighRevert(const NodeRecord& node, Findings* findings);
   std::optional<int64_t> AfterHalt(const Operation& operation, const Halt& halt);
   std::optional<int64_t> End(const Operation& operation, const Ending& ending);
   int64_t PollDelay(const Operation& operation);
@@ -77,9 +81,13 @@ class Reconciler {
 
   const Services* const services_;
   std::mutex mutex_;
-  std::map<std::string, Backoff> backoffs_;        // by operation; guarded by mutex_
-  std::map<std::string, int64_t> priced_hours_;    // by node: the hour that was looked at last
-  std::map<std::string, int64_t> purge_after_ms_;  // of resources that could not be deleted
+  std::map<std::string, Backoff> backoffs_;  // by operation; guarded by mutex_
+  struct PricedHour {
+    int64_t hour_ms = 0;   // that was looked at last
+    int64_t since_ms = 0;  // the instance's present stretch of usage did not begin before
+  };
+  std::map<std::string, PricedHour> priced_hours_;  // by node
+  std::map<std::string, int64_t> purge_after_ms_;   // of resources that could not be deleted
 };
 
 }  // namespace snapstore::spot

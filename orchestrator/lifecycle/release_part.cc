@@ -23,8 +23,15 @@ class Release {
     if (!instance_id_.empty()) {
       SNAP_FLOW(LeaveBalancers(run_, instance_id_, Name("deregister")));
       SNAP_FLOW(WithdrawNames(run_, prefix_));
-      SNAP_FLOW(Drain());
+      const bool taken = beginning_.deadline_ms > 0;
+      if (!taken) {
+        SNAP_FLOW(Drain());
+      }
       SNAP_FLOW(StopApplications());
+      // Of an instance that is taken away nothing comes before the final checkpoints.
+      if (taken) {
+        SNAP_FLOW(Drain());
+      }
       SNAP_FLOW(RunShutdownScript());
       SNAP_FLOW(KeepWhatIsKept());
       SNAP_FLOW(Terminate());
@@ -61,14 +68,22 @@ class Release {
 
   Flow<Done> Drain() {
     const auto seconds = run_->spec().strategy.draining_timeout_seconds;
-    if (!seconds || *seconds == 0 || !IsPlanned()) return Done{};
+    if (!seconds || *seconds == 0 || !MayAskAgent()) return Done{};
     if (run_->spec().integrations.load_balancers_config.load_balancers.empty()) return Done{};
     SNAP_FLOW(run_->Linger(Name("drain"), [&](const StepRecord& step) -> Flow<Json> {
-      const int64_t left = step.started_at_ms + *seconds * 1000 - run_->Now();
+      int64_t until = step.started_at_ms + *seconds * 1000;
+      if (beginning_.deadline_ms > 0) until = std::min(until, DrainUntil(step.started_at_ms));
+      const int64_t left = until - run_->Now();
       if (left > 0) return Wait(left);
       return Json();
     }));
     return Done{};
+  }
+
+  // Half of the time that is left is the shutdown script's.
+  int64_t DrainUntil(int64_t now_ms) const {
+    const bool script = run_->spec().compute.launch_specification.shutdown_script.has_value();
+    return script ? now_ms + (beginning_.deadline_ms - now_ms) / 2 : beginning_.deadline_ms;
   }
 
   Flow<Done> StopApplications() {

@@ -30,11 +30,12 @@ struct LifecycleOptions {
   int64_t poll_max_ms = 5'000;        // first and at most
   int64_t capacity_retry_ms = 5'000;  // after all markets were full, at first and at most
   int64_t capacity_retry_max_ms = 300'000;
-  int64_t agent_wait_ms = 600'000;     // for the agent to report the applications
-  int64_t agent_silence_ms = 120'000;  // after which it is not healthy
-  int64_t script_limit_ms = 600'000;   // of a shutdown script
-  int64_t stop_limit_ms = 300'000;     // of the final checkpoints
-  int64_t revert_interval_ms = 3'600'000;
+  int64_t agent_wait_ms = 600'000;         // for the agent to report the applications
+  int64_t agent_silence_ms = 120'000;      // after which it is not healthy
+  int64_t script_limit_ms = 600'000;       // of a shutdown script
+  int64_t stop_limit_ms = 300'000;         // of the final checkpoints
+  int64_t revert_interval_ms = 3'600'000;  // twice as long after each that was in vain, at most
+  int64_t revert_interval_max_ms = 86'400'000;
 };
 
 // All must outlive the life-cycle.

@@ -37,25 +37,26 @@ Result<Markets> ReadMarkets(const Services& services, SpotPriceQuery query) {
 std::vector<Reconciler::Priced> Reconciler::FindUnpriced(const NodeList& nodes) {
   const int64_t now = services_->state->Now();
   std::vector<Priced> due;
-  std::map<std::string, int64_t> followed;
+  std::map<std::string, PricedHour> followed;
   for (const auto& node : nodes) {
     const NodeRuntime& runtime = node->runtime;
     if (node->operation_id || runtime.life_cycle != LifeCycle::kSpot || !runtime.instance_id ||
         !runtime.launched_at_ms) {
       continue;
     }
-    const int64_t hour =
-        *runtime.launched_at_ms + (now - *runtime.launched_at_ms) / kHourMs * kHourMs;
+    const int64_t launched = *runtime.launched_at_ms;
+    const int64_t hour = launched + (now - launched) / kHourMs * kHourMs;
     const auto known = priced_hours_.find(node->id);
-    followed[node->id] = hour;
-    if (hour == *runtime.launched_at_ms ||
-        (known != priced_hours_.end() && known->second == hour)) {
+    int64_t since = launched;
+    if (known != priced_hours_.end()) since = std::max(since, known->second.since_ms);
+    followed[node->id] = {hour, since};
+    if (hour == launched || (known != priced_hours_.end() && known->second.hour_ms == hour)) {
       continue;
     }
-    const auto usage =
-        services_->state->GetUsage(node->account_id, node->id, *runtime.launched_at_ms);
+    const auto usage = services_->state->OpenUsage(node->account_id, node->id, since);
     if (!usage.ok() && !usage.status().Is(StatusCode::kNotFound)) followed.erase(node->id);
-    if (!usage.ok() || usage->ended_at_ms || usage->instance_id != *runtime.instance_id) continue;
+    if (!usage.ok() || usage->instance_id != *runtime.instance_id) continue;
+    followed[node->id].since_ms = usage->started_at_ms;
     due.push_back({node, *usage});
   }
   priced_hours_ = std::move(followed);

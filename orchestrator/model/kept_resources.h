@@ -78,6 +78,7 @@ struct KeptResources {
   bool fallback = false;          // on demand, because spot had nothing
   bool preferred = true;          // of a preferred type
   int64_t revert_after_ms = 0;    // no try to go back before
+  int64_t reverts_in_vain = 0;    // tries to go back that ended in no better market, in a row
   int64_t snapshot_after_ms = 0;  // the next tick
   int64_t snapshot_asked_ms = 0;  // periodic ones, of which no answer is known yet
   int64_t tasks_since_ms = 0;     // scheduled tasks have been looked at up to here

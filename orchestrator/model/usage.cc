@@ -6,6 +6,7 @@ namespace snapstore::spot {
 namespace {
 
 constexpr int64_t kHourMs = 3'600'000;
+constexpr size_t kPricesMax = 64;
 
 }  // namespace
 
@@ -26,6 +27,17 @@ bool FollowMarket(UsageRecord* usage, const std::vector<PriceChange>& market, in
     changed = true;
   }
   return changed;
+}
+
+std::optional<UsageRecord> SplitUsage(UsageRecord* usage) {
+  if (usage->ended_at_ms || usage->prices.size() <= kPricesMax) return std::nullopt;
+  UsageRecord next = *usage;
+  next.started_at_ms = usage->prices.back().since_ms;
+  next.hourly_price = usage->prices.back().hourly_price;
+  next.prices.clear();
+  usage->prices.pop_back();
+  usage->ended_at_ms = next.started_at_ms;
+  return next;
 }
 
 double CostBetween(const UsageRecord& usage, int64_t from_ms, int64_t to_ms, int64_t now_ms) {

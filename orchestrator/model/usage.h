@@ -9,6 +9,7 @@
 #define SNAPSTORE_ORCHESTRATOR_MODEL_USAGE_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "orchestrator/model/records.h"
@@ -21,6 +22,10 @@ int64_t PricedSince(const UsageRecord& usage);
 // Takes over what the hours that began since then, until `now_ms`, cost. `market` is the price
 // history, ascending; its first entry may be older. False: no price was another than before.
 bool FollowMarket(UsageRecord* usage, const std::vector<PriceChange>& market, int64_t now_ms);
+
+// A record that holds more prices than are worth rewriting at each of them ends, at the beginning
+// of the newest price; what runs on is the result. Nothing: it is short, or over.
+std::optional<UsageRecord> SplitUsage(UsageRecord* usage);
 
 // In US dollars, for what of it lies between the two instants; `now_ms` ends it if nothing else
 // did.

@@ -240,42 +240,46 @@ Result<NodeRecord> ControllerState::ChangeNode(const std::string& account, const
   return node;
 }
 
+Status ControllerState::AskWith(NodeChange* change, NodeAction action, const std::string& trigger,
+                                const Json& input) {
+  NodeRecord& node = change->node;
+  SNAP_RETURN_IF_ERROR(CheckAction(node.state, action));
+  const std::optional<std::string> earlier = node.operation_id;
+  Operation operation = change->AddOperation(KindOf(action), trigger, input);
+  if (earlier) {
+    const std::string key = keys::ActiveOperation(*earlier);
+    uint64_t revision = 0;
+    auto running = GetRecord<Operation>(key, &revision);
+    if (running.ok()) {
+      if (action != NodeAction::kDeallocate) {
+        return Status::InvalidArgument(
+            fmt::format("cannot {} the stateful node: another operation ({}) is under way",
+                        NodeActionName(action), OperationKindName(running->kind)));
+      }
+      running->superseded_by = operation.id;
+      operation.supersedes = running->id;
+      change->transaction.changes.back().value = EncodeRecord(operation);
+      change->transaction.Require(key, revision);
+      PutRecord(key, *running, &change->transaction);
+    } else if (!running.status().Is(StatusCode::kNotFound)) {
+      return running.status();
+    }
+  }
+  node.state = AskedState(action);
+  node.state_reason.reset();
+  const AskedEvent event = EventOf(action);
+  const std::string reason = input.is_object() ? input.value("reason", "") : "";
+  change->AddEvent(event.type, Severity::kInfo,
+                   reason.empty() ? event.message : fmt::format("{}: {}", event.message, reason),
+                   operation.id);
+  return Status::Ok();
+}
+
 Result<NodeRecord> ControllerState::Ask(const std::string& account, const std::string& id,
                                         NodeAction action, const std::string& trigger,
                                         const Json& input) {
-  return ChangeNode(account, id, [&](NodeChange* change) -> Status {
-    NodeRecord& node = change->node;
-    SNAP_RETURN_IF_ERROR(CheckAction(node.state, action));
-    const std::optional<std::string> earlier = node.operation_id;
-    Operation operation = change->AddOperation(KindOf(action), trigger, input);
-    if (earlier) {
-      const std::string key = keys::ActiveOperation(*earlier);
-      uint64_t revision = 0;
-      auto running = GetRecord<Operation>(key, &revision);
-      if (running.ok()) {
-        if (action != NodeAction::kDeallocate) {
-          return Status::InvalidArgument(
-              fmt::format("cannot {} the stateful node: another operation ({}) is under way",
-                          NodeActionName(action), OperationKindName(running->kind)));
-        }
-        running->superseded_by = operation.id;
-        operation.supersedes = running->id;
-        change->transaction.changes.back().value = EncodeRecord(operation);
-        change->transaction.Require(key, revision);
-        PutRecord(key, *running, &change->transaction);
-      } else if (!running.status().Is(StatusCode::kNotFound)) {
-        return running.status();
-      }
-    }
-    node.state = AskedState(action);
-    node.state_reason.reset();
-    const AskedEvent event = EventOf(action);
-    const std::string reason = input.is_object() ? input.value("reason", "") : "";
-    change->AddEvent(event.type, Severity::kInfo,
-                     reason.empty() ? event.message : fmt::format("{}: {}", event.message, reason),
-                     operation.id);
-    return Status::Ok();
-  });
+  return ChangeNode(account, id,
+                    [&](NodeChange* change) { return AskWith(change, action, trigger, input); });
 }
 
 Status ControllerState::AskVolumeDeletion(const std::string& account, const std::string& id,

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "base/sha256.h"
 #include "orchestrator/model/ids.h"
+#include "orchestrator/model/usage.h"
 #include "orchestrator/state/internal/keys.h"
 #include "orchestrator/state/internal/records_io.h"
 
@@ -175,22 +176,41 @@ Status ControllerState::PutUsage(const std::string& account, const std::string& 
   return Commit(&transaction);
 }
 
-Result<UsageRecord> ControllerState::GetUsage(const std::string& account, const std::string& node,
-                                              int64_t started_at_ms) {
-  return GetRecord<UsageRecord>(keys::Numbered(keys::Usage(account, node), started_at_ms), nullptr);
+Result<UsageRecord> ControllerState::OpenUsage(const std::string& account, const std::string& node,
+                                               int64_t since_ms) {
+  SNAP_ASSIGN_OR_RETURN(const auto stretches, ListUsage(account, node, since_ms));
+  for (auto usage = stretches.rbegin(); usage != stretches.rend(); ++usage) {
+    if (!usage->ended_at_ms) return *usage;
+  }
+  return Status::NotFound(node + " has nothing that runs");
 }
 
 Status ControllerState::ChangeUsage(const std::string& account, const std::string& node,
                                     int64_t started_at_ms,
                                     const std::function<Status(UsageRecord*)>& change) {
-  return ChangeRecord<UsageRecord>(keys::Numbered(keys::Usage(account, node), started_at_ms),
-                                   [&](UsageRecord* usage, Transaction*) { return change(usage); })
-      .status();
+  const std::string prefix = keys::Usage(account, node);
+  const auto apply = [&](UsageRecord* usage, Transaction* transaction) -> Status {
+    SNAP_RETURN_IF_ERROR(change(usage));
+    if (const auto next = SplitUsage(usage)) {
+      PutRecord(keys::Numbered(prefix, next->started_at_ms), *next, transaction);
+    }
+    return {};
+  };
+  return ChangeRecord<UsageRecord>(keys::Numbered(prefix, started_at_ms), apply).status();
 }
 
 Result<std::vector<UsageRecord>> ControllerState::ListUsage(const std::string& account,
-                                                            const std::string& node) {
-  return ListRecords<UsageRecord>(keys::Usage(account, node));
+                                                            const std::string& node,
+                                                            int64_t since_ms) {
+  const std::string prefix = keys::Usage(account, node);
+  std::vector<UsageRecord> all;
+  for (int64_t after = since_ms - 1;;) {
+    SNAP_ASSIGN_OR_RETURN(auto some, ListNumbered<UsageRecord>(prefix, after, kPageEntries));
+    const bool more = some.size() == kPageEntries;
+    if (more) after = some.back().started_at_ms;
+    std::move(some.begin(), some.end(), std::back_inserter(all));
+    if (!more) return all;
+  }
 }
 
 Result<MigrationRecord> ControllerState::CreateMigration(const std::string& account,

@@ -108,6 +108,9 @@ class ControllerState {
   // node's state. A deallocation supersedes what is under way.
   Result<NodeRecord> Ask(const std::string& account, const std::string& id, NodeAction action,
                          const std::string& trigger, const Json& input);
+  // The same as a part of a change.
+  Status AskWith(NodeChange* change, NodeAction action, const std::string& trigger,
+                 const Json& input);
   Status AskVolumeDeletion(const std::string& account, const std::string& id,
                            const std::string& volume_id);
 
@@ -115,12 +118,15 @@ class ControllerState {
   Result<std::vector<Event>> ListEvents(const std::string& account, const std::string& node,
                                         int64_t after, size_t limit);
   Status PutUsage(const std::string& account, const std::string& node, const UsageRecord& usage);
-  // Of the stretch that began then; NotFound: there is none.
-  Result<UsageRecord> GetUsage(const std::string& account, const std::string& node,
-                               int64_t started_at_ms);
+  // The stretch that has not ended, of those that began then or later; NotFound: there is none.
+  Result<UsageRecord> OpenUsage(const std::string& account, const std::string& node,
+                                int64_t since_ms);
+  // Of the stretch that began then. One that grew long (SplitUsage) goes on in another record.
   Status ChangeUsage(const std::string& account, const std::string& node, int64_t started_at_ms,
                      const std::function<Status(UsageRecord*)>& change);
-  Result<std::vector<UsageRecord>> ListUsage(const std::string& account, const std::string& node);
+  // Those that began then or later, ascending.
+  Result<std::vector<UsageRecord>> ListUsage(const std::string& account, const std::string& node,
+                                             int64_t since_ms = 0);
 
   // The node an instance belongs to; NotFound: to none. Written by the life-cycle with the launch
   // (NodeChange::SetInstance).

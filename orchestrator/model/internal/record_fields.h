@@ -125,6 +125,7 @@ void Fields(V& v, T& o) {
   v.Field("fallback", o.fallback);
   v.Field("preferred", o.preferred);
   v.Field("revertAfter", o.revert_after_ms);
+  v.Field("revertsInVain", o.reverts_in_vain);
   v.Field("snapshotAfter", o.snapshot_after_ms);
   v.Field("snapshotAsked", o.snapshot_asked_ms);
   v.Field("tasksSince", o.tasks_since_ms);

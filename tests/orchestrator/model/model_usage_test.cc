@@ -58,6 +58,36 @@ TEST(Usage, CostsArePartsOfTheStretchesOfEachPrice) {
   EXPECT_NEAR(cost(0, 100 * kHour, 3 * kHour), 0.14, kNear);
 }
 
+TEST(Usage, ALongRecordGoesOnInAnother) {
+  UsageRecord usage = Running();
+  std::vector<PriceChange> market;
+  std::vector<UsageRecord> records;
+  for (int64_t hour = 1; hour <= 1000; ++hour) {
+    market.push_back({kStart + hour * kHour, 0.01 * static_cast<double>(1 + hour % 7)});
+    ASSERT_TRUE(FollowMarket(&usage, market, kStart + hour * kHour));
+    if (const auto next = SplitUsage(&usage)) {
+      ASSERT_TRUE(usage.ended_at_ms);
+      EXPECT_FALSE(SplitUsage(&usage)) << "it is over";
+      records.push_back(usage);
+      usage = *next;
+      EXPECT_EQ(PricedSince(usage), kStart + hour * kHour);
+    }
+    ASSERT_LE(usage.prices.size(), 64);
+  }
+  EXPECT_EQ(records.size(), 15);
+  records.push_back(usage);
+  UsageRecord whole = Running();
+  FollowMarket(&whole, market, kStart + 1000 * kHour);
+  const int64_t now = kStart + 1000 * kHour + 20 * kMinute;
+  for (const auto& [from, to] : {std::pair<int64_t, int64_t>{0, INT64_MAX},
+                                 {kStart + 30 * kHour, kStart + 33 * kHour},
+                                 {kStart + 63 * kHour + kMinute, kStart + 900 * kHour}}) {
+    double cost = 0;
+    for (const UsageRecord& record : records) cost += CostBetween(record, from, to, now);
+    EXPECT_NEAR(cost, CostBetween(whole, from, to, now), 1e-9);
+  }
+}
+
 TEST(Usage, IsStoredWithItsPrices) {
   UsageRecord usage = Running();
   usage.prices = {{kStart + kHour, 0.06}};
