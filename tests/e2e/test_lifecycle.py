@@ -325,7 +325,8 @@ class KillTest(LifeTest):
                     first = killed
                 if self.system.status(node)["status"] == wanted:
                     break
-            self.system.wait_state(node, wanted)
+            # A snapshot whose answer was lost is looked for a minute long before it is asked for again.
+            self.system.wait_state(node, wanted, 90)
             self.assertLessEqual(len(self.system.resources()["instance"]), 1)
             operation = self.system.call("GET", f"{stateful.NODES}/{node}/operations")[-1]
             begun, ended = (datetime.datetime.fromisoformat(operation[name])
