@@ -91,8 +91,8 @@ def main():
     test.mib, test.volume_gib = arguments.mib, arguments.volume_gib
     test.poll_seconds = arguments.controller_poll_seconds
     test.agent_poll_seconds = arguments.agent_poll_seconds
-    test.setUp()
     try:
+        test.setUp()
         node, status = test.create()
         gaps, all_steps = [], []
         for number in range(arguments.rounds):
