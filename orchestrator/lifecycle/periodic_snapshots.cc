@@ -58,7 +58,7 @@ Status AdoptInto(const Services& services, const NodeRecord& node,
     if (change->node.operation_id) return Status::Cancelled("an operation is under way");
     for (KeptDevice& device : change->node.runtime.resources.devices) {
       if (!looked_at.contains(device.volume_id)) continue;
-      KeepFacts(change->node.spec, volumes->at(device.volume_id), &device);
+      KeepFacts(change->node, volumes->at(device.volume_id), &device);
     }
     ReportRefusedTags(refused, change);
     return Status::Ok();

@@ -93,7 +93,7 @@ Flow<std::string> AdoptVolume(Ec2Api* ec2, const NodeRecord& node, const KeptDev
   }
 }
 
-void KeepFacts(const NodeSpec& spec, const Ec2Volume& volume, KeptDevice* device) {
+void KeepFacts(const NodeRecord& node, const Ec2Volume& volume, KeptDevice* device) {
   VolumeFacts facts;
   facts.volume_id = volume.id;
   facts.type = volume.volume_type;
@@ -102,13 +102,17 @@ void KeepFacts(const NodeSpec& spec, const Ec2Volume& volume, KeptDevice* device
   facts.encrypted = volume.encrypted;
   facts.kms_key_id = volume.kms_key_id;
   // Those of the specification are given anew, as it is then.
-  const LaunchSpecification& launch = spec.compute.launch_specification;
+  const LaunchSpecification& launch = node.spec.compute.launch_specification;
   std::set<std::string> given;
   if (launch.resource_tags.volumes.should_tag.value()) {
     for (const Tag& tag : launch.tags) given.insert(tag.key);
   }
   for (const auto& [key, value] : volume.tags) {
-    if (IsUsers(key) && !given.contains(key)) facts.tags.push_back({key, value});
+    const bool former = std::any_of(node.former.tags.begin(), node.former.tags.end(),
+                                    [&, &name = key, &text = value](const Tag& one) {
+                                      return one.key == name && one.value == text;
+                                    });
+    if (IsUsers(key) && !given.contains(key) && !former) facts.tags.push_back({key, value});
   }
   device->facts = std::move(facts);
   device->size_gib = static_cast<int64_t>(volume.size_gib);
@@ -149,7 +153,7 @@ Flow<Done> LookAtVolumes(OperationRun* run, const std::string& step) {
   const auto update = [&](const Json& output, ControllerState::NodeChange* change) {
     for (KeptDevice& device : change->node.runtime.resources.devices) {
       const auto volume = volumes.find(device.volume_id);
-      if (volume != volumes.end()) KeepFacts(run->spec(), volume->second, &device);
+      if (volume != volumes.end()) KeepFacts(change->node, volume->second, &device);
     }
     ReportRefusedTags(output.value("refused", ""), change);
   };

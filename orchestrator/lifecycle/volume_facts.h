@@ -31,8 +31,8 @@ bool HasFacts(const NodeSpec& spec, const KeptDevice& device);
 // Tags the volume if it lacks that; what was refused, if anything was. Retry: no answer.
 Flow<std::string> AdoptVolume(Ec2Api* ec2, const NodeRecord& node, const KeptDevice& device,
                               Ec2Volume* volume);
-// Into the record of its device.
-void KeepFacts(const NodeSpec& spec, const Ec2Volume& volume, KeptDevice* device);
+// Into the record of its device. Tags that a specification of `node` gave it are not its owner's.
+void KeepFacts(const NodeRecord& node, const Ec2Volume& volume, KeptDevice* device);
 // An event about tags that were refused.
 void ReportRefusedTags(const std::string& refused, ControllerState::NodeChange* change);
 

@@ -124,6 +124,26 @@ TEST_P(VolumeCases, AVolumeThatMovesToAnotherZoneIsAsItWas) {
   ExpectAllIsWell();
 }
 
+// With the next launch they are gone.
+TEST_P(VolumeCases, TagsOfTheSpecificationAreNotTheVolumes) {
+  Json spec = Spec("onLaunch", one_zone_, true);
+  const Json former = {{"tagKey", "env"}, {"tagValue", "test"}};
+  spec["compute"]["launchSpecification"]["tags"] = {former};
+  spec["compute"]["launchSpecification"]["resourceTagSpecification"] = {
+      {"volumes", {{"shouldTag", true}}}};
+  const std::string node = Active(spec);
+  ASSERT_EQ(VolumeAt(node, "/dev/sdf")->tags.at("env"), "test");
+  Change(node, {{"compute", {{"launchSpecification", {{"tags", Json::array()}}}}}});
+  const auto forget = [](ControllerState::NodeChange* change) {
+    change->node.former.tags = {{"env", "test"}};
+    return Status::Ok();
+  };
+  ASSERT_TRUE(world_.state().ChangeNode(Simulation::kAccount, node, forget).ok());
+  Do(node, NodeAction::kRecycle);
+  EXPECT_FALSE(VolumeAt(node, "/dev/sdf")->tags.contains("env"));
+  ExpectAllIsWell();
+}
+
 TEST_P(VolumeCases, WhatTheSpecificationNamesWins) {
   const std::string node = Active(Spec("onLaunch", one_zone_, true));
   ASSERT_EQ(VolumeAt(node, "/dev/sdf")->volume_type, "gp2");
