@@ -106,10 +106,7 @@ class Deallocate {
   Flow<Done> ReleaseAddress(const Beginning& beginning) {
     std::vector<std::string> allocations = run_->node().former.elastic_ips;
     if (run_->spec().compute.elastic_ip) allocations.push_back(*run_->spec().compute.elastic_ip);
-    if (allocations.empty() || beginning.instance_id.empty() ||
-        !wanted_.config.should_terminate_instance.value()) {
-      return Done{};
-    }
+    if (allocations.empty() || !wanted_.config.should_terminate_instance.value()) return Done{};
     SNAP_FLOW(run_->Observe("address", [&]() -> Flow<Json> {
       const std::string mine = run_->node().runtime.resources.interface_id;
       for (const std::string& id : allocations) {
@@ -119,7 +116,10 @@ class Deallocate {
         }
         if (!found.ok() || found->empty() || found->front().association_id.empty()) continue;
         const Ec2Address& address = found->front();
-        if (address.network_interface_id == mine || address.instance_id == beginning.instance_id) {
+        // A paused node's address is on the interface that it keeps.
+        const bool on_mine = !mine.empty() && address.network_interface_id == mine;
+        if (on_mine ||
+            (!address.instance_id.empty() && address.instance_id == beginning.instance_id)) {
           SNAP_FLOW(Tolerate(services_.ec2->DisassociateAddress(address.association_id)));
         }
       }

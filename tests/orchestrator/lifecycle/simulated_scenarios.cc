@@ -130,11 +130,14 @@ std::vector<Scenario> Scenarios() {
   AddUsual(true, false, true, &all);
   constexpr NodeState kNone = NodeState::kDeallocated;
   const auto launch = [](ScenarioWorld* world) { return world->MakeNode(world->Body()); };
-  all.push_back({.name = "DeallocateLater",
-                 .from = NodeState::kPaused,
-                 .ask = Asks(NodeAction::kDeallocate),
-                 .to = kNone,
-                 .instances = 0});
+  for (const bool connected : {false, true}) {
+    all.push_back({.name = "DeallocateLater",
+                   .connected = connected,
+                   .from = NodeState::kPaused,
+                   .ask = Asks(NodeAction::kDeallocate),
+                   .to = kNone,
+                   .instances = 0});
+  }
   Json lets_run = Flags(true, true, true, true);
   lets_run["deallocationConfig"]["shouldTerminateInstance"] = false;
   all.push_back({.name = "DeallocateAndLetRun",
