@@ -317,8 +317,15 @@ Status Simulation::ApplyTags(const std::string& node) {
 }
 
 Status Simulation::DeleteVolume(const std::string& node, const std::string& volume) {
+  const auto before = Node(node);
   const Status asked = state_.AskVolumeDeletion(kAccount, node, volume);
-  if (asked.ok()) ExcuseLoss(node);
+  if (!asked.ok() || !before) return asked;
+  for (const KeptDevice& device : before->runtime.resources.devices) {
+    if (device.volume_id != volume) continue;
+    given_up_.insert(volume);
+    for (const KeptSnapshot& one : device.snapshots) given_up_.insert(one.id);
+    emptied_.insert({node, device.device_name});
+  }
   return asked;
 }
 

@@ -176,6 +176,9 @@ class Simulation {
   uint64_t seen_changes_ = 0;
   bool dirty_ = true;
   std::set<std::string> excused_;
+  std::set<std::string> given_up_;  // volumes that users deleted, and their snapshots
+  // Devices of nodes, whose volumes these were.
+  std::set<std::pair<std::string, std::string>> emptied_;
   std::set<std::string> foreign_;
   std::set<std::string> let_run_;  // nodes that are gone and left their instance
   OwnerIndex owners_;

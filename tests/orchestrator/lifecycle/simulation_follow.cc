@@ -195,10 +195,12 @@ void Simulation::JudgeDeletion(const std::string& kind, const std::string& id, b
   }
 }
 
-bool Simulation::MayDelete(const std::string& kind, const std::string& id,
+bool Simulation::MayDelete(const std::string& /*kind*/, const std::string& id,
                            const std::string& node_id) {
   // Judged by its time.
-  if (kind.empty() || leftovers_.contains(id)) return true;
+  if (leftovers_.contains(id) || given_up_.contains(id)) return true;
+  const SimSnapshot* const snapshot = cloud.snapshots().Find(id);
+  if (snapshot != nullptr && given_up_.contains(snapshot->shown.volume_id)) return true;
   const auto node = Node(node_id);
   if (!node || excused_.contains(node_id)) return true;
   const auto asked = deletions_.find(node_id);

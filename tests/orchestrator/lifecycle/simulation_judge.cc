@@ -13,6 +13,8 @@ void Simulation::JudgeLoss(const std::string& node_id, const std::string& device
   const bool kept = device == "/dev/xvda" ? persistence.persist_root_device.value()
                                           : persistence.persist_block_devices.value();
   if (!kept) return;
+  // Its volume was deleted as a user wished: once.
+  if (emptied_.erase({node_id, device}) > 0) return;
   lost_ms_ += lost_ms;
   cloud.Violate(node_id, fmt::format("{} goes on from data that is {} s older than what was there",
                                      device, static_cast<double>(lost_ms) / 1000.0));
