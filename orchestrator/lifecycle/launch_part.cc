@@ -38,6 +38,12 @@ class Launch {
       : run_(run), services_(run->services()), beginning_(beginning) {}
 
   Flow<Launched> Run() {
+    if (!run_->spec().persistence.persist_private_ip.value() && !Kept().interface_id.empty()) {
+      // Before the plan: it may have the address that is wanted.
+      SNAP_FLOW(run_->Observe(
+          "launch/let-go", [] { return Flow<Json>(Json()); },
+          [this](const Json&, auto* change) { LetGoOfUnkept(services_, run_->spec(), change); }));
+    }
     SNAP_FLOW(MakePlan());
     SNAP_FLOW_ASSIGN(const Launched started, Start());
     if (started.lost) return started;
@@ -171,7 +177,25 @@ class Launch {
       });
       if (!taken) return Json{{"privateIp", address}};
     }
+    SNAP_FLOW(DropOldInterface(*found));
     return Fail(Status::InvalidArgument("all addresses of compute.privateIps are in use"));
+  }
+
+  // One of the node's own that is to go, and was not yet deleted, must not hold up its address.
+  Flow<Done> DropOldInterface(const std::vector<Ec2NetworkInterface>& holders) {
+    const auto retained = services_.state->ListRetained();
+    if (!retained.ok()) return RetryLater(retained.status());
+    for (const RetainedRecord& record : *retained) {
+      const bool held =
+          std::any_of(holders.begin(), holders.end(), [&](const Ec2NetworkInterface& one) {
+            return one.id == record.id && one.status == "available";
+          });
+      const bool due = record.delete_at_ms && *record.delete_at_ms <= run_->Now();
+      if (!held || !due || record.node_id != run_->operation().node_id) continue;
+      SNAP_FLOW(Tolerate(services_.ec2->DeleteNetworkInterface(record.id)));
+      return Wait();
+    }
+    return Done{};
   }
 
   Flow<Done> SyncGroups(const Ec2NetworkInterface& interface) {

@@ -150,9 +150,11 @@ void LetGoOfUnkept(const Services& services, const NodeSpec& spec,
                    ControllerState::NodeChange* change) {
   KeptResources& kept = change->node.runtime.resources;
   std::set<std::string> known;  // an image's snapshot may be the root's newest
-  const auto retain = [&](const char* kind, const std::string& id, bool goes) {
+  const auto retain = [&](const char* kind, const std::string& id, bool goes, bool now = false) {
     if (id.empty() || !known.insert(id).second) return;
-    change->AddRetained(Retain(services, change->node, kind, id, goes));
+    RetainedRecord record = Retain(services, change->node, kind, id, goes);
+    if (now) record.delete_at_ms = record.created_at_ms;
+    change->AddRetained(record);
   };
   const auto stays = [&](const std::string& device_name) {
     const auto& mappings = spec.compute.launch_specification.block_device_mappings;
@@ -175,7 +177,8 @@ void LetGoOfUnkept(const Services& services, const NodeSpec& spec,
     kept.image_snapshot_id.clear();
   }
   if (!spec.persistence.persist_private_ip.value()) {
-    retain("interface", kept.interface_id, true);
+    // The address of a pool is wanted again: its interface does not stay.
+    retain("interface", kept.interface_id, true, !spec.compute.private_ips.empty());
     kept.interface_id.clear();
     kept.subnet_id.clear();
     kept.private_ip.clear();

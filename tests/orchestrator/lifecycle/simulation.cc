@@ -10,8 +10,6 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr std::string_view kActive = "operation/active/";
-
 LifecycleOptions EngineOptions(const SimulationOptions& options) {
   LifecycleOptions engine;
   engine.snapshot_interval_ms = options.snapshot_interval_ms;
@@ -146,13 +144,14 @@ void Simulation::AfterCommit(const Transaction& transaction) {
   FollowRecords(transaction);
   size_t operations = 0;
   for (const Transaction::Change& change : transaction.changes) {
-    if (!change.key.starts_with(kActive)) continue;
+    if (!change.key.starts_with(kActiveOperations)) continue;
     ++operations;
     if (change.deleted) ++operations_ended_;
   }
   for (const Transaction::Change& change : transaction.changes) {
-    if (!change.key.starts_with(kActive) || change.deleted || down_until_ms_ > 0) continue;
-    const std::string id = change.key.substr(kActive.size());
+    if (!change.key.starts_with(kActiveOperations) || change.deleted || down_until_ms_ > 0)
+      continue;
+    const std::string id = change.key.substr(kActiveOperations.size());
     // With a second one this is a supersession: both have something to do now.
     if (operations > 1 || !dues_.contains(id)) Schedule(id, clock.now_ms());
   }

@@ -17,6 +17,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -53,6 +54,7 @@ struct CrashPoint {
 class Simulation {
  public:
   static constexpr const char* kAccount = "act-00000001";
+  static constexpr std::string_view kActiveOperations = "operation/active/";  // their keys
 
   explicit Simulation(const SimulationOptions& options);
   ~Simulation();

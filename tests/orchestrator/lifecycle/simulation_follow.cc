@@ -9,7 +9,6 @@ namespace {
 
 constexpr std::string_view kNodes = "node/";
 constexpr std::string_view kRetained = "retained/";
-constexpr std::string_view kActive = "operation/active/";
 
 std::string IdOf(const std::string& key) { return key.substr(key.rfind('/') + 1); }
 
@@ -57,7 +56,7 @@ void Simulation::FollowRecords(const Transaction& transaction) {
   std::set<std::string> touched;
   for (const Transaction::Change& change : transaction.changes) {
     const bool is_node = change.key.starts_with(kNodes);
-    if (change.key.starts_with(kActive)) FollowOperation(change);
+    if (change.key.starts_with(kActiveOperations)) FollowOperation(change);
     if (!is_node && !change.key.starts_with(kRetained)) continue;
     std::set<std::string> claims;
     if (is_node && change.deleted) {
@@ -122,10 +121,14 @@ void Simulation::FollowOperation(const Transaction::Change& change) {
 void Simulation::FollowRetained(const Transaction::Change& change) {
   const auto record = DecodeRecord<RetainedRecord>(change.value, change.key);
   if (!record.ok() || leftovers_.contains(record->id)) return;
-  const int64_t earliest =
-      record->delete_at_ms ? clock.now_ms() + services_.options.retention_ms : INT64_MAX;
   // A deleted node's own are in the list already, or nothing is asked for them.
-  if (Node(record->node_id)) leftovers_[record->id] = {record->node_id, earliest};
+  const auto node = Node(record->node_id);
+  if (!node) return;
+  int64_t earliest =
+      record->delete_at_ms ? clock.now_ms() + services_.options.retention_ms : INT64_MAX;
+  const bool pooled = !node->spec.compute.private_ips.empty();
+  if (pooled && record->kind == "interface") earliest = clock.now_ms();
+  leftovers_[record->id] = {record->node_id, earliest};
 }
 
 // What may go, of a node that is gone, follows from what was asked for with its deletion.
@@ -142,8 +145,7 @@ void Simulation::KeepLeftovers(const NodeRecord& node) {
   const auto keep = [&](const std::string& id, bool flagged) {
     if (!id.empty()) leftovers_[id] = {node.id, flagged ? due : INT64_MAX};
   };
-  const bool images =
-      wanted.config.should_delete_images.value() || wanted.ami_backup.should_delete_images.value();
+  const bool images = wanted.config.should_delete_images.value();
   const bool snapshots = wanted.config.should_delete_snapshots.value();
   const bool volumes = wanted.config.should_delete_volumes.value();
   const bool interfaces = wanted.config.should_delete_network_interfaces.value();

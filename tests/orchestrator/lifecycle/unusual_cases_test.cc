@@ -330,6 +330,25 @@ TEST_P(UnusualCases, ADeletionDoesNotWaitForCapacity) {
   ExpectAllIsWell();
 }
 
+TEST_P(UnusualCases, ThePoolsOnlyAddressIsFreeAgainWhenItsInterfaceIsNoLongerKept) {
+  Json spec = Spec("onLaunch", one_zone_, true);
+  spec["compute"]["privateIps"] = {"10.1.240.10"};
+  const std::string node = Active(spec);
+  ASSERT_EQ(Record(node).runtime.private_ip, "10.1.240.10");
+  Do(node, NodeAction::kPause);
+  Change(node, Persisting("persistPrivateIp", false));
+  Do(node, NodeAction::kResume);
+  Do(node, NodeAction::kRecycle);
+  EXPECT_EQ(Record(node).runtime.private_ip, "10.1.240.10");
+  Change(node, Persisting("persistPrivateIp", true));
+  Do(node, NodeAction::kRecycle);
+  Change(node, Persisting("persistPrivateIp", false));
+  Do(node, NodeAction::kRecycle);
+  EXPECT_EQ(Record(node).runtime.private_ip, "10.1.240.10");
+  ExpectAllIsWell();
+  ExpectActive(node);
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, UnusualCases, ::testing::Values(1, 2, 3));
 
 }  // namespace
