@@ -5,7 +5,6 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr int64_t kRefusedMs = 600'000;
 constexpr double kHalfLifeMs = 6 * 3'600'000.0;
 
 }  // namespace
@@ -25,10 +24,11 @@ void MarketMemory::NoteInterrupted(const std::string& market, int64_t now_ms) {
   fading = {fading.At(now_ms) + 1, now_ms};
 }
 
-bool MarketMemory::RefusedLately(const std::string& market, int64_t now_ms) const {
+bool MarketMemory::RefusedLately(const std::string& market, int64_t now_ms,
+                                 int64_t lately_ms) const {
   const std::lock_guard lock(mutex_);
   const auto found = refused_ms_.find(market);
-  return found != refused_ms_.end() && now_ms - found->second < kRefusedMs;
+  return found != refused_ms_.end() && now_ms - found->second < lately_ms;
 }
 
 double MarketMemory::Interruptions(const std::string& market, int64_t now_ms) const {

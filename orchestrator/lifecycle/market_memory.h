@@ -18,8 +18,9 @@ class MarketMemory {
   void NoteRefused(const std::string& market, int64_t now_ms);
   void NoteInterrupted(const std::string& market, int64_t now_ms);
 
-  // Refused within the last ten minutes.
-  bool RefusedLately(const std::string& market, int64_t now_ms) const;
+  static constexpr int64_t kLatelyMs = 600'000;
+  bool RefusedLately(const std::string& market, int64_t now_ms,
+                     int64_t lately_ms = kLatelyMs) const;
   // Interruptions, each counting half as much every six hours.
   double Interruptions(const std::string& market, int64_t now_ms) const;
 

@@ -336,10 +336,12 @@ Flow<bool> MayFindBetterMarket(const Services& services, const NodeRecord& node)
   }
   limits.checkpointed_on = kept.checkpointed_on;
   SNAP_FLOW_ASSIGN(const auto markets, ChooseMarkets(services, node.spec, limits));
+  const int64_t now = services.state->Now();
+  const int64_t lately = std::min(MarketMemory::kLatelyMs, services.options.revert_interval_ms);
   return std::any_of(markets.begin(), markets.end(), [&](const Market& market) {
     const bool better = (kept.fallback && (market.spot || market.reserved)) ||
                         (!kept.preferred && market.preferred && market.spot);
-    return better && !services.markets->RefusedLately(market.Name(), services.state->Now());
+    return better && !services.markets->RefusedLately(market.Name(), now, lately);
   });
 }
 
