@@ -203,13 +203,18 @@ Result<std::vector<UsageRecord>> ControllerState::ListUsage(const std::string& a
                                                             const std::string& node,
                                                             int64_t since_ms) {
   const std::string prefix = keys::Usage(account, node);
+  std::string after = since_ms > 0 ? keys::Numbered(prefix, since_ms - 1) : "";
   std::vector<UsageRecord> all;
-  for (int64_t after = since_ms - 1;;) {
-    SNAP_ASSIGN_OR_RETURN(auto some, ListNumbered<UsageRecord>(prefix, after, kPageEntries));
-    const bool more = some.size() == kPageEntries;
-    if (more) after = some.back().started_at_ms;
-    std::move(some.begin(), some.end(), std::back_inserter(all));
-    if (!more) return all;
+  while (true) {
+    SNAP_ASSIGN_OR_RETURN(const StateListing page, store_->List(prefix, after, kPageEntries));
+    for (const StateEntry& entry : page.entries) {
+      // The newest is looked at every hour.
+      SNAP_ASSIGN_OR_RETURN(const auto usage,
+                            CacheOf<UsageRecord>().Decode(entry.key, entry.value));
+      all.push_back(*usage);
+    }
+    if (!page.more || page.entries.empty()) return all;
+    after = page.entries.back().key;
   }
 }
 
