@@ -103,6 +103,19 @@ TEST_P(MarketCases, AReservationOfAnotherZoneOrProductCoversNothing) {
   ExpectAllIsWell();
 }
 
+TEST_P(MarketCases, AnInstanceProfileThatWasJustMadeIsWaitedFor) {
+  for (int i = 0; i < 3; ++i) {
+    world_.cloud.Script("RunInstances", 0,
+                        "InvalidParameterValue: Value (p) for parameter iamInstanceProfile.name is "
+                        "invalid. Invalid IAM Instance Profile name");
+  }
+  ExpectActive(Active(Reverting()));
+  world_.cloud.Script("RunInstances", 0, "InvalidParameterValue: the value is wrong");
+  const std::string refused = Active(Reverting());
+  EXPECT_EQ(Record(refused).state, NodeState::kError);
+  ExpectAllIsWell();
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, MarketCases, ::testing::Values(1, 2));
 
 // Tasks, of which several fell due at once.

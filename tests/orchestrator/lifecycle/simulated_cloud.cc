@@ -101,7 +101,11 @@ std::optional<AwsFailure> SimulatedCloud::FaultOf(const char* action, bool chang
     const std::string fault = scripted->fault;
     script_.erase(scripted);
     if (fault == "throttle") return Refuse("RequestLimitExceeded", "scripted");
-    if (fault != "lose") return Refuse(fault, "scripted");
+    if (fault != "lose") {
+      const size_t code = std::min(fault.find(": "), fault.size());
+      return Refuse(fault.substr(0, code),
+                    code == fault.size() ? "scripted" : fault.substr(code + 2));
+    }
     *loses_answer = true;
     return std::nullopt;
   }

@@ -71,7 +71,7 @@ class SimulatedCloud : public Ec2Api, public ElbApi, public Route53Api {
   uint64_t changes() const { return changes_; }
 
   // The next calls of that name (after `skip` of them) fail so: "throttle", "lose" (the answer), or
-  // an error code.
+  // an error code, or "code: message".
   void Script(const std::string& action, int skip, const std::string& fault);
 
   // "" when all is well; else an account of the first violations.
