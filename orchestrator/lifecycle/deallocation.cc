@@ -110,12 +110,9 @@ class Deallocate {
     SNAP_FLOW(run_->Observe("address", [&]() -> Flow<Json> {
       const std::string mine = run_->node().runtime.resources.interface_id;
       for (const std::string& id : allocations) {
-        const auto found = services_.ec2->DescribeAddresses({.ids = {id}});
-        if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) {
-          return RetryLater(found.status());
-        }
-        if (!found.ok() || found->empty() || found->front().association_id.empty()) continue;
-        const Ec2Address& address = found->front();
+        SNAP_FLOW_ASSIGN(const auto found, FindAssociated(services_, id));
+        if (!found) continue;
+        const Ec2Address& address = *found;
         // A paused node's address is on the interface that it keeps.
         const bool on_mine = !mine.empty() && address.network_interface_id == mine;
         if (on_mine ||

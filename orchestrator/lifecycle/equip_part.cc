@@ -262,12 +262,9 @@ class Equip {
     const auto leave = [&]() -> Flow<Json> {
       Json left = Json::array();
       for (const std::string& id : former) {
-        const auto found = services_.ec2->DescribeAddresses({.ids = {id}});
-        if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) {
-          return RetryLater(found.status());
-        }
-        if (!found.ok() || found->empty() || found->front().association_id.empty()) continue;
-        const Ec2Address& address = found->front();
+        SNAP_FLOW_ASSIGN(const auto found, FindAssociated(services_, id));
+        if (!found) continue;
+        const Ec2Address& address = *found;
         const auto& mine = instance.interfaces;
         if (std::none_of(mine.begin(), mine.end(), [&](const Ec2InstanceInterface& one) {
               return one.id == address.network_interface_id;

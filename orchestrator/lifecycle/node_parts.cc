@@ -115,6 +115,16 @@ Flow<Done> CloseUsage(OperationRun* run, const std::string& step) {
   return Done{};
 }
 
+Flow<std::optional<Ec2Address>> FindAssociated(const Services& services,
+                                               const std::string& allocation_id) {
+  const auto found = services.ec2->DescribeAddresses({.ids = {allocation_id}});
+  if (!found.ok() && !found.status().Is(StatusCode::kNotFound)) return RetryLater(found.status());
+  if (!found.ok() || found->empty() || found->front().association_id.empty()) {
+    return std::optional<Ec2Address>();
+  }
+  return std::optional<Ec2Address>(found->front());
+}
+
 bool IsOwnSnapshot(const Ec2Snapshot& snapshot, const std::string& node_id) {
   return snapshot.description.starts_with(node_id + " ");
 }

@@ -13,6 +13,7 @@
 #ifndef SNAPSTORE_ORCHESTRATOR_LIFECYCLE_NODE_PARTS_H_
 #define SNAPSTORE_ORCHESTRATOR_LIFECYCLE_NODE_PARTS_H_
 
+#include <optional>
 #include <string>
 
 #include "orchestrator/lifecycle/markets.h"
@@ -51,6 +52,10 @@ Flow<Done> ReleaseInstance(OperationRun* run, const Beginning& beginning,
 // Its part that copies: snapshots of the free volumes, the root's image; drops what is outdated.
 Flow<Done> MakeFinalCopies(OperationRun* run, const Beginning& beginning,
                            const std::string& prefix);
+
+// The elastic address of that allocation, if it is associated with anything; Retry.
+Flow<std::optional<Ec2Address>> FindAssociated(const Services& services,
+                                               const std::string& allocation_id);
 
 // Whether a snapshot with the node's tag is one that the controller asked for. Services that make
 // snapshots of a volume by themselves may copy its tags.

@@ -22,7 +22,16 @@ class MarketCases : public LifeCycleCases {
       world_.cloud.SetDrought(type, "us-east-1a", true, world_.clock.now_ms() + ms);
     }
   }
-  uint64_t Launches() { return world_.cloud.happened().at("RunInstances"); }
+  static Ec2ReservedInstances Reservation(const std::string& zone, const std::string& product) {
+    Ec2ReservedInstances reservation;
+    reservation.id = "ri-" + zone + product;
+    reservation.instance_type = "m5.large";
+    reservation.availability_zone = zone;
+    reservation.state = "active";
+    reservation.product = product;
+    reservation.count = 1;
+    return reservation;
+  }
   bool OnSpot(const std::string& node) {
     return Record(node).runtime.life_cycle == LifeCycle::kSpot;
   }
@@ -67,13 +76,7 @@ TEST_P(MarketCases, StaysWhenThePreferredTypeDoesNotExist) {
 TEST_P(MarketCases, AReservationIsNoFallback) {
   Json spec = Reverting();
   spec["strategy"]["utilizeReservedInstances"] = true;
-  Ec2ReservedInstances reservation;
-  reservation.id = "ri-1";
-  reservation.instance_type = "m5.large";
-  reservation.state = "active";
-  reservation.product = "Linux/UNIX (Amazon VPC)";
-  reservation.count = 1;
-  world_.cloud.reservations = {reservation};
+  world_.cloud.reservations = {Reservation("", "Linux/UNIX (Amazon VPC)")};
   const std::string node = Active(spec);
   EXPECT_FALSE(OnSpot(node));
   EXPECT_FALSE(Record(node).runtime.resources.fallback);
@@ -88,17 +91,7 @@ TEST_P(MarketCases, AReservationIsNoFallback) {
 TEST_P(MarketCases, AReservationOfAnotherZoneOrProductCoversNothing) {
   Json spec = Reverting();
   spec["strategy"]["utilizeReservedInstances"] = true;
-  Ec2ReservedInstances elsewhere;
-  elsewhere.id = "ri-1";
-  elsewhere.instance_type = "m5.large";
-  elsewhere.availability_zone = "us-east-1b";
-  elsewhere.state = "active";
-  elsewhere.product = "Linux/UNIX";
-  elsewhere.count = 5;
-  Ec2ReservedInstances windows = elsewhere;
-  windows.availability_zone.clear();
-  windows.product = "Windows";
-  world_.cloud.reservations = {elsewhere, windows};
+  world_.cloud.reservations = {Reservation("us-east-1b", "Linux/UNIX"), Reservation("", "Windows")};
   EXPECT_TRUE(OnSpot(Active(spec)));
   ExpectAllIsWell();
 }
