@@ -8,12 +8,9 @@
 // share of the core when nothing happens; serves requests at a steady rate; takes a share of the
 // instances away and waits until all nodes are active again. The simulated cloud's own time and
 // memory are told apart. One line a figure.
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sched.h>
-#include <spawn.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -30,10 +27,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
-#include "base/unique_fd.h"
 #include "bench/scale_cloud.h"
+#include "bench/scale_heartbeats.h"
 #include "bench/scale_load.h"
 #include "bench/scale_node.h"
+#include "bench/scale_process.h"
 #include "orchestrator/api/api_server.h"
 #include "orchestrator/lifecycle/lifecycle.h"
 #include "orchestrator/state/rocks_state_store.h"
@@ -51,6 +49,7 @@ using std::chrono::milliseconds;
 constexpr const char* kAccount = "act-0a1b2c3d";
 constexpr std::string_view kActiveOperations = "operation/active/";
 constexpr int kCreatingThreads = 8;
+constexpr int kHeartbeatConnections = 32;
 constexpr int kPolls = 5;
 constexpr double kWaitSecondsMax = 3600;
 constexpr size_t kManyCalls = 1'000'000;  // that the limit is counted, and never reached
@@ -67,6 +66,8 @@ struct Options {
   int idle_seconds = 30;
   int rounds = 1;
   int storm_percent = 5;
+  int storms = 1;
+  int heartbeat_seconds = 0;
   int notice_seconds = 120;
   std::string certificate;
   std::string key;
@@ -175,6 +176,7 @@ class Scale {
     SNAP_RETURN_IF_ERROR(Open());
     StartLifecycle();
     SNAP_RETURN_IF_ERROR(Create());
+    if (options_.heartbeat_seconds > 0) SNAP_RETURN_IF_ERROR(StartHeartbeats());
     if (options_.idle_seconds > 0) Idle();
     lifecycle_.reset();
     SNAP_RETURN_IF_ERROR(Polls());
@@ -182,8 +184,11 @@ class Scale {
     for (int round = 0; options_.load.rate > 0 && round < options_.rounds; ++round) {
       SNAP_RETURN_IF_ERROR(Serve(round));
     }
-    if (options_.storm_percent > 0) SNAP_RETURN_IF_ERROR(Storm());
+    for (int storm = 0; options_.storm_percent > 0 && storm < options_.storms; ++storm) {
+      SNAP_RETURN_IF_ERROR(Storm());
+    }
     lifecycle_.reset();
+    if (heartbeats_) SNAP_RETURN_IF_ERROR(StopHeartbeats());
     server_.reset();
     const std::string violations = cloud_.Violations();
     return violations.empty() ? Status::Ok() : Status::Internal(violations);
@@ -246,7 +251,7 @@ class Scale {
     };
     services_.region = spot::SimulatedCloud::kRegion;
     SNAP_ASSIGN_OR_RETURN(auto token, state_->AddToken({kAccount}, "bench", std::nullopt));
-    token_ = token.text;
+    setenv("SNAPSTORE_BENCH_TOKEN", token.text.c_str(), 1);
     api_ = std::make_unique<spot::ApiService>(state_.get(),
                                               spot::ApiOptions{.calls_per_minute = kManyCalls});
     SNAP_ASSIGN_OR_RETURN(server_, spot::ApiServer::Start({"127.0.0.1", 0},
@@ -373,45 +378,49 @@ class Scale {
     return {};
   }
 
-  // Its standard output.
-  Result<std::string> RunLoadProcess(const std::string& ids, int round) {
-    std::vector<std::string> words = {"/proc/self/exe", "load",
-                                      "--core",         std::to_string(options_.load_core),
-                                      "--port",         std::to_string(server_->address().port),
-                                      "--ids",          ids,
-                                      "--rate",         std::to_string(options_.load.rate),
-                                      "--seconds",      std::to_string(options_.load.seconds),
-                                      "--connections",  std::to_string(options_.load.connections),
-                                      "--seed",         std::to_string(round + 1)};
+  std::vector<std::string> Sender(const char* what, const std::string& ids, int connections) const {
+    std::vector<std::string> words = {what,
+                                      "--core",
+                                      std::to_string(options_.load_core),
+                                      "--port",
+                                      std::to_string(server_->address().port),
+                                      "--ids",
+                                      ids,
+                                      "--connections",
+                                      std::to_string(connections)};
     if (!options_.certificate.empty()) words.emplace_back("--tls");
+    return words;
+  }
+
+  Result<std::string> RunLoadProcess(const std::string& ids, int round) const {
+    std::vector<std::string> words = Sender("load", ids, options_.load.connections);
+    words.insert(words.end(),
+                 {"--rate", std::to_string(options_.load.rate), "--seconds",
+                  std::to_string(options_.load.seconds), "--seed", std::to_string(round + 1)});
     if (options_.load.whole_lists) words.emplace_back("--whole-lists");
-    std::vector<char*> arguments;
-    arguments.reserve(words.size() + 1);
-    for (std::string& word : words) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    setenv("SNAPSTORE_BENCH_TOKEN", token_.c_str(), 1);
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) return Status::Io("pipe");
-    const UniqueFd in(ends[0]);
-    UniqueFd out(ends[1]);
-    posix_spawn_file_actions_t files;
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_adddup2(&files, out.get(), STDOUT_FILENO);
-    pid_t child = 0;
-    const int error = posix_spawn(&child, arguments[0], &files, nullptr, arguments.data(), environ);
-    posix_spawn_file_actions_destroy(&files);
-    out = UniqueFd();
-    if (error != 0) return Status::Io(fmt::format("the load cannot be started: {}", error));
-    std::string report;
-    char buffer[4096];
-    ssize_t got = 0;
-    while ((got = read(in.get(), buffer, sizeof(buffer))) > 0) {
-      report.append(buffer, static_cast<size_t>(got));
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    if (status != 0) return Status::Internal("the load failed");
-    return report;
+    SNAP_ASSIGN_OR_RETURN(const auto child, ChildProcess::Start(words));
+    return child->Finish();
+  }
+
+  // All instances that there are now have an agent from here on.
+  Status StartHeartbeats() {
+    SNAP_ASSIGN_OR_RETURN(const auto nodes, state_->ListNodes(kAccount));
+    const std::string path = options_.state_dir + "/instances";
+    std::ofstream file(path);
+    for (const NodeRecord& node : nodes) file << node.runtime.instance_id.value_or("") << "\n";
+    file.close();
+    if (!file.good()) return Status::Io(path + ": cannot be written");
+    std::vector<std::string> words = Sender("heartbeats", path, kHeartbeatConnections);
+    words.insert(words.end(), {"--interval-seconds", std::to_string(options_.heartbeat_seconds)});
+    SNAP_ASSIGN_OR_RETURN(heartbeats_, ChildProcess::Start(words));
+    // Until each has reported once, which is stored.
+    std::this_thread::sleep_for(std::chrono::seconds(2 * options_.heartbeat_seconds));
+    return {};
+  }
+  Status StopHeartbeats() {
+    SNAP_ASSIGN_OR_RETURN(const std::string report, heartbeats_->Finish());
+    Tell("heartbeats", OrderedJson::parse(report));
+    return {};
   }
 
   Status Storm() {
@@ -451,7 +460,7 @@ class Scale {
   std::unique_ptr<spot::ApiService> api_;
   std::unique_ptr<spot::ApiServer> server_;
   std::unique_ptr<Lifecycle> lifecycle_;
-  std::string token_;
+  std::unique_ptr<ChildProcess> heartbeats_;
 };
 
 int RunScale(const Options& options) {
@@ -462,11 +471,12 @@ int RunScale(const Options& options) {
   return 1;
 }
 
-int RunLoadCommand(Options options) {
+int RunSender(Options options, bool heartbeats) {
   Pin(options.load_core);
   const char* const token = getenv("SNAPSTORE_BENCH_TOKEN");
   options.load.token = token == nullptr ? "" : token;
-  const auto report = RunLoad(options.load);
+  const auto report =
+      heartbeats ? RunHeartbeats(options.load, options.heartbeat_seconds) : RunLoad(options.load);
   if (!report.ok()) {
     fmt::print(stderr, "error: {}\n", report.status().message());
     return 1;
@@ -496,23 +506,36 @@ int Main(int argc, char** argv) {
   app.add_flag("--whole-lists", options.load.whole_lists, "lists of nodes without pages");
   app.add_option("--storm-percent", options.storm_percent, "of the instances; 0: none")
       ->check(CLI::Range(0, 100));
+  app.add_option("--storms", options.storms, "one after the other");
+  app.add_option("--heartbeat-seconds", options.heartbeat_seconds,
+                 "how often each node's agent reports; 0: there are no agents");
   app.add_option("--notice-seconds", options.notice_seconds, "of the storm");
   app.add_option("--tls-cert", options.certificate, "PEM: requests over TLS");
   app.add_option("--tls-key", options.key, "PEM");
   app.add_flag("--json", options.json, "one JSON document a line");
   app.add_flag("--verbose", verbose, "the controller's own log");
   CLI::App* load = app.add_subcommand("load", "sends the requests; token: SNAPSTORE_BENCH_TOKEN");
-  load->add_option("--core", options.load_core, "to run on");
-  load->add_option("--port", options.load.port, "of the controller on this machine")->required();
-  load->add_option("--ids", options.load.ids_file, "of the nodes, one a line")->required();
+  CLI::App* heartbeats =
+      app.add_subcommand("heartbeats", "sends those of agents until standard input ends");
+  for (CLI::App* sender : {load, heartbeats}) {
+    sender->add_option("--core", options.load_core, "to run on");
+    sender->add_option("--port", options.load.port, "of the controller on this machine")
+        ->required();
+    sender->add_option("--ids", options.load.ids_file, "of nodes or instances, one a line")
+        ->required();
+    sender->add_option("--connections", options.load.connections, "that send them");
+    sender->add_flag("--tls", options.load.tls, "HTTPS, whatever the certificate");
+  }
+  heartbeats->add_option("--interval-seconds", options.heartbeat_seconds, "of each agent")
+      ->required();
   load->add_option("--rate", options.load.rate, "requests a second");
   load->add_option("--seconds", options.load.seconds, "of requests");
-  load->add_option("--connections", options.load.connections, "that send them");
   load->add_option("--seed", options.load.seed, "decides which requests");
-  load->add_flag("--tls", options.load.tls, "HTTPS, whatever the certificate");
   load->add_flag("--whole-lists", options.load.whole_lists, "lists of nodes without pages");
   CLI11_PARSE(app, argc, argv);
-  if (load->parsed()) return RunLoadCommand(options);
+  if (load->parsed() || heartbeats->parsed()) {
+    return RunSender(options, heartbeats->parsed());
+  }
   if (options.state_dir.empty()) {
     fmt::print(stderr, "error: --state-dir is required\n");
     return 2;

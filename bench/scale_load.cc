@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "base/status_macros.h"
 #include "bench/scale_node.h"
 
 namespace snapstore::bench {
@@ -189,23 +190,6 @@ class Load {
 
   static int StatusOf(const httplib::Result& answer) { return answer ? answer->status : 0; }
 
-  static Json Summary(std::vector<double> ms, const std::map<int, size_t>& statuses) {
-    std::sort(ms.begin(), ms.end());
-    const auto at = [&ms](double share) {
-      const auto rank = static_cast<size_t>(share * static_cast<double>(ms.size()));
-      return ms.empty() ? 0 : std::round(100 * ms[std::min(rank, ms.size() - 1)]) / 100;
-    };
-    Json summary = {{"requests", ms.size()},
-                    {"p50_ms", at(0.5)},
-                    {"p90_ms", at(0.9)},
-                    {"p99_ms", at(0.99)},
-                    {"max_ms", at(1)}};
-    for (const auto& [status, count] : statuses) {
-      summary["statuses"][status == 0 ? "none" : std::to_string(status)] = count;
-    }
-    return summary;
-  }
-
   Json Report() const {
     std::array<std::vector<double>, kShares.size() + 1> ms;
     std::array<std::map<int, size_t>, kShares.size() + 1> statuses;
@@ -215,9 +199,9 @@ class Load {
         ++statuses[share][sample.status];
       }
     }
-    Json report = {{"all", Summary(ms.back(), statuses.back())}};
+    Json report = {{"all", SummarizeLatency(ms.back(), statuses.back())}};
     for (size_t share = 0; share < kShares.size(); ++share) {
-      report["kinds"][kShares[share].name] = Summary(ms[share], statuses[share]);
+      report["kinds"][kShares[share].name] = SummarizeLatency(ms[share], statuses[share]);
     }
     return report;
   }
@@ -234,16 +218,43 @@ class Load {
 
 }  // namespace
 
-Result<std::string> RunLoad(const LoadOptions& options) {
-  std::ifstream file(options.ids_file);
+nlohmann::ordered_json SummarizeLatency(std::vector<double> ms,
+                                        const std::map<int, size_t>& statuses) {
+  std::sort(ms.begin(), ms.end());
+  const auto at = [&ms](double share) {
+    const auto rank = static_cast<size_t>(share * static_cast<double>(ms.size()));
+    return ms.empty() ? 0 : std::round(100 * ms[std::min(rank, ms.size() - 1)]) / 100;
+  };
+  Json summary = {{"requests", ms.size()},
+                  {"p50_ms", at(0.5)},
+                  {"p90_ms", at(0.9)},
+                  {"p99_ms", at(0.99)},
+                  {"max_ms", at(1)}};
+  for (const auto& [status, count] : statuses) {
+    summary["statuses"][status == 0 ? "none" : std::to_string(status)] = count;
+  }
+  return summary;
+}
+
+Result<std::vector<std::string>> ReadIds(const std::string& path) {
+  std::ifstream file(path);
   std::vector<std::string> ids;
   for (std::string line; std::getline(file, line);) ids.push_back(line);
-  if (ids.empty()) return Status::NotFound(options.ids_file + ": names no nodes");
-  const Json report = Load(options, std::move(ids)).Run();
-  if (report["all"]["statuses"].value("none", size_t{0}) == report["all"]["requests"]) {
+  if (ids.empty()) return Status::NotFound(path + ": names nothing");
+  return ids;
+}
+
+Result<std::string> CheckAnswered(const Json& all, const Json& report, const LoadOptions& options) {
+  if (all["statuses"].value("none", size_t{0}) == all["requests"]) {
     return Status::Io(fmt::format("{}:{}: does not answer", options.host, options.port));
   }
   return report.dump();
+}
+
+Result<std::string> RunLoad(const LoadOptions& options) {
+  SNAP_ASSIGN_OR_RETURN(std::vector<std::string> ids, ReadIds(options.ids_file));
+  const Json report = Load(options, std::move(ids)).Run();
+  return CheckAnswered(report["all"], report, options);
 }
 
 }  // namespace snapstore::bench

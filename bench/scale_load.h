@@ -5,7 +5,10 @@
 #ifndef SNAPSTORE_BENCH_SCALE_LOAD_H_
 #define SNAPSTORE_BENCH_SCALE_LOAD_H_
 
+#include <map>
+#include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "snapstore/status.h"
 
@@ -28,6 +31,15 @@ struct LoadOptions {
 // JSON: per kind of request and of all, how many, milliseconds (median, p90, p99, greatest) and
 // HTTP statuses. Io: the controller cannot be reached.
 Result<std::string> RunLoad(const LoadOptions& options);
+
+// For the reports of what sends requests.
+nlohmann::ordered_json SummarizeLatency(std::vector<double> ms,
+                                        const std::map<int, size_t>& statuses);
+// The lines of that file. NotFound: there are none.
+Result<std::vector<std::string>> ReadIds(const std::string& path);
+// `report` as text, if anything of `all` (of SummarizeLatency) was answered; Io otherwise.
+Result<std::string> CheckAnswered(const nlohmann::ordered_json& all,
+                                  const nlohmann::ordered_json& report, const LoadOptions& options);
 
 }  // namespace snapstore::bench
 

@@ -5,6 +5,7 @@
 #ifndef SNAPSTORE_ORCHESTRATOR_EC2_AWS_SESSION_H_
 #define SNAPSTORE_ORCHESTRATOR_EC2_AWS_SESSION_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -16,8 +17,9 @@ namespace snapstore {
 
 class AwsSession {
  public:
-  // Reads the process's environment and the shared files. NotFound: no region is set.
-  static Result<std::unique_ptr<AwsSession>> Open();
+  // Reads the process's environment and the shared files. NotFound: no region is set. Once
+  // `cancelled` is true, calls end with Cancelled within a moment; it may be null.
+  static Result<std::unique_ptr<AwsSession>> Open(const std::function<bool()>& cancelled);
 
   const std::string& region() const { return region_; }
   Ec2Api* ec2() const { return ec2_.get(); }

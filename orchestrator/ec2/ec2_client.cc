@@ -83,8 +83,10 @@ Ec2Client::Ec2Client(AwsServiceOptions options, std::shared_ptr<AwsCredentialCha
           std::move(credentials)) {}
 
 Result<std::unique_ptr<Ec2Client>> Ec2Client::FromEnvironment(
-    const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials) {
+    const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials,
+    std::function<bool()> cancelled) {
   SNAP_ASSIGN_OR_RETURN(AwsServiceOptions options, MakeAwsServiceOptions("ec2", environment));
+  options.cancelled = std::move(cancelled);
   return std::make_unique<Ec2Client>(std::move(options), std::move(credentials));
 }
 

@@ -10,6 +10,7 @@
 #ifndef SNAPSTORE_ORCHESTRATOR_EC2_EC2_CLIENT_H_
 #define SNAPSTORE_ORCHESTRATOR_EC2_EC2_CLIENT_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,7 +25,8 @@ class Ec2Client : public Ec2Api {
   Ec2Client(AwsServiceOptions options, std::shared_ptr<AwsCredentialChain> credentials);
   // Region, endpoint and certificates as AWS's own tools find them.
   static Result<std::unique_ptr<Ec2Client>> FromEnvironment(
-      const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials);
+      const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials,
+      std::function<bool()> cancelled = nullptr);
 
   Ec2Result<std::vector<Ec2Instance>> RunInstances(RunInstancesRequest request) override;
   Ec2Result<std::vector<Ec2StateChange>> TerminateInstances(

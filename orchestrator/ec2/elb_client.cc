@@ -31,9 +31,11 @@ ElbClient::ElbClient(const AwsServiceOptions& groups, const AwsServiceOptions& c
       classic_(WithVersion(classic, "2012-06-01"), credentials) {}
 
 Result<std::unique_ptr<ElbClient>> ElbClient::FromEnvironment(
-    const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials) {
+    const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials,
+    std::function<bool()> cancelled) {
   SNAP_ASSIGN_OR_RETURN(AwsServiceOptions options,
                         MakeAwsServiceOptions("elasticloadbalancing", environment));
+  options.cancelled = std::move(cancelled);
   const std::string own = environment.Endpoint("ELASTIC_LOAD_BALANCING");
   if (!own.empty()) options.endpoint = own;
   SNAP_RETURN_IF_ERROR(

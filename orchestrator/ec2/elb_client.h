@@ -5,6 +5,7 @@
 #ifndef SNAPSTORE_ORCHESTRATOR_EC2_ELB_CLIENT_H_
 #define SNAPSTORE_ORCHESTRATOR_EC2_ELB_CLIENT_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,7 +24,8 @@ class ElbClient : public ElbApi {
   // AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING, else AWS_ENDPOINT_URL, else AWS's own; of target
   // groups AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2 before all of these.
   static Result<std::unique_ptr<ElbClient>> FromEnvironment(
-      const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials);
+      const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials,
+      std::function<bool()> cancelled = nullptr);
 
   Ec2Result<std::vector<TargetHealth>> DescribeTargetHealth(
       const std::string& target_group_arn, const std::string& instance_id) override;

@@ -90,7 +90,8 @@ Route53Client::Route53Client(const AwsServiceOptions& options,
     : caller_(options, std::move(credentials)) {}
 
 Result<std::unique_ptr<Route53Client>> Route53Client::FromEnvironment(
-    const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials) {
+    const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials,
+    std::function<bool()> cancelled) {
   // Source: botocore's endpoints.json, "route53" of the three partitions.
   AwsServiceOptions options;
   options.service = "route53";
@@ -109,6 +110,7 @@ Result<std::unique_ptr<Route53Client>> Route53Client::FromEnvironment(
   SNAP_RETURN_IF_ERROR(
       ParseUrl(options.endpoint).status().WithContext("AWS_ENDPOINT_URL_ROUTE_53"));
   options.ca_file = environment.CaBundle();
+  options.cancelled = std::move(cancelled);
   return std::make_unique<Route53Client>(options, std::move(credentials));
 }
 

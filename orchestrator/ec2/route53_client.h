@@ -7,6 +7,7 @@
 #ifndef SNAPSTORE_ORCHESTRATOR_EC2_ROUTE53_CLIENT_H_
 #define SNAPSTORE_ORCHESTRATOR_EC2_ROUTE53_CLIENT_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,7 +22,8 @@ class Route53Client : public Route53Api {
   Route53Client(const AwsServiceOptions& options, std::shared_ptr<AwsCredentialChain> credentials);
   // AWS_ENDPOINT_URL_ROUTE_53, else AWS_ENDPOINT_URL, else AWS's own. InvalidArgument: no URL.
   static Result<std::unique_ptr<Route53Client>> FromEnvironment(
-      const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials);
+      const AwsEnvironment& environment, std::shared_ptr<AwsCredentialChain> credentials,
+      std::function<bool()> cancelled = nullptr);
 
   Ec2Result<AwsReceipt> ChangeRecord(const std::string& zone_id, Route53Change change,
                                      const std::string& name, const std::string& type,

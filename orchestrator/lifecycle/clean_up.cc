@@ -16,9 +16,9 @@ Flow<Done> CleanUp::Delete(const std::string& kind, const std::string& id) {
     case StatusCode::kUnsupported:
       break;
     case StatusCode::kConflict:
-      // An image is made of that snapshot, or the image is protected. A volume is about to be free.
-      if (kind != "volume") break;
-      return done.halt();
+      // An image is made of that snapshot, or the image is protected. Others are about to be free.
+      if (kind == "volume" || kind == "interface") return done.halt();
+      break;
     default:
       return done.halt();
   }

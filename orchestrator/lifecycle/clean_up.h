@@ -21,7 +21,7 @@ class CleanUp {
   // `services` must outlive it.
   explicit CleanUp(const Services& services) : services_(services) {}
 
-  // Of an "image", "snapshot", "volume". Retry: it may go in a moment.
+  // Of an "image", "snapshot", "volume", "interface". Retry: it may go in a moment.
   Flow<Done> Delete(const std::string& kind, const std::string& id);
   // A list of what stayed, and why.
   const Json& left() const { return left_; }

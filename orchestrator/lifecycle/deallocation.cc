@@ -6,6 +6,7 @@
 #include <set>
 
 #include "base/clock.h"
+#include "orchestrator/lifecycle/clean_up.h"
 #include "orchestrator/lifecycle/node_names.h"
 #include "orchestrator/lifecycle/node_parts.h"
 #include "orchestrator/lifecycle/operations.h"
@@ -33,14 +34,20 @@ class Deallocate {
     SNAP_FLOW(ReleaseAddress(beginning));
     SNAP_FLOW(CloseUsage(run_, "usage"));
     SNAP_FLOW_ASSIGN(const Json found, FindResources(terminate));
-    SNAP_FLOW(MarkOrDelete(found));
+    SNAP_FLOW_ASSIGN(const Json refused, MarkOrDelete(found));
     Ending ending;
     const std::string operation_id = run_->operation().id;
     const std::vector<RetainedRecord> retained = Retained(found);
-    ending.change = [operation_id, retained](ControllerState::NodeChange* change) {
+    ending.change = [operation_id, retained, refused,
+                     services = &services_](ControllerState::NodeChange* change) {
       change->SetInstance(std::nullopt);
       change->node.state = NodeState::kDeallocated;
       for (const RetainedRecord& record : retained) change->AddRetained(record);
+      LeaveToPurge(*services, refused, change);
+      if (refused.contains("unmarked")) {
+        change->AddEvent("RETAINED_NOT_TAGGED", Severity::kWarning, refused.value("unmarked", ""),
+                         operation_id);
+      }
       change->AddEvent("AWS_EC2_MANAGED_INSTANCE_DELETED", Severity::kInfo,
                        retained.empty()
                            ? "the node is deleted"
@@ -205,26 +212,43 @@ class Deallocate {
   // Images before snapshots: an image's snapshot cannot be deleted.
   static constexpr const char* kKinds[] = {"image", "snapshot", "volume", "interface"};
 
-  Flow<Done> MarkOrDelete(const Json& found) {
+  // What was refused: "left" could not be deleted, "unmarked" tells why something has no tag.
+  Flow<Json> MarkOrDelete(const Json& found) {
     const bool now = AllFlagged();
+    Json refused = {{"left", Json::array()}};
     for (const char* kind : kKinds) {
-      if (found.at(kind).empty()) continue;
-      SNAP_FLOW(
-          run_->Observe(fmt::format("{}/{}", now ? "delete" : "mark", kind), [&]() -> Flow<Json> {
-            for (const Json& id : found.at(kind)) {
-              SNAP_FLOW(now ? DeleteResource(services_, kind, id)
-                            : Mark(id, found.value("at", int64_t{0})));
-            }
-            return Json();
-          }));
+      const Json& ids = found.at(kind);
+      if (ids.empty()) continue;
+      SNAP_FLOW_ASSIGN(const Json done,
+                       run_->Observe(fmt::format("{}/{}", now ? "delete" : "mark", kind), [&] {
+                         return now ? Delete(kind, ids) : Mark(ids, found.at("at"));
+                       }));
+      for (const Json& one : done.value("left", Json::array())) refused["left"].push_back(one);
+      if (done.contains("unmarked")) refused["unmarked"] = done.at("unmarked");
     }
-    return Done{};
+    return refused;
   }
 
-  Flow<Done> Mark(const std::string& id, int64_t at_ms) {
-    return Tolerate(services_.ec2->CreateTags(
-        {id}, {{NodeTag::kNode, run_->operation().node_id},
-               {NodeTag::kRetained, FormatTime(at_ms * kNanosPerMs, 0)}}));
+  Flow<Json> Delete(const std::string& kind, const Json& ids) {
+    CleanUp clean_up(services_);
+    for (const Json& id : ids) SNAP_FLOW(clean_up.Delete(kind, id));
+    return Json{{"left", clean_up.left()}};
+  }
+
+  Flow<Json> Mark(const Json& ids, int64_t at_ms) {
+    Json done = Json::object();
+    for (const Json& id : ids) {
+      const auto marked = services_.ec2->CreateTags(
+          {id}, {{NodeTag::kNode, run_->operation().node_id},
+                 {NodeTag::kRetained, FormatTime(at_ms * kNanosPerMs, 0)}});
+      // The record alone decides how long it is kept.
+      if (marked.status().Is(StatusCode::kPermissionDenied)) {
+        done["unmarked"] = fmt::format("{}: {}", id.get<std::string>(), marked.status().message());
+        continue;
+      }
+      SNAP_FLOW(Tolerate(marked));
+    }
+    return done;
   }
 
   std::vector<RetainedRecord> Retained(const Json& found) const {

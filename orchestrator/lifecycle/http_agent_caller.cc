@@ -15,8 +15,15 @@ constexpr int64_t kMsOfSecond = 1000;
 constexpr time_t kConnectSeconds = 3;
 constexpr int64_t kShortMs = 10'000;
 
-Result<Json> Call(const AgentRecord& agent, const std::string& method, const std::string& path,
-                  const Json& body, int64_t deadline_ms) {
+std::string TextAt(const Json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+}  // namespace
+
+Result<Json> HttpAgentCaller::Call(const AgentRecord& agent, const std::string& method,
+                                   const std::string& path, const Json& body, int64_t deadline_ms) {
   const std::string what = fmt::format("agent at {}: {} {}", agent.address, method, path);
   httplib::Client client("http://" + agent.address);
   if (!client.is_valid()) return Status::InvalidArgument(what + ": not an address");
@@ -31,7 +38,17 @@ Result<Json> Call(const AgentRecord& agent, const std::string& method, const std
     request.body = JsonText(body);
     request.set_header("Content-Type", "application/json");
   }
+  {
+    const std::lock_guard lock(mutex_);
+    if (abandoned_) return Status::Cancelled(what + ": abandoned");
+    under_way_.insert(&client);
+  }
   const auto answer = client.send(request);
+  {
+    const std::lock_guard lock(mutex_);
+    under_way_.erase(&client);
+    if (!answer && abandoned_) return Status::Cancelled(what + ": abandoned");
+  }
   if (!answer) {
     const bool late = answer.error() == httplib::Error::Read;
     return Status(late ? StatusCode::kTimeout : StatusCode::kIo,
@@ -51,13 +68,6 @@ Result<Json> Call(const AgentRecord& agent, const std::string& method, const std
   }
   return document;
 }
-
-std::string TextAt(const Json& object, const char* name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-}  // namespace
 
 Result<std::vector<AgentOutcome>> HttpAgentCaller::Stop(const AgentRecord& agent,
                                                         int64_t deadline_ms) {
@@ -88,6 +98,12 @@ Result<std::optional<int>> HttpAgentCaller::PollShutdownScript(const AgentRecord
   const auto code = answer.find("exitCode");
   const bool known = code != answer.end() && code->is_number_integer();
   return std::optional<int>(known ? code->get<int>() : -1);
+}
+
+void HttpAgentCaller::Abandon() {
+  const std::lock_guard lock(mutex_);
+  abandoned_ = true;
+  for (httplib::Client* client : under_way_) client->stop();
 }
 
 }  // namespace snapstore::spot

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "orchestrator/lifecycle/import_image.h"
 #include "orchestrator/lifecycle/node_parts.h"
 #include "orchestrator/lifecycle/operations.h"
 
@@ -514,7 +515,7 @@ class Import {
       SNAP_FLOW(ReleaseInstance(run_, beginning, "undo"));
     }
     // A node that was made has it.
-    if (!run_->has_node()) SNAP_FLOW(LeaveImage(plan.value("clean", false)));
+    if (!run_->has_node()) SNAP_FLOW(LeaveImage(run_, migration_, plan.value("clean", false)));
     SNAP_FLOW(Show(plan.value("state", ""), plan.value("why", "")));
     const std::string reason = ending.error;
     const std::string operation_id = run_->operation().id;
@@ -525,60 +526,6 @@ class Import {
                        fmt::format("the import ended: {}", reason), operation_id);
     };
     return ending;
-  }
-
-  // No record has what was made of the source: it goes, or is listed as retained.
-  Flow<Done> LeaveImage(bool goes) {
-    if (!run_->BegunAt("image")) return Done{};
-    SNAP_FLOW(run_->Observe("give-up/clean", [&]() -> Flow<Json> {
-      const Ec2Query query{
-          .filters = {{std::string("tag:") + NodeTag::kNode, {migration_.node_id}}}};
-      const auto images = services_.ec2->DescribeImages(query);
-      if (!images.ok()) return RetryLater(images.status());
-      for (const Ec2Image& image : *images) {
-        if (!IsOwnImage(image, migration_.node_id)) continue;
-        SNAP_FLOW(goes ? DeleteImage(image) : RetainImage(image));
-      }
-      if (goes) SNAP_FLOW(DeleteSnapshots(query));
-      // One that was just asked for may not be listed yet.
-      const int64_t age = run_->Now() - run_->BegunAt("give-up").value_or(0);
-      if (!run_->IsDone("image/available") && age < kConsistencyMs) {
-        return Wait(kConsistencyMs - age);
-      }
-      return Json();
-    }));
-    return Done{};
-  }
-
-  Flow<Done> DeleteImage(const Ec2Image& image) {
-    SNAP_FLOW(Tolerate(services_.ec2->DeregisterImage(image.id)));
-    for (const Ec2BlockDevice& device : image.devices) {
-      if (device.snapshot_id.empty()) continue;
-      SNAP_FLOW(Tolerate(services_.ec2->DeleteSnapshot(device.snapshot_id)));
-    }
-    return Done{};
-  }
-
-  // Of an image that was deleted before it showed them.
-  Flow<Done> DeleteSnapshots(const Ec2Query& query) {
-    const auto snapshots = services_.ec2->DescribeSnapshots(query);
-    if (!snapshots.ok()) return RetryLater(snapshots.status());
-    for (const Ec2Snapshot& snapshot : *snapshots) {
-      SNAP_FLOW(Tolerate(services_.ec2->DeleteSnapshot(snapshot.id)));
-    }
-    return Done{};
-  }
-
-  Flow<Done> RetainImage(const Ec2Image& image) {
-    RetainedRecord record;
-    record.kind = "image";
-    record.id = image.id;
-    record.account_id = migration_.account_id;
-    record.node_id = migration_.node_id;
-    record.created_at_ms = run_->Now();
-    const Status kept = services_.state->PutRetained(record);
-    if (!kept.ok()) return RetryLater(kept);
-    return Done{};
   }
 
   OperationRun* const run_;

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "base/log.h"
+#include "orchestrator/lifecycle/clean_up.h"
 #include "orchestrator/lifecycle/launch_request.h"
 #include "orchestrator/lifecycle/node_parts.h"
 
@@ -442,6 +443,7 @@ class Launch {
                            const std::string& why) {
     const auto clean = [&]() -> Flow<Json> {
       Json taken = Json::object();
+      CleanUp clean_up(services_);
       const auto volumes = services_.ec2->DescribeVolumes(
           {.filters = {{std::string("tag:") + NodeTag::kToken, {token}}}});
       if (!volumes.ok()) return RetryLater(volumes.status());
@@ -452,19 +454,20 @@ class Launch {
           taken[device] = {{"volumeId", volume.id}, {"zone", volume.availability_zone}};
           continue;
         }
-        SNAP_FLOW(Tolerate(services_.ec2->DeleteVolume(volume.id)));
+        SNAP_FLOW(clean_up.Delete("volume", volume.id));
       }
       const auto interfaces = services_.ec2->DescribeNetworkInterfaces(
           {.filters = {{std::string("tag:") + NodeTag::kToken, {token}}}});
       if (!interfaces.ok()) return RetryLater(interfaces.status());
       for (const Ec2NetworkInterface& interface : *interfaces) {
         if (interface.status != "available") return Wait();
-        SNAP_FLOW(Tolerate(services_.ec2->DeleteNetworkInterface(interface.id)));
+        SNAP_FLOW(clean_up.Delete("interface", interface.id));
       }
-      return taken;
+      return Json{{"taken", taken}, {"left", clean_up.left()}};
     };
-    const auto take_over = [](const Json& taken, ControllerState::NodeChange* change) {
-      for (const auto& [name, volume] : taken.items()) {
+    const auto take_over = [this](const Json& cleaned, ControllerState::NodeChange* change) {
+      LeaveToPurge(services_, cleaned, change);
+      for (const auto& [name, volume] : cleaned.at("taken").items()) {
         KeptDevice* device = FindDevice(&change->node.runtime.resources, name);
         if (device == nullptr) continue;
         device->volume_id = volume.value("volumeId", "");
@@ -472,8 +475,8 @@ class Launch {
         device->copied = false;
       }
     };
-    SNAP_FLOW_ASSIGN(const Json taken, run_->Observe("launch/try/clean", clean, take_over));
-    if (!taken.empty()) return Launched{instance_id, true};
+    SNAP_FLOW_ASSIGN(const Json cleaned, run_->Observe("launch/try/clean", clean, take_over));
+    if (!cleaned.at("taken").empty()) return Launched{instance_id, true};
     SNAP_FLOW(run_->ChangeNode([&](ControllerState::NodeChange* change) {
       if (change->node.runtime.instance_id != instance_id) return;
       services_.markets->NoteInterrupted(

@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -44,10 +45,15 @@ def documents(*words, **more):
 class Server:
     """A controller that serves; `stop` with SIGTERM, `kill` with SIGKILL."""
 
-    def __init__(self, folder, *words):
+    def __init__(self, folder, *words, ec2=None):
+        """`ec2`: the address of what it carries out nodes with; else it only serves."""
+        environment = os.environ | {
+            "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": ec2, "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7",
+            "AWS_SECRET_ACCESS_KEY": "secret"} if ec2 else None
         self.process = subprocess.Popen(
             [CONTROLLER, "serve", "--listen", "127.0.0.1:0", "--state-dir", folder, "--json",
-             "--api-only", *words], stdout=subprocess.PIPE, text=True)
+             *([] if ec2 else ["--api-only"]), *words], stdout=subprocess.PIPE, text=True,
+            env=environment)
         line = self.process.stdout.readline()
         self.url = "http://" + json.loads(line)["listen"] if line else None
 
@@ -80,8 +86,8 @@ class ControllerTest(unittest.TestCase):
     def state(self, name="state"):
         return os.path.join(self.folder, name)
 
-    def serve(self, *words, name="state"):
-        server = Server(self.state(name), *words)
+    def serve(self, *words, name="state", ec2=None):
+        server = Server(self.state(name), *words, ec2=ec2)
         self.addCleanup(lambda: server.process.poll() is not None or server.kill())
         self.assertIsNotNone(server.url)
         return server
@@ -208,6 +214,21 @@ class ServeTest(ControllerTest):
         listed = documents("node", "list", "--url", server.url, token=token)
         self.assertEqual({node["id"] for node in listed}, set(nodes))
         self.assertEqual(server.stop(), 0)
+
+    def test_it_stops_within_seconds_though_ec2_does_not_answer(self):
+        silent = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(silent.close)
+        silent.settimeout(20)
+        token, = run("token", "add", "--account", "act-1", "--state-dir", self.state())
+        server = self.serve(ec2=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        server.create_node(token)
+        call, _ = silent.accept()
+        with call:
+            self.assertIn(b"POST / HTTP/1.1", call.recv(4096))
+            began = time.monotonic()
+            self.assertEqual(server.stop(), 0)
+            # A call under way has five seconds to end by itself.
+            self.assertLess(time.monotonic() - began, 12)
 
     def test_one_controller_has_the_state(self):
         server = self.serve()

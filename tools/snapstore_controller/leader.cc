@@ -17,6 +17,9 @@ namespace {
 constexpr std::chrono::seconds kCampaign{2};
 constexpr std::chrono::milliseconds kCheck{250};
 constexpr int64_t kMsPerHour = 3'600'000;
+// What is under way when the controller is told to stop may take so long; then it is abandoned, and
+// whoever leads next finds out what came of it.
+constexpr std::chrono::seconds kLastCalls{5};
 
 }  // namespace
 
@@ -29,9 +32,11 @@ struct Leader::Impl {
   MarketMemory markets;
   OnDemandPrices prices;
 
-  std::mutex mutex;  // guards stopping
+  std::mutex mutex;  // guards the next two
   bool stopping = false;
+  bool ended = false;
   std::condition_variable wake;
+  std::atomic<bool> calls_abandoned = false;
   std::thread thread;
 
   bool Wait(std::chrono::milliseconds time) {
@@ -130,7 +135,8 @@ Result<std::unique_ptr<Leader>> Leader::Start(StateStore* store, const std::stri
   impl->store = store;
   impl->name = name;
   impl->options = options;
-  auto aws = AwsSession::Open();
+  Impl* const self = impl.get();
+  auto aws = AwsSession::Open([self] { return self->calls_abandoned.load(); });
   if (aws.status().Is(StatusCode::kNotFound)) {
     return Status::InvalidArgument(
         "no AWS region is set: set AWS_REGION (and the credentials), or serve with --api-only");
@@ -140,19 +146,30 @@ Result<std::unique_ptr<Leader>> Leader::Start(StateStore* store, const std::stri
   if (!options.prices_file.empty()) {
     SNAP_ASSIGN_OR_RETURN(impl->prices, OnDemandPrices::Load(options.prices_file));
   }
-  Impl* const self = impl.get();
-  self->thread = std::thread([self] { self->Run(); });
+  self->thread = std::thread([self] {
+    self->Run();
+    const std::lock_guard lock(self->mutex);
+    self->ended = true;
+    self->wake.notify_all();
+  });
   return std::unique_ptr<Leader>(new Leader(std::move(impl)));
 }
 
 const std::string& Leader::region() const { return impl_->aws->region(); }
 
 Leader::~Leader() {
-  {
-    const std::lock_guard lock(impl_->mutex);
-    impl_->stopping = true;
-  }
+  std::unique_lock lock(impl_->mutex);
+  impl_->stopping = true;
   impl_->wake.notify_all();
+  const auto ended = [this] { return impl_->ended; };
+  if (!impl_->wake.wait_for(lock, kLastCalls, ended)) {
+    LogInfo("calls under way are abandoned");
+    impl_->calls_abandoned = true;
+    do {
+      impl_->agents.Abandon();
+    } while (!impl_->wake.wait_for(lock, kCheck, ended));
+  }
+  lock.unlock();
   impl_->thread.join();
 }
 

@@ -157,6 +157,43 @@ TEST_P(DeletionCases, AnInstanceThatIsToRunOnIsLeftAsItIs) {
   ExpectAllIsWell();
 }
 
+TEST_P(DeletionCases, WhatMayNotBeDeletedDoesNotKeepTheNode) {
+  const std::string node = Active(Spec("reattach", one_zone_, true));
+  Do(node, NodeAction::kRecycle);
+  Pass(kHourMs);
+  Deny({"DeleteVolume", "DeleteSnapshot", "DeregisterImage", "DeleteNetworkInterface"});
+  Do(node, NodeAction::kDeallocate, kAllFlags);
+  EXPECT_FALSE(world_.Node(node));
+  EXPECT_TRUE(Reported(node, "CLEAN_UP_REFUSED"));
+  std::set<std::string> kinds;
+  const auto left = world_.state().ListRetained();
+  for (const RetainedRecord& one : *left) {
+    kinds.insert(one.kind);
+    EXPECT_NE(one.error.value_or(""), "") << one.id;
+  }
+  EXPECT_EQ(kinds, (std::set<std::string>{"image", "interface", "snapshot", "volume"}));
+  ExpectAllIsWell();
+  Cloud().refuses = nullptr;
+  Pass(kRetentionMs + kHourMs);
+  EXPECT_TRUE(world_.state().ListRetained()->empty());
+  EXPECT_TRUE(Cloud().volumes().OfNode(node).empty());
+  EXPECT_TRUE(ImagesOf(node).empty());
+  ExpectAllIsWell();
+}
+
+TEST_P(DeletionCases, WhatMayNotBeTaggedIsRetainedAllTheSame) {
+  const std::string node = Active(Spec("reattach", one_zone_, true));
+  Do(node, NodeAction::kPause);
+  Deny({"CreateTags"});
+  Do(node, NodeAction::kDeallocate, {{"deallocationConfig", {{"shouldDeleteVolumes", true}}}});
+  EXPECT_FALSE(world_.Node(node));
+  EXPECT_TRUE(Reported(node, "RETAINED_NOT_TAGGED"));
+  EXPECT_FALSE(Cloud().volumes().OfNode(node).empty());
+  Pass(kRetentionMs + kHourMs);
+  EXPECT_TRUE(Cloud().volumes().OfNode(node).empty());
+  ExpectAllIsWell();
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, DeletionCases, ::testing::Values(1, 2));
 
 }  // namespace

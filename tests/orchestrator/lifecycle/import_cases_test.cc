@@ -251,6 +251,22 @@ TEST_P(ImportCases, ACancelLeavesNoImageWhoseAnswerWasLost) {
   ExpectCancelled(migration, source);
 }
 
+TEST_P(ImportCases, ACancelEndsThoughWhatWasMadeMayNotBeDeleted) {
+  const std::string source = Source();
+  MigrationRequest request = Wanted(source);
+  request.should_terminate_instance = false;
+  const MigrationRecord migration = Begun(request, /*as_group=*/true);
+  ASSERT_TRUE(Shows(migration, "MIGRATE_AWAIT_USER_ACTION"));
+  Deny({"DeregisterImage", "DeleteSnapshot"});
+  EXPECT_TRUE(world_.CancelImport(migration.id).ok());
+  EXPECT_EQ(Ended(migration).state, "MIGRATE_CANCEL");
+  EXPECT_EQ(world_.state().ListRetained()->size(), 2);  // the image and its snapshot
+  ExpectAllIsWell();
+  world_.cloud.refuses = nullptr;
+  Pass(5 * kDayMs);
+  ExpectCancelled(migration, source);
+}
+
 TEST_P(ImportCases, ACancelWhileTheOwnerIsAwaitedLeavesNothing) {
   const std::string source = Source();
   MigrationRequest request = Wanted(source);

@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <string>
 #include <vector>
@@ -102,6 +103,24 @@ class LifeCycleCases : public ::testing::TestWithParam<uint64_t> {
     const auto record = world_.Node(node);
     EXPECT_TRUE(record);
     return record.value_or(NodeRecord());
+  }
+  // Calls of these names are refused.
+  void Deny(const std::vector<std::string>& actions) {
+    world_.cloud.refuses = [actions](const std::string& action, const std::string&) {
+      return std::find(actions.begin(), actions.end(), action) == actions.end()
+                 ? ""
+                 : "UnauthorizedOperation";
+    };
+  }
+  bool Reported(const std::string& node, const std::string& type) {
+    const auto events = world_.state().ListEvents(Simulation::kAccount, node, 0, 1000);
+    return events.ok() && std::any_of(events->begin(), events->end(),
+                                      [&](const Event& event) { return event.type == type; });
+  }
+  bool Retained(const std::string& id) {
+    const auto records = world_.state().ListRetained();
+    return records.ok() && std::any_of(records->begin(), records->end(),
+                                       [&](const RetainedRecord& one) { return one.id == id; });
   }
   // In peace, for long enough that whatever is done once an hour was done.
   void ExpectAllIsWell() {

@@ -2,7 +2,7 @@
 // stands in nobody's way.
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <utility>
 
 #include "tests/orchestrator/lifecycle/life_cycle_cases.h"
 
@@ -25,16 +25,6 @@ class VolumeCases : public LifeCycleCases {
   std::string Attach(const std::string& node, const Ec2Volume& like) {
     return world_.cloud.AttachByHand(InstanceOf(node), kByHand, like);
   }
-  bool Reported(const std::string& node, const std::string& type) {
-    const auto events = world_.state().ListEvents(Simulation::kAccount, node, 0, 1000);
-    return events.ok() && std::any_of(events->begin(), events->end(),
-                                      [&](const Event& event) { return event.type == type; });
-  }
-  bool Retained(const std::string& id) {
-    const auto records = world_.state().ListRetained();
-    return records.ok() && std::any_of(records->begin(), records->end(),
-                                       [&](const RetainedRecord& one) { return one.id == id; });
-  }
   // As the documented policy has it.
   void AllowOnlyOwnVolumes() {
     world_.cloud.refuses = [this](const std::string& action, const std::string& about) {
@@ -42,13 +32,6 @@ class VolumeCases : public LifeCycleCases {
       const SimVolume* const volume = world_.cloud.volumes().Find(about);
       const bool own = volume == nullptr || !NodeOfTags(volume->shown.tags).empty();
       return own ? "" : "UnauthorizedOperation";
-    };
-  }
-  void Deny(const std::vector<std::string>& actions) {
-    world_.cloud.refuses = [actions](const std::string& action, const std::string&) {
-      return std::find(actions.begin(), actions.end(), action) == actions.end()
-                 ? ""
-                 : "UnauthorizedOperation";
     };
   }
   // The image has a further device, whose snapshot is another account's.
@@ -260,6 +243,30 @@ TEST_P(VolumeCases, AVolumeThatMayNotBeTaggedIsLeft) {
   ExpectActive(node);
   EXPECT_TRUE(Reported(node, "VOLUME_NOT_TAGGED"));
   EXPECT_TRUE(Retained(made));
+  ExpectAllIsWell();
+}
+
+TEST_P(VolumeCases, WhatALaunchInVainBroughtAndMayNotBeDeletedIsRetained) {
+  Deny({"DeleteVolume", "DeleteNetworkInterface"});
+  bool taken = false;
+  const auto before = world_.cloud.on_call;
+  After("RunInstances", [&] {
+    if (std::exchange(taken, true)) return;
+    const auto instances = world_.cloud.instances().all();
+    for (const auto& [id, one] : instances) {
+      world_.cloud.TakeAway(id, "Server.SpotInstanceTermination", "taken");
+    }
+  });
+  const std::string node = Active(Spec("reattach", one_zone_, true));
+  world_.cloud.on_call = before;
+  EXPECT_TRUE(taken);
+  ExpectActive(node);
+  EXPECT_TRUE(Reported(node, "CLEAN_UP_REFUSED"));
+  EXPECT_FALSE(world_.state().ListRetained()->empty());
+  ExpectAllIsWell();
+  world_.cloud.refuses = nullptr;
+  Pass(5 * kDayMs);
+  EXPECT_TRUE(world_.state().ListRetained()->empty());
   ExpectAllIsWell();
 }
 
