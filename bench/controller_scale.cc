@@ -546,4 +546,6 @@ int Main(int argc, char** argv) {
 
 }  // namespace snapstore::bench
 
+// What is thrown is out of memory, which ends the program either way.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) { return snapstore::bench::Main(argc, argv); }

@@ -70,7 +70,7 @@ class Heartbeats {
         fmt::format("{}://{}:{}", options_.tls ? "https" : "http", options_.host, options_.port));
     client.enable_server_certificate_verification(false);
     client.set_tcp_nodelay(true);
-    client.set_bearer_token_auth(options_.token.c_str());
+    client.set_bearer_token_auth(options_.token);
     client.set_read_timeout(kTimeout);
     while (!ended_) {
       const uint64_t index = next_++;

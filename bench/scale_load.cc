@@ -26,7 +26,7 @@ using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kNodes = "/aws/ec2/managedInstance";
-constexpr std::chrono::seconds kTimeout{30};
+constexpr std::chrono::seconds kAnswerTimeout{30};
 constexpr size_t kPage = 100;
 
 enum class Kind {
@@ -88,8 +88,8 @@ class Load {
     client.enable_server_certificate_verification(false);
     client.set_keep_alive(true);
     client.set_tcp_nodelay(true);
-    client.set_bearer_token_auth(options_.token.c_str());
-    client.set_read_timeout(kTimeout);
+    client.set_bearer_token_auth(options_.token);
+    client.set_read_timeout(kAnswerTimeout);
     while (true) {
       const uint64_t index = next_++;
       const double due = static_cast<double>(index) / options_.rate;
@@ -133,9 +133,9 @@ class Load {
     const auto node = [](const std::string& id, const char* rest) {
       return fmt::format("{}/{}{}", kNodes, id, rest);
     };
-    const auto get = [&](const std::string& path) { return StatusOf(client->Get(path.c_str())); };
+    const auto get = [&](const std::string& path) { return StatusOf(client->Get(path)); };
     const auto put = [&](const std::string& path, const std::string& body) {
-      return StatusOf(client->Put(path.c_str(), body, "application/json"));
+      return StatusOf(client->Put(path, body, "application/json"));
     };
     switch (kind) {
       case Kind::kNode:
@@ -172,7 +172,7 @@ class Load {
       case Kind::kDelete: {
         const std::string id = Take(&created_);
         if (id.empty()) return -1;
-        return StatusOf(client->Delete(node(id, "").c_str(), kDeleteAll, "application/json"));
+        return StatusOf(client->Delete(node(id, ""), kDeleteAll, "application/json"));
       }
     }
     return -1;

@@ -44,6 +44,7 @@ void* TakeFromCloud(size_t bytes) {
     const size_t slab = slabs_taken++;
     slab_steps[slab] = static_cast<uint16_t>(steps);
     const size_t size = steps * kStep;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): an address that a constant may be, before main
     auto* const begin = reinterpret_cast<uint8_t*>(reserved.load()) + slab * kSlab;
     for (size_t at = 0; at + size <= kSlab; at += size) {
       head = ::new (begin + at) FreeBlock{head};

@@ -13,10 +13,10 @@ function(snapstore_module)
   snapstore_use_precompiled(snapstore_${ARG_NAME} common)
 endfunction()
 
-# snapstore_generated_headers(headers…): has the target snapstore_generated make them, for checks
+# snapstore_generated_files(files…): has the target snapstore_generated make them, for checks
 # that read the sources without building them.
 add_custom_target(snapstore_generated)
-function(snapstore_generated_headers)
+function(snapstore_generated_files)
   get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   add_custom_target(snapstore_generated_${folder} DEPENDS ${ARGN})
   add_dependencies(snapstore_generated snapstore_generated_${folder})

@@ -5,8 +5,6 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr size_t kIdsAtOnce = 200;
-
 Health HealthOf(const Ec2InstanceStatus& status) {
   if (status.system_status == "impaired" || status.instance_status == "impaired") {
     return Health::kUnhealthy;

@@ -12,7 +12,6 @@ namespace snapstore::spot {
 namespace {
 
 constexpr size_t kNameBytesMax = 255;  // of a node
-constexpr size_t kTagsMax = 50;        // EC2's
 constexpr const char* kCancelled = "cancelled";
 
 // As much of an instance's name as a node's name can hold.

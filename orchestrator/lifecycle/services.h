@@ -19,6 +19,10 @@ inline constexpr int64_t kMsPerSecond = 1000;
 inline constexpr int64_t kNanosPerMs = 1'000'000;
 // After which EC2 knows, wherever it is asked, what it said before.
 inline constexpr int64_t kConsistencyMs = 60'000;
+// Named in one call of EC2.
+inline constexpr size_t kIdsAtOnce = 200;
+// EC2's limit, of a resource.
+inline constexpr size_t kTagsMax = 50;
 
 // Times are milliseconds.
 struct LifecycleOptions {

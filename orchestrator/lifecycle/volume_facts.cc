@@ -10,8 +10,6 @@
 namespace snapstore::spot {
 namespace {
 
-constexpr size_t kIdsAtOnce = 200;
-constexpr size_t kTagsMax = 50;  // EC2's, of a resource
 constexpr uint64_t kIopsPerThroughput = 4;
 
 bool TakesIops(const std::string& type) { return type == "gp3" || type == "io1" || type == "io2"; }

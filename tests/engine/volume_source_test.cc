@@ -204,7 +204,7 @@ TEST_F(VolumeSourceTest, AReaderThatFailsLeavesNoSnapshot) {
 
 TEST_F(VolumeSourceTest, PartsThatCannotBeAreRefused) {
   const std::string bytes = RandomBytes(kMiB, 6);
-  for (const ByteRange& lie : {ByteRange{kMiB - kUnit, 2 * kUnit}, ByteRange{0, 0}}) {
+  for (const ByteRange& lie : {ByteRange{kMiB - kUnit, uint64_t{2} * kUnit}, ByteRange{0, 0}}) {
     MemoryVolume volume(bytes, {});
     volume.lie_ = lie;
     EXPECT_TRUE(TakeSnapshot(repository(), RequestOf(&volume, bytes.size(), "none"), nullptr)

@@ -70,6 +70,7 @@ TEST_F(ApiTest, TheListSuitsBothKindsOfClients) {
 
 TEST_F(ApiTest, ListsOfNodesComeByThePageIfThatIsAskedFor) {
   std::vector<std::string> ids;
+  ids.reserve(5);
   for (int i = 0; i < 5; ++i) ids.push_back(NewNode());
   std::sort(ids.begin(), ids.end());
   for (const char* const list : {kNodes, "/aws/ec2/managedInstance/status"}) {

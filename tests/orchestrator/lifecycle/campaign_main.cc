@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "tests/orchestrator/lifecycle/campaign.h"
 
+// What is thrown is out of memory, which ends the program either way.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) {
   snapstore::spot::CampaignOptions options;
   CLI::App app("Stateful nodes over a simulated cloud, for virtual days");

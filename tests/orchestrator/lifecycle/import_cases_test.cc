@@ -15,7 +15,7 @@ using ::testing::HasSubstr;
 class ImportCases : public LifeCycleCases {
  protected:
   std::string Source() {
-    const std::string id = world_.cloud.LaunchByHand('a', "m5.large");
+    std::string id = world_.cloud.LaunchByHand('a', "m5.large");
     Pass(2 * kMinuteMs);
     EXPECT_EQ(At(id).shown.state, "running");
     return id;

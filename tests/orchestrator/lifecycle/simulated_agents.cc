@@ -24,7 +24,7 @@ SimulatedAgents::Nature SimulatedAgents::NatureOf(const std::string& instance) c
   if ((share -= troubles.never_reports) < 0) return Nature::kNeverReports;
   if ((share -= troubles.falls_silent) < 0) return Nature::kFallsSilent;
   if ((share -= troubles.fails) < 0) return Nature::kFails;
-  if ((share -= troubles.unreachable) < 0) return Nature::kUnreachable;
+  if (share < troubles.unreachable) return Nature::kUnreachable;
   return Nature::kWorks;
 }
 

@@ -132,7 +132,9 @@ std::string SimulatedCloud::NodeOf(const std::string& id) {
 }
 
 bool SimulatedCloud::Passes(const Filters& filters, const Ec2Tags& tags, const Facts& facts) {
-  for (const auto& [name, values] : filters) {
+  for (const auto& filter : filters) {
+    const std::string& name = filter.first;
+    const auto& values = filter.second;
     const auto among = [&values](const std::string& value) {
       return std::find(values.begin(), values.end(), value) != values.end();
     };

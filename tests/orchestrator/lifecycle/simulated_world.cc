@@ -187,7 +187,7 @@ std::string SimulatedCloud::LaunchByHand(char zone, const std::string& type) {
   on_call = call;
   faults = were;
   if (!launched.ok()) return "";
-  const std::string id = launched->front().id;
+  std::string id = launched->front().id;
   instances_.Find(id)->by_hand = true;
   return id;
 }
@@ -368,7 +368,7 @@ std::string SimulatedCloud::AttachByHand(const std::string& id, const std::strin
   const bool taken = std::any_of(instance->shown.devices.begin(), instance->shown.devices.end(),
                                  [&](const auto& one) { return one.device_name == device; });
   if (taken) return "";
-  const std::string volume_id = volume.shown.id;
+  std::string volume_id = volume.shown.id;
   Note(NodeOf(id), fmt::format("{} is attached to {} by hand", volume_id, id));
   ++changes_;
   volume.shown.state = "in-use";

@@ -281,15 +281,15 @@ Status Simulation::Ask(const std::string& node, NodeAction action, const Json& i
 
 Status Simulation::Change(const std::string& node, const Json& change) {
   const auto before = Node(node);
-  const Status changed = state_
-                             .ChangeNode(kAccount, node,
-                                         [&](ControllerState::NodeChange* pending) -> Status {
-                                           FieldErrors errors;
-                                           return ChangeNodeSpec(&pending->node, change, &errors)
-                                                      ? Status::Ok()
-                                                      : errors.ToStatus();
-                                         })
-                             .status();
+  Status changed = state_
+                       .ChangeNode(kAccount, node,
+                                   [&](ControllerState::NodeChange* pending) -> Status {
+                                     FieldErrors errors;
+                                     return ChangeNodeSpec(&pending->node, change, &errors)
+                                                ? Status::Ok()
+                                                : errors.ToStatus();
+                                   })
+                       .status();
   // What was written while it was not kept is worth nothing.
   const auto after = Node(node);
   if (!changed.ok() || !before || !after) return changed;
@@ -317,7 +317,7 @@ Status Simulation::ApplyTags(const std::string& node) {
 
 Status Simulation::DeleteVolume(const std::string& node, const std::string& volume) {
   const auto before = Node(node);
-  const Status asked = state_.AskVolumeDeletion(kAccount, node, volume);
+  Status asked = state_.AskVolumeDeletion(kAccount, node, volume);
   if (!asked.ok() || !before) return asked;
   for (const KeptDevice& device : before->runtime.resources.devices) {
     if (device.volume_id != volume) continue;

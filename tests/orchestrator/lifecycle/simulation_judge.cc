@@ -53,7 +53,9 @@ std::string Simulation::Leaks() {
   std::string leaks;
   std::set<std::string> nodes_with_leaks;
   const auto look = [&](const auto& shelf, const char* kind) {
-    for (const auto& [id, thing] : shelf.all()) {
+    for (const auto& known : shelf.all()) {
+      const std::string& id = known.first;
+      const auto& thing = known.second;
       const auto node = thing.shown.tags.find(NodeTag::kNode);
       if (node == thing.shown.tags.end() || accounted.contains(id)) continue;
       if (let_run_.contains(node->second) && (id[0] == 'i' || id[0] == 'v' || id[0] == 'e')) {

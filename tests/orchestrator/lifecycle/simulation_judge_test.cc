@@ -13,7 +13,7 @@ class SimulationJudge : public LifeCycleCases {
  protected:
   // A deletion that keeps what it does not flag, and flags nothing but snapshots.
   std::string Deleted() {
-    const std::string node = Active(Spec("reattach", one_zone_, true));
+    std::string node = Active(Spec("reattach", one_zone_, true));
     Do(node, NodeAction::kPause);
     Do(node, NodeAction::kDeallocate, {{"deallocationConfig", {{"shouldDeleteSnapshots", true}}}});
     return node;

@@ -239,7 +239,7 @@ TEST_P(UnusualCases, APauseDuringWhichTheInstanceGoes) {
     const std::string node = Active(Spec(i % 3 == 0 ? "reattach" : "onLaunch", one_zone_, i % 2));
     Pass(kHourMs);
     EXPECT_TRUE(world_.Ask(node, NodeAction::kPause).ok());
-    Pass(i * 150);
+    Pass(int64_t{i} * 150);
     TakeAway(node);
     EXPECT_TRUE(world_.RunUntilIdle(kHourMs));
     EXPECT_EQ(Record(node).state, NodeState::kPaused);

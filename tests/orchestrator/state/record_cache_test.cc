@@ -97,6 +97,7 @@ TEST(RecordCache, AListingStaysWhole) {
 TEST(RecordCache, ManyThreadsSeeWhatTheyAskedFor) {
   RecordCache<UsageRecord> cache;
   std::vector<std::thread> threads;
+  threads.reserve(4);
   std::atomic<int> wrong = 0;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&cache, &wrong, t] {
