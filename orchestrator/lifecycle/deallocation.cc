@@ -223,6 +223,8 @@ class Deallocate {
                        run_->Observe(fmt::format("{}/{}", now ? "delete" : "mark", kind), [&] {
                          return now ? Delete(kind, ids) : Mark(ids, found.at("at"));
                        }));
+      // An empty output comes back as null.
+      if (!done.is_object()) continue;
       for (const Json& one : done.value("left", Json::array())) refused["left"].push_back(one);
       if (done.contains("unmarked")) refused["unmarked"] = done.at("unmarked");
     }
