@@ -141,15 +141,15 @@ class Deallocate {
       std::set<std::string> held;  // snapshots that images are made of
       std::set<std::string> snapshots;
       std::set<std::string> volumes;
+      std::set<std::string> once_kept;  // volumes that may have outlived the instance
       std::set<std::string> interfaces;
       if (!kept.image_id.empty()) images.insert(kept.image_id);
       if (!kept.image_snapshot_id.empty()) held.insert(kept.image_snapshot_id);
       if (terminated && !kept.interface_id.empty()) interfaces.insert(kept.interface_id);
       for (const KeptDevice& device : kept.devices) {
         for (const KeptSnapshot& one : device.snapshots) snapshots.insert(one.id);
-        if (terminated && !device.foreign && !device.volume_id.empty() &&
-            IsKept(run_->spec(), device)) {
-          volumes.insert(device.volume_id);
+        if (terminated && !device.foreign && !device.volume_id.empty()) {
+          (IsKept(run_->spec(), device) ? volumes : once_kept).insert(device.volume_id);
         }
         if (terminated && !device.old_volume_id.empty()) volumes.insert(device.old_volume_id);
       }
@@ -175,7 +175,9 @@ class Deallocate {
         const auto tagged_volumes = services_.ec2->DescribeVolumes(query);
         if (!tagged_volumes.ok()) return RetryLater(tagged_volumes.status());
         for (const Ec2Volume& one : *tagged_volumes) {
-          if (!HasToken(one.tags) && !volumes.contains(one.id)) continue;
+          if (!HasToken(one.tags) && !volumes.contains(one.id) && !once_kept.contains(one.id)) {
+            continue;
+          }
           if (one.state == "in-use") return Wait();
           if (one.state != "deleting" && one.state != "deleted") volumes.insert(one.id);
         }

@@ -160,25 +160,34 @@ class Launch {
       return Json{{"subnetId", Kept().subnet_id}, {"privateIp", Kept().private_ip}};
     }
     if (persists && !Kept().private_ip.empty()) return Json{{"privateIp", Kept().private_ip}};
-    if (compute.private_ip) return Json{{"privateIp", *compute.private_ip}};
+    if (compute.private_ip) {
+      SNAP_FLOW_ASSIGN(const auto holders, HoldersOf({*compute.private_ip}));
+      SNAP_FLOW(DropOldInterface(holders));
+      return Json{{"privateIp", *compute.private_ip}};
+    }
     if (!compute.private_ips.empty()) return FirstFree(compute.private_ips);
     return Json::object();
   }
 
-  Flow<Json> FirstFree(const std::vector<std::string>& pool) {
-    const auto found = services_.ec2->DescribeNetworkInterfaces(
-        {.filters = {{"addresses.private-ip-address", pool},
+  Flow<std::vector<Ec2NetworkInterface>> HoldersOf(const std::vector<std::string>& addresses) {
+    auto found = services_.ec2->DescribeNetworkInterfaces(
+        {.filters = {{"addresses.private-ip-address", addresses},
                      {"vpc-id", {run_->spec().compute.vpc_id}}}});
     if (!found.ok()) return RetryLater(found.status());
+    return *std::move(found);
+  }
+
+  Flow<Json> FirstFree(const std::vector<std::string>& pool) {
+    SNAP_FLOW_ASSIGN(const auto holders, HoldersOf(pool));
     for (const std::string& address : pool) {
-      const bool taken = std::any_of(found->begin(), found->end(), [&](const auto& interface) {
+      const bool taken = std::any_of(holders.begin(), holders.end(), [&](const auto& interface) {
         const auto& more = interface.secondary_private_ips;
         return interface.private_ip == address ||
                std::find(more.begin(), more.end(), address) != more.end();
       });
       if (!taken) return Json{{"privateIp", address}};
     }
-    SNAP_FLOW(DropOldInterface(*found));
+    SNAP_FLOW(DropOldInterface(holders));
     return Fail(Status::InvalidArgument("all addresses of compute.privateIps are in use"));
   }
 

@@ -187,8 +187,10 @@ void LetGoOfUnkept(const Services& services, const NodeSpec& spec,
     kept.image_snapshot_id.clear();
   }
   if (!spec.persistence.persist_private_ip.value()) {
-    // The address of a pool is wanted again: its interface does not stay.
-    retain("interface", kept.interface_id, true, !spec.compute.private_ips.empty());
+    // An address that is wanted again must be free: its interface does not stay.
+    const bool wanted =
+        !spec.compute.private_ips.empty() || spec.compute.private_ip == kept.private_ip;
+    retain("interface", kept.interface_id, true, wanted);
     kept.interface_id.clear();
     kept.subnet_id.clear();
     kept.private_ip.clear();

@@ -17,6 +17,7 @@ constexpr int64_t kRetryMaxMs = 60'000;
 constexpr int64_t kReportEveryMs = 600'000;
 constexpr int64_t kSupersededWaitMs = 200;
 constexpr int64_t kPurgeRetryMs = 600'000;
+constexpr int64_t kPurgeIdleMaxMs = 3'600'000;
 
 std::optional<NodeRecord> NodeOf(ControllerState* state, const Operation& operation,
                                  Status* status) {
@@ -286,15 +287,22 @@ Status Reconciler::HeedAgent(const std::string& account_id, const std::string& n
 }
 
 Status Reconciler::PurgeRetained() {
-  SNAP_ASSIGN_OR_RETURN(const auto records, services_->state->ListRetained());
   const int64_t now = services_->state->Now();
+  const uint64_t commits = services_->state->retained_commits();
+  // What nobody flagged stays for ever: the list grows, and is not read every time.
+  if (now < purge_idle_until_ms_ && commits == purge_commits_) return {};
+  SNAP_ASSIGN_OR_RETURN(const auto records, services_->state->ListRetained());
+  int64_t idle_until = now + kPurgeIdleMaxMs;
   // Images before snapshots: an image's snapshot cannot be deleted.
   for (const bool images : {true, false}) {
     for (RetainedRecord record : records) {
       if ((record.kind == "image") != images) continue;
-      if (!record.delete_at_ms || now < *record.delete_at_ms) continue;
-      if (const auto failed = purge_after_ms_.find(record.id);
-          failed != purge_after_ms_.end() && now < failed->second) {
+      if (!record.delete_at_ms) continue;
+      int64_t due = *record.delete_at_ms;
+      const auto failed = purge_after_ms_.find(record.id);
+      if (failed != purge_after_ms_.end()) due = std::max(due, failed->second);
+      if (now < due) {
+        idle_until = std::min(idle_until, due);
         continue;
       }
       purge_after_ms_.erase(record.id);
@@ -304,6 +312,7 @@ Status Reconciler::PurgeRetained() {
         continue;
       }
       purge_after_ms_[record.id] = now + kPurgeRetryMs;
+      idle_until = std::min(idle_until, now + kPurgeRetryMs);
       const std::string error = deleted.halt().status.message();
       LogWarning("{} {}: {}", record.kind, record.id, error);
       if (record.error == error) continue;
@@ -311,6 +320,8 @@ Status Reconciler::PurgeRetained() {
       SNAP_RETURN_IF_ERROR(services_->state->PutRetained(record));
     }
   }
+  purge_idle_until_ms_ = idle_until;
+  purge_commits_ = commits;
   return {};
 }
 

@@ -88,6 +88,9 @@ class Reconciler {
   };
   std::map<std::string, PricedHour> priced_hours_;  // by node
   std::map<std::string, int64_t> purge_after_ms_;   // of resources that could not be deleted
+  // Until then, and until more are retained, there is nothing to purge.
+  int64_t purge_idle_until_ms_ = 0;
+  uint64_t purge_commits_ = 0;
 };
 
 }  // namespace snapstore::spot

@@ -41,7 +41,15 @@ Status ControllerState::Retry(const std::function<Status()>& attempt) {
 
 Status ControllerState::Commit(Transaction* transaction) {
   if (leadership_ != nullptr) leadership_->Fence(transaction);
-  return store_->Commit(*transaction).status();
+  const Status committed = store_->Commit(*transaction).status();
+  // Whatever came of it: an error does not mean that nothing was changed.
+  const auto& changes = transaction->changes;
+  if (std::any_of(changes.begin(), changes.end(), [](const Transaction::Change& change) {
+        return change.key.starts_with(keys::kRetained);
+      })) {
+    ++retained_commits_;
+  }
+  return committed;
 }
 
 Result<ControllerState::NewToken> ControllerState::AddToken(

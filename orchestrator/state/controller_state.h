@@ -13,6 +13,7 @@
 #ifndef SNAPSTORE_ORCHESTRATOR_STATE_CONTROLLER_STATE_H_
 #define SNAPSTORE_ORCHESTRATOR_STATE_CONTROLLER_STATE_H_
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -152,6 +153,8 @@ class ControllerState {
   Result<std::vector<RetainedRecord>> ListRetained();
   Status PutRetained(const RetainedRecord& record);
   Status DropRetained(const std::string& id);
+  // Counts commits through this object that may have changed them.
+  uint64_t retained_commits() const { return retained_commits_; }
 
   // An import with its operation; `as_group` gives it ids of a group and a stateful instance.
   Result<MigrationRecord> CreateMigration(const std::string& account,
@@ -197,6 +200,7 @@ class ControllerState {
   StateStore* const store_;
   const Leadership* const leadership_;
   const StateSources sources_;
+  std::atomic<uint64_t> retained_commits_ = 0;
   std::tuple<RecordCache<NodeRecord>, RecordCache<Operation>, RecordCache<UsageRecord>,
              RecordCache<AgentRecord>, RecordCache<MigrationRecord>, RecordCache<ConfigRecord>,
              RecordCache<TokenRecord>>

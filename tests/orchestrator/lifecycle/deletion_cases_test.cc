@@ -157,6 +157,20 @@ TEST_P(DeletionCases, AnInstanceThatIsToRunOnIsLeftAsItIs) {
   ExpectAllIsWell();
 }
 
+TEST_P(DeletionCases, AVolumeThatWasKeptOnceIsNotForgotten) {
+  for (const bool flagged : {true, false}) {
+    const std::string node = Active(Spec("onLaunch", one_zone_, true));
+    const std::string made =
+        Cloud().AttachByHand(InstanceOf(node).shown.id, "/dev/sdm", {.size_gib = 3});
+    Pass(2 * kHourMs);
+    Change(node, Persisting("persistBlockDevices", false));
+    Do(node, NodeAction::kDeallocate, flagged ? kAllFlags : Json());
+    EXPECT_EQ(Cloud().volumes().Find(made) == nullptr, flagged);
+    EXPECT_EQ(Retained(made), !flagged);
+    ExpectAllIsWell();
+  }
+}
+
 TEST_P(DeletionCases, WhatMayNotBeDeletedDoesNotKeepTheNode) {
   const std::string node = Active(Spec("reattach", one_zone_, true));
   Do(node, NodeAction::kRecycle);

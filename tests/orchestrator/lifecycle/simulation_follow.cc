@@ -126,8 +126,11 @@ void Simulation::FollowRetained(const Transaction::Change& change) {
   if (!node) return;
   int64_t earliest =
       record->delete_at_ms ? clock.now_ms() + services_.options.retention_ms : INT64_MAX;
-  const bool pooled = !node->spec.compute.private_ips.empty();
-  if (pooled && record->kind == "interface") earliest = clock.now_ms();
+  const Compute& compute = node->spec.compute;
+  const SimInterface* const interface = cloud.interfaces().Find(record->id);
+  const bool wanted = !compute.private_ips.empty() ||
+                      (interface != nullptr && compute.private_ip == interface->shown.private_ip);
+  if (wanted && record->kind == "interface") earliest = clock.now_ms();
   leftovers_[record->id] = {record->node_id, earliest};
 }
 

@@ -180,6 +180,19 @@ TEST_P(UpdateCases, WithoutAKeptAddressAnotherOneComesWithTheNextLaunch) {
   }
 }
 
+TEST_P(UpdateCases, AnAddressThatIsAskedForStaysWhenItsInterfaceNoLongerDoes) {
+  Json spec = Spec("onLaunch", one_zone_, true);
+  spec["compute"]["privateIp"] = "10.1.1.7";
+  const std::string node = Active(spec);
+  Change(node, Persisting("persistPrivateIp", false));
+  for (int i = 0; i < 2; ++i) {
+    Do(node, NodeAction::kRecycle);
+    ExpectActive(node);
+    EXPECT_EQ(Record(node).runtime.private_ip, "10.1.1.7");
+  }
+  ExpectAllIsWell();
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, UpdateCases, ::testing::Values(1, 2));
 
 }  // namespace
