@@ -141,7 +141,7 @@ class Deallocate {
       std::set<std::string> held;  // snapshots that images are made of
       std::set<std::string> snapshots;
       std::set<std::string> volumes;
-      std::set<std::string> once_kept;  // volumes that may have outlived the instance
+      std::set<std::string> once_kept;  // volumes that may be there still
       std::set<std::string> interfaces;
       if (!kept.image_id.empty()) images.insert(kept.image_id);
       if (!kept.image_snapshot_id.empty()) held.insert(kept.image_snapshot_id);
@@ -152,6 +152,12 @@ class Deallocate {
           (IsKept(run_->spec(), device) ? volumes : once_kept).insert(device.volume_id);
         }
         if (terminated && !device.old_volume_id.empty()) volumes.insert(device.old_volume_id);
+      }
+      // What it no longer kept goes, or stays, by what is said now.
+      const auto retained = services_.state->ListRetained();
+      if (!retained.ok()) return RetryLater(retained.status());
+      for (const RetainedRecord& one : *retained) {
+        if (one.node_id == run_->operation().node_id) once_kept.insert(one.id);
       }
       // Periodic snapshots whose answer was lost may not be listed yet.
       const int64_t since = run_->Now() - kept.snapshot_asked_ms;

@@ -171,6 +171,20 @@ TEST_P(DeletionCases, AVolumeThatWasKeptOnceIsNotForgotten) {
   }
 }
 
+TEST_P(DeletionCases, WhatWasNoLongerKeptBeforeStaysWithTheRest) {
+  const std::string node = Active(Spec("onLaunch", one_zone_, true));
+  const std::string made =
+      Cloud().AttachByHand(InstanceOf(node).shown.id, "/dev/sdm", {.size_gib = 3});
+  Pass(2 * kHourMs);
+  Change(node, Persisting("persistBlockDevices", false));
+  Do(node, NodeAction::kRecycle);
+  EXPECT_TRUE(Retained(made));
+  Do(node, NodeAction::kDeallocate, Json());
+  Pass(kRetentionMs + kHourMs);
+  EXPECT_NE(Cloud().volumes().Find(made), nullptr);
+  ExpectAllIsWell();
+}
+
 TEST_P(DeletionCases, WhatMayNotBeDeletedDoesNotKeepTheNode) {
   const std::string node = Active(Spec("reattach", one_zone_, true));
   Do(node, NodeAction::kRecycle);
