@@ -1,6 +1,7 @@
 #include "base/memory_limit.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <charconv>
@@ -151,5 +152,7 @@ Result<MemoryUsage> ReadMemoryUsage(const std::string& root) {
   SNAP_ASSIGN_OR_RETURN(usage.rss_bytes_peak, KilobyteField(AsText(bytes), "VmHWM:"));
   return usage;
 }
+
+void ReturnFreeMemory() { (void)malloc_trim(0); }
 
 }  // namespace snapstore

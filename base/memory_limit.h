@@ -31,6 +31,10 @@ struct MemoryUsage {
 
 Result<MemoryUsage> ReadMemoryUsage(const std::string& root = "");
 
+// Freed memory that the allocator keeps for later goes back to the system. Takes some milliseconds
+// for each hundred MiB.
+void ReturnFreeMemory();
+
 }  // namespace snapstore
 
 #endif  // SNAPSTORE_BASE_MEMORY_LIMIT_H_

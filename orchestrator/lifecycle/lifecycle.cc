@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/memory_limit.h"
 
 namespace snapstore::spot {
 namespace {
@@ -191,6 +192,8 @@ struct Lifecycle::Impl {
         priced_at = began;
         const Status priced = reconciler.FollowPrices();
         if (!priced.ok()) LogWarning("spot prices: {}", priced.message());
+        // Of many threads' bursts each would keep its own for ever.
+        ReturnFreeMemory();
       }
       Pause(std::chrono::duration_cast<std::chrono::milliseconds>(began + options.poll -
                                                                   Clock::now()));
