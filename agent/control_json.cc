@@ -41,7 +41,7 @@ json Newest(const NewestCheckpoint& newest) {
           {"cpu_features", newest.cpu_features}};
 }
 
-json Stored(const SnapshotInfo& info) {
+json Stored(const SnapshotInfo& info, const KeeperStatus& kept) {
   auto tag = [&](const char* name) {
     const auto it = info.tags.find(name);
     return it == info.tags.end() ? std::string() : it->second;
@@ -52,6 +52,8 @@ json Stored(const SnapshotInfo& info) {
           {"host", info.host},
           {"parent_id", TextOrNull(info.parent_id)},
           {"trigger", TextOrNull(tag("snapstore.trigger"))},
+          {"verified", kept.verified.contains(info.id)},
+          {"damaged", kept.damaged.contains(info.id)},
           {"frozen_ms", frozen.empty() ? json() : json(std::strtod(frozen.c_str(), nullptr))},
           {"bytes_read", info.bytes_read},
           {"bytes_new", info.bytes_new},
@@ -76,6 +78,8 @@ std::string StatusJson(const SupervisorStatus& status) {
        {"checkpoints_taken", status.taken},
        {"checkpoints_failed", status.failed},
        {"checkpoints_skipped", status.skipped},
+       {"checkpoints_forgotten", status.kept.forgotten},
+       {"keeper_error", TextOrNull(status.kept.error)},
        {"last_checkpoint", status.last ? Record(*status.last) : json()},
        {"last_good_checkpoint", status.last_success ? Record(*status.last_success) : json()},
        {"newest_checkpoint", status.newest_checkpoint ? Newest(*status.newest_checkpoint) : json()},
@@ -90,9 +94,10 @@ std::string RecordJson(const CheckpointRecord& record) {
 }
 
 std::string CheckpointsJson(const std::vector<SnapshotInfo>& stored,
-                            const std::vector<CheckpointRecord>& records) {
+                            const std::vector<CheckpointRecord>& records,
+                            const KeeperStatus& kept) {
   json in_store = json::array();
-  for (const SnapshotInfo& info : stored) in_store.push_back(Stored(info));
+  for (const SnapshotInfo& info : stored) in_store.push_back(Stored(info, kept));
   json attempts = json::array();
   for (const CheckpointRecord& record : records) attempts.push_back(Record(record));
   return Line({{"message_type", "checkpoints"},

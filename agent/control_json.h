@@ -12,7 +12,7 @@ namespace snapstore::agent {
 std::string StatusJson(const SupervisorStatus& status);
 std::string RecordJson(const CheckpointRecord& record);
 std::string CheckpointsJson(const std::vector<SnapshotInfo>& stored,
-                            const std::vector<CheckpointRecord>& records);
+                            const std::vector<CheckpointRecord>& records, const KeeperStatus& kept);
 std::string ErrorJson(const Status& status);
 
 }  // namespace snapstore::agent

@@ -56,7 +56,8 @@ void AddRoutes(Supervisor* supervisor, httplib::Server* server) {
   server->Get("/checkpoints", [supervisor](const Request&, Response& response) {
     const auto stored = supervisor->StoredCheckpoints();
     if (!stored.ok()) return ReplyError(&response, kHttpInternalError, stored.status());
-    Reply(&response, 200, CheckpointsJson(*stored, supervisor->records()));
+    Reply(&response, 200,
+          CheckpointsJson(*stored, supervisor->records(), supervisor->status().kept));
   });
   server->Post("/checkpoint", [supervisor](const Request& request, Response& response) {
     const auto trigger = TriggerOf(request.body);

@@ -42,6 +42,12 @@ std::string MetricsText(const SupervisorStatus& status) {
               status.failed);
   out.Counter("snapstore_agent_checkpoints_skipped_total",
               "Scheduled checkpoints skipped because one was running.", status.skipped);
+  out.Gauge("snapstore_agent_checkpoints_verified", "Checkpoints that were found whole.",
+            static_cast<double>(status.kept.verified.size()));
+  out.Gauge("snapstore_agent_checkpoints_damaged", "Checkpoints that cannot be restored.",
+            static_cast<double>(status.kept.damaged.size()));
+  out.Counter("snapstore_agent_checkpoints_forgotten_total",
+              "Checkpoints that made room for newer ones.", status.kept.forgotten);
   out.Gauge("snapstore_agent_next_checkpoint_timestamp_seconds",
             "When the next scheduled checkpoint is due.", Seconds(status.next_checkpoint_ns));
   if (status.last_success) {

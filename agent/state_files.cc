@@ -13,10 +13,13 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kFileBytesMax = 4096;
+constexpr size_t kFileBytesMax = 1 << 20;
 
 std::string AgentPath(const std::string& state_directory) {
   return state_directory + "/agent.json";
+}
+std::string VerifiedPath(const std::string& state_directory) {
+  return state_directory + "/verified.json";
 }
 std::string EndedPath(const std::string& state_directory) {
   return state_directory + "/ended.json";
@@ -69,6 +72,22 @@ std::optional<std::string> ReadEndedFile(const std::string& state_directory) {
   const auto how = document->find("ended");
   if (how == document->end() || !how->is_string()) return std::nullopt;
   return how->get<std::string>();
+}
+
+Status WriteVerifiedFile(const std::string& state_directory, const std::set<std::string>& ids) {
+  return Write(VerifiedPath(state_directory), {{"verified", ids}});
+}
+
+std::set<std::string> ReadVerifiedFile(const std::string& state_directory) {
+  std::set<std::string> ids;
+  const auto document = Read(VerifiedPath(state_directory));
+  if (!document.ok()) return ids;
+  const auto listed = document->find("verified");
+  if (listed == document->end() || !listed->is_array()) return ids;
+  for (const json& id : *listed) {
+    if (id.is_string()) ids.insert(id.get<std::string>());
+  }
+  return ids;
 }
 
 void RemoveEndedFile(const std::string& state_directory) {

@@ -5,6 +5,7 @@
 #define SNAPSTORE_AGENT_STATE_FILES_H_
 
 #include <optional>
+#include <set>
 #include <string>
 
 #include "snapstore/status.h"
@@ -25,6 +26,10 @@ void RemoveAgentFile(const std::string& state_directory);
 Status WriteEndedFile(const std::string& state_directory, const std::string& how);
 std::optional<std::string> ReadEndedFile(const std::string& state_directory);
 void RemoveEndedFile(const std::string& state_directory);
+
+// verified.json: ids of checkpoints that were read back and found whole. Empty when there is none.
+Status WriteVerifiedFile(const std::string& state_directory, const std::set<std::string>& ids);
+std::set<std::string> ReadVerifiedFile(const std::string& state_directory);
 
 }  // namespace snapstore::agent
 

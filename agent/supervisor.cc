@@ -25,7 +25,7 @@ namespace snapstore::agent {
 namespace {
 
 constexpr size_t kRecordsMax = 1000;
-constexpr size_t kRestoreAttemptsMax = 2;
+constexpr size_t kRestoreAttemptsMax = 3;
 constexpr std::chrono::milliseconds kOwnEndLimit{3000};
 // The clock may be set; look at it at least this often.
 constexpr int64_t kPollMillisMax = 30'000;
@@ -121,6 +121,9 @@ Status Supervisor::SetUp() {
       options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit()};
   SNAP_ASSIGN_OR_RETURN(checkpointer_,
                         Checkpointer::Create(std::move(checkpointer), repository_, criu_));
+  keeper_ = CheckpointKeeper::Start(repository_, {.app = options_.config.name,
+                                                  .state_directory = options_.state_directory,
+                                                  .keep = options_.keep});
   status_.app = options_.config.name;
   status_.run_cmd = options_.config.run_cmd;
   status_.repository = repository_->location();
@@ -203,6 +206,7 @@ Status Supervisor::Run() {
       status_.started_ns = WallNanos();
     }
     SetState(AppState::kRunning);
+    keeper_->Look();
     result = Loop();
   }
   EndApplication(result.ok() ? "" : result.message());
@@ -343,8 +347,13 @@ void Supervisor::HandleSchedule() {
 
 CheckpointRecord Supervisor::TakeCheckpoint(const std::string& trigger, bool leave_stopped) {
   if (!leave_stopped) SetState(AppState::kCheckpointing);
-  CheckpointRecord record = checkpointer_->Take(cell_.get(), trigger, leave_stopped);
+  CheckpointRecord record;
+  {
+    const CheckpointKeeper::Hold hold(keeper_.get());
+    record = checkpointer_->Take(cell_.get(), trigger, leave_stopped);
+  }
   if (record.status.ok()) {
+    if (!leave_stopped) keeper_->Look();
     LogInfo("checkpoint {} ({}): frozen {:.1f} ms, {} bytes captured, {} new, {} stored, {:.2f} s",
             Short(record.snapshot_id), trigger, record.frozen_ms, record.bytes_captured,
             record.bytes_new, record.bytes_stored, record.seconds);
@@ -400,7 +409,9 @@ void Supervisor::Wake() {
 
 SupervisorStatus Supervisor::status() const {
   std::lock_guard lock(mutex_);
-  return status_;
+  SupervisorStatus status = status_;
+  status.kept = keeper_->status();
+  return status;
 }
 
 std::vector<CheckpointRecord> Supervisor::records() const {

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "agent/app_config.h"
+#include "agent/checkpoint_keeper.h"
 #include "agent/checkpointer.h"
 #include "agent/platform.h"
 
@@ -38,6 +39,7 @@ struct SupervisorOptions {
   std::string state_directory;  // absolute, short; made when missing, used by one agent at a time
   uint64_t arena_limit = 0;     // memory for one checkpoint at most; 0: half of this machine's
   bool restore = true;          // false: start afresh whatever checkpoints there are
+  size_t keep = 3;              // verified checkpoints that stay; 0: all
 };
 
 enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded };
@@ -67,6 +69,7 @@ struct SupervisorStatus {
   std::optional<CheckpointRecord> last;          // newest attempt
   std::optional<CheckpointRecord> last_success;  // newest commit
   std::optional<NewestCheckpoint> newest_checkpoint;
+  KeeperStatus kept;
   std::string ended;             // how the application ended
   bool ended_by_itself = false;  // nobody stopped it
 };
@@ -137,6 +140,7 @@ class Supervisor {
   UniqueFd wake_;     // eventfd
   UniqueFd signals_;  // signalfd
   std::unique_ptr<Checkpointer> checkpointer_;
+  std::unique_ptr<CheckpointKeeper> keeper_;
   std::unique_ptr<Cell> cell_;
   int64_t next_tick_ = 0;  // seconds since the epoch
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <set>
 #include <thread>
 
 #include "agent/checkpoint_reader.h"
@@ -161,6 +162,25 @@ TEST_F(SupervisorTest, AMissingExternalFileFailsThatCheckpointAndNothingElse) {
   ASSERT_TRUE(stored.ok());
   ASSERT_EQ(stored->size(), 2u);
   EXPECT_EQ(stored->front().id, third.snapshot_id);
+}
+
+TEST_F(SupervisorTest, TheNewestThreeThatAreVerifiedStay) {
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(5));
+  std::vector<std::string> ids;
+  for (int i = 0; i < 5; ++i) {
+    const CheckpointRecord record = supervisor_->RequestCheckpoint();
+    ASSERT_TRUE(record.status.ok()) << record.status.ToString();
+    ids.push_back(record.snapshot_id);
+  }
+  const std::set<std::string> newest(ids.begin() + 2, ids.end());
+  ASSERT_TRUE(Eventually([&] { return supervisor_->status().kept.forgotten == 2; }));
+  EXPECT_EQ(supervisor_->status().kept.verified, newest);
+  const auto stored = supervisor_->StoredCheckpoints();
+  ASSERT_TRUE(stored.ok()) << stored.status().ToString();
+  EXPECT_EQ(stored->size(), 3u);
+  EXPECT_THAT(CheckpointsJson(*stored, {}, supervisor_->status().kept),
+              HasSubstr(R"("verified":true)"));
 }
 
 TEST_F(SupervisorTest, AFinalCheckpointLosesNothing) {

@@ -66,6 +66,9 @@ class RunCommand : public Command {
         ->transform(CLI::AsSizeValue(false))
         ->type_name("BYTES")
         ->capture_default_str();
+    app->add_option("--keep", keep_,
+                    "Verified checkpoints that stay when there are newer ones; 0: all")
+        ->capture_default_str();
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
   }
 
@@ -108,7 +111,7 @@ class RunCommand : public Command {
       return missing ? Outcome{repository.status(), kExitNoRepository}
                      : Outcome::Of(repository.status());
     }
-    SupervisorOptions options{std::move(config), state_directory_, arena_limit_, !fresh_};
+    SupervisorOptions options{std::move(config), state_directory_, arena_limit_, !fresh_, keep_};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(address, token, supervisor->get());
@@ -164,6 +167,7 @@ class RunCommand : public Command {
   std::string state_directory_;
   uint64_t arena_limit_ = 0;
   uint64_t memory_limit_ = 512ull << 20;
+  size_t keep_ = 3;
   bool init_ = false;
   bool fresh_ = false;
 };
