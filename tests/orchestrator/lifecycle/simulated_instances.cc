@@ -308,8 +308,8 @@ void SimulatedCloud::Terminated(const std::string& id) {
     volume->shown.attachments.clear();
     volume->shown.state = "available";
     if (!device.delete_on_termination) continue;
-    Goes("volume", device.volume_id, true);
     RemoveVolume(device.volume_id);
+    Goes("volume", device.volume_id, true);
   }
   for (const Ec2InstanceInterface& one : shown.interfaces) {
     SimInterface* const interface = interfaces_.Find(one.id);

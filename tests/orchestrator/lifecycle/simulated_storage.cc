@@ -153,8 +153,8 @@ Ec2Result<AwsReceipt> SimulatedCloud::DeleteVolume(const std::string& id) {
     if (volume == nullptr) return Refuse("InvalidVolume.NotFound", id);
     if (volume->shown.state == "in-use") return Refuse("VolumeInUse", id);
     if (volume->shown.state != "available") return Refuse("IncorrectState", id);
-    Goes("volume", id, false);
     RemoveVolume(id);
+    Goes("volume", id, false);
     return AwsReceipt{};
   });
 }

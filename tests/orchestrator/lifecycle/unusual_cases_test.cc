@@ -43,6 +43,19 @@ TEST_P(UnusualCases, WhatIsNoLongerKeptGoesFromAPausedNodeToo) {
   ExpectAllIsWell();
 }
 
+TEST_P(UnusualCases, ARootThatIsKeptAgainBeginsAnew) {
+  const std::string node = Active(Spec("reattach", one_zone_, true));
+  Pass(kDayMs);
+  Change(node, Persisting("persistRootDevice", false));
+  Do(node, NodeAction::kPause);
+  Change(node, Persisting("persistRootDevice", true));
+  // What was let go goes in its time.
+  Pass(5 * kDayMs);
+  Do(node, NodeAction::kResume);
+  ExpectAllIsWell();
+  ExpectActive(node);
+}
+
 TEST_P(UnusualCases, AnAddressThatIsNoLongerKeptGoes) {
   const std::string node = Active(Spec("onLaunch", one_zone_, true));
   Change(node, Persisting("persistPrivateIp", false));
