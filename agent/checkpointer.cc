@@ -124,8 +124,8 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
   const Stopwatch watch;
   Captured captured;
   record.status = Capture(cell, leave_stopped, &captured);
-  if (record.status.ok() && cell->WasToldToEnd()) {
-    // Restored it would go on ending.
+  if (cell->WasToldToEnd()) {
+    // Restored it would go on ending; and CRIU may have met processes that ended under its hands.
     record.status = Status::Cancelled(
         "the machine is shutting down, and has told the application to end: what it is now is not "
         "worth keeping");

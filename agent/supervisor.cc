@@ -357,6 +357,8 @@ CheckpointRecord Supervisor::TakeCheckpoint(const std::string& trigger, bool lea
     LogInfo("checkpoint {} ({}): frozen {:.1f} ms, {} bytes captured, {} new, {} stored, {:.2f} s",
             Short(record.snapshot_id), trigger, record.frozen_ms, record.bytes_captured,
             record.bytes_new, record.bytes_stored, record.seconds);
+  } else if (cell_->WasToldToEnd()) {
+    LogInfo("checkpoint ({}) not taken: {}", trigger, record.status.message());
   } else {
     LogError("checkpoint ({}) failed: {}", trigger, record.status.message());
   }

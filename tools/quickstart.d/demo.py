@@ -202,7 +202,7 @@ class Demo:
         for one in self.checkpoints()[self._shown:]:
             self._shown += 1
             if one["error"]:  # of an instance that was going already
-                say(f"checkpoint ({one['trigger']}) failed: {one['error']}")
+                say(f"checkpoint ({one['trigger']}) not taken: {one['error']}")
                 continue
             say(f"checkpoint ({one['trigger']}): frozen {one['frozenMs']:.1f} ms,"
                 f" {size(one['bytesCaptured'])} of memory and files, {size(one['bytesNew'])} new,"
