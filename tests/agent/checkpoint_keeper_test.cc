@@ -62,7 +62,7 @@ class CheckpointKeeperTest : public ::testing::Test {
   // What it was stored in is gone.
   std::string TakeDamaged() {
     const std::set<std::string> before = Packs();
-    const std::string id = Take();
+    std::string id = Take();
     for (const std::string& pack : Packs()) {
       if (!before.contains(pack)) fs::remove(pack);
     }
@@ -98,6 +98,7 @@ class CheckpointKeeperTest : public ::testing::Test {
 TEST_F(CheckpointKeeperTest, TheNewestThatAreVerifiedStay) {
   const std::string other = Take("other");
   std::vector<std::string> ids;
+  ids.reserve(5);
   for (int i = 0; i < 4; ++i) ids.push_back(Take());
   const auto keeper = Keep(2);
   const std::set<std::string> newest(ids.begin() + 2, ids.end());
