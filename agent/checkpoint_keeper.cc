@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -87,7 +88,10 @@ struct CheckpointKeeper::Impl {
     {
       const std::lock_guard lock(mutex);
       status.forgotten += gone;
-      for (const std::string& id : outdated) status.verified.erase(id), status.damaged.erase(id);
+      for (const std::string& id : outdated) {
+        status.verified.erase(id);
+        status.damaged.erase(id);
+      }
     }
     LogInfo("{} older checkpoints of {} are forgotten", gone, options.app);
     return Prune();
