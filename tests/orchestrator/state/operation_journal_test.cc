@@ -65,8 +65,9 @@ TEST(OperationJournal, AStepBegunAgainIsTheSame) {
 }
 
 // Carries the operation on, as a controller does; what each step does to the world is a line in a
-// file. Never returns.
-[[noreturn]] void RunController(const std::string& folder, const std::string& world) {
+// file. After so many lines of its own it waits to be killed. Never returns.
+[[noreturn]] void RunController(const std::string& folder, const std::string& world,
+                                int lines_until_it_waits) {
   auto store = RocksStateStore::Open(folder + "/state");
   // The one that was killed may not be gone quite yet.
   for (int i = 0; i < 100 && !store.ok(); ++i) {
@@ -87,6 +88,7 @@ TEST(OperationJournal, AStepBegunAgainIsTheSame) {
     if (step->state == StepState::kDone) continue;
     const std::string line = fmt::format("{} {}\n", i, step->client_token);
     if (write(fd, line.data(), line.size()) != static_cast<ssize_t>(line.size())) _exit(6);
+    if (--lines_until_it_waits == 0) pause();
     if (!journal.FinishStep(id, StepName(i), {{"token", step->client_token}}).ok()) _exit(7);
   }
   const Status finished =
@@ -113,12 +115,15 @@ void AwaitLines(pid_t pid, const std::string& world, int lines) {
 }
 
 constexpr const char* kChildFolder = "SNAPSTORE_TEST_JOURNAL_FOLDER";
+constexpr const char* kChildWaitsAfter = "SNAPSTORE_TEST_JOURNAL_WAITS_AFTER";
 
 // The controller's process: RocksDB's threads do not survive a bare fork.
 TEST(OperationJournalController, RunsInAProcessOfItsOwn) {
   const char* folder = getenv(kChildFolder);
   if (folder == nullptr) GTEST_SKIP() << "started by the test of kills";
-  RunController(folder, std::string(folder) + "/world");
+  const char* waits_after = getenv(kChildWaitsAfter);
+  RunController(folder, std::string(folder) + "/world",
+                waits_after == nullptr ? 0 : std::stoi(waits_after));
 }
 
 TEST(OperationJournal, AControllerThatIsKilledAgainAndAgainGoesOnWhereItWas) {
@@ -137,15 +142,17 @@ TEST(OperationJournal, AControllerThatIsKilledAgainAndAgainGoesOnWhereItWas) {
   int kills = 0;
   bool finished = false;
   for (int run = 0; run < 200 && !finished; ++run) {
+    const int lines = std::uniform_int_distribution(0, 6)(random);
     const pid_t pid = fork();
     if (pid == 0) {
       setenv(kChildFolder, folder.c_str(), 1);
+      // The first would be done before its death came, where the machine is quick.
+      if (run == 0) setenv(kChildWaitsAfter, std::to_string(lines + 1).c_str(), 1);
       execl("/proc/self/exe", "controller", "--gtest_filter=OperationJournalController.*", nullptr);
       _exit(9);
     }
     // Some die while they open the store, some between steps, some within one. By what it has done,
     // not by the clock alone: a controller may need a second to start.
-    const int lines = std::uniform_int_distribution(0, 6)(random);
     if (lines > 0) AwaitLines(pid, world, LinesOf(world) + lines);
     usleep(std::uniform_int_distribution<useconds_t>(0, lines > 0 ? 5'000 : 100'000)(random));
     kill(pid, SIGKILL);
