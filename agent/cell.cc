@@ -18,11 +18,14 @@
 #include <cstring>
 
 #include "agent/process_tree.h"
+#include "agent/stream_protocol.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 
 namespace snapstore::agent {
 namespace {
+
+constexpr time_t kAdoptTimeoutSeconds = 5;
 
 // clone(2) as fork(2), without the handlers glibc runs around its own.
 pid_t RawFork(uint64_t flags, int* pidfd) {
@@ -101,6 +104,15 @@ std::vector<char*> Pointers(std::vector<std::string>* strings) {
 
 }  // namespace
 
+std::string CellSocketOf(const std::string& state_directory) {
+  return state_directory + "/cell.sock";
+}
+
+Status EndLeftCell(const std::string& state_directory) {
+  const auto cell = Cell::Adopt(CellSocketOf(state_directory));
+  return cell.status().Is(StatusCode::kNotFound) ? Status::Ok() : cell.status();
+}
+
 std::string DescribeWaitStatus(int status) {
   if (WIFSIGNALED(status)) {
     return fmt::format("signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)));
@@ -142,6 +154,14 @@ int CellProcess::Wait() {
   return exit_code_;
 }
 
+void CellProcess::Kill() {
+  if (pid_ < 0) return;
+  // The process itself is only the way into the cell; it hands on how its child has ended.
+  const auto inside = DescendantsOf(pid_);
+  if (!inside.ok()) return;
+  for (const pid_t pid : *inside) kill(pid, SIGKILL);
+}
+
 Result<std::unique_ptr<Cell>> Cell::Create(const CellOptions& options) {
   SNAP_CHECK(!options.argv.empty());
   std::unique_ptr<Cell> cell(new Cell());
@@ -160,8 +180,18 @@ Status Cell::Launch() {
   }
   control_.Reset(sockets[0]);
   UniqueFd inner(sockets[1]);
-  const CellPlan plan{inner.get(),         program_.c_str(),           argv_.data(),
-                      environment_.data(), options_.directory.c_str(), options_.log_path.c_str()};
+  UniqueFd listening;
+  if (!options_.socket_path.empty()) {
+    SNAP_ASSIGN_OR_RETURN(listening, ListenUnix(options_.socket_path, SOCK_SEQPACKET));
+  }
+  CellPlan plan;
+  plan.control_fd = inner.get();
+  plan.listen_fd = listening.get();
+  plan.program = program_.c_str();
+  plan.argv = argv_.data();
+  plan.environment = environment_.data();
+  plan.directory = options_.directory.c_str();
+  plan.log_path = options_.log_path.c_str();
   int pidfd = -1;
   const pid_t pid = RawFork(CLONE_NEWPID | CLONE_NEWNS, &pidfd);
   if (pid == 0) RunCellInit(plan);
@@ -177,7 +207,81 @@ Status Cell::Launch() {
   return Status::Ok();
 }
 
+Result<std::unique_ptr<Cell>> Cell::Adopt(const std::string& socket_path) {
+  SNAP_ASSIGN_OR_RETURN(const sockaddr_un address, UnixAddress(socket_path));
+  std::unique_ptr<Cell> cell(new Cell());
+  cell->options_.socket_path = socket_path;
+  cell->is_adopted_ = true;
+  cell->control_.Reset(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  const timeval timeout{kAdoptTimeoutSeconds, 0};
+  if (!cell->control_.valid() ||
+      setsockopt(cell->control_.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) != 0 ||
+      setsockopt(cell->control_.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) != 0) {
+    return Status::FromErrno(errno, "make a socket");
+  }
+  if (connect(cell->control_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) !=
+      0) {
+    if (errno == ECONNREFUSED || errno == ENOENT) {
+      return Status::NotFound(fmt::format("{}: no cell is left there", socket_path));
+    }
+    return Status::FromErrno(errno, fmt::format("connect to the cell at {}", socket_path));
+  }
+  if (const Status met = cell->Greet(); !met.ok()) {
+    cell->init_pid_ = -1;  // whoever that is, it is not ours to kill
+    return met.WithContext(fmt::format("take over the cell at {}", socket_path));
+  }
+  return cell;
+}
+
+// The kernel tells the init's process id as it is here; inside it is 1.
+Status Cell::Greet() {
+  CellReport report;
+  iovec part{&report, sizeof(report)};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(ucred))> ancillary{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = ancillary.data();
+  message.msg_controllen = ancillary.size();
+  ssize_t got;
+  while ((got = recvmsg(control_.get(), &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+  }
+  if (got < 0) return Status::FromErrno(errno, "read from the cell");
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  if (got != static_cast<ssize_t>(sizeof(report)) || report.kind != CellReport::kReady ||
+      header == nullptr || header->cmsg_type != SCM_CREDENTIALS) {
+    return Status::Corruption("it does not answer as a cell does");
+  }
+  ucred sender{};
+  std::memcpy(&sender, CMSG_DATA(header), sizeof(sender));
+  init_pidfd_.Reset(static_cast<int>(syscall(SYS_pidfd_open, sender.pid, 0)));
+  if (!init_pidfd_.valid()) return Status::FromErrno(errno, "open the cell's init");
+  init_pid_ = sender.pid;
+  root_pid_ = report.pid;
+  // Its answer shows that it was alive, with that process id, when the descriptor was opened.
+  return Outlive();
+}
+
 Cell::~Cell() { Kill(); }
+
+Status Cell::Tell(int32_t kind, int32_t value) {
+  SNAP_ASSIGN_OR_RETURN(const CellReport report, Ask({kind, value}));
+  if (report.value == 0) return Status::Ok();
+  return Status::FromErrno(report.value, fmt::format("cell: {}", StepName(report.step)));
+}
+
+Status Cell::Outlive() {
+  SNAP_CHECK(!options_.socket_path.empty());
+  return Tell(CellCommand::kOutlive, 1);
+}
+
+void Cell::Detach() {
+  control_.Reset();
+  init_pid_ = -1;
+}
+
+Status Cell::SetHeld(bool held) { return Tell(CellCommand::kHeld, held ? 1 : 0); }
 
 Status Cell::ReceiveReport(CellReport* report) {
   while (true) {
@@ -214,13 +318,9 @@ Status Cell::StartApplication() {
 }
 
 Status Cell::PrepareRestore(int last_pid, int root_pid) {
-  SNAP_ASSIGN_OR_RETURN(CellReport report, Ask({CellCommand::kSetLastPid, last_pid}));
-  if (report.value != 0) {
-    return Status::FromErrno(report.value, fmt::format("cell: {}", StepName(report.step)));
-  }
+  SNAP_RETURN_IF_ERROR(Tell(CellCommand::kSetLastPid, last_pid));
   root_pid_ = root_pid;
-  SNAP_ASSIGN_OR_RETURN(report, Ask({CellCommand::kWatch, root_pid}));
-  return Status::Ok();
+  return Tell(CellCommand::kWatch, root_pid);
 }
 
 Result<CellProcess> Cell::Spawn(const std::vector<std::string>& argv, int output_fd) {
@@ -264,9 +364,15 @@ bool Cell::WasToldToEnd() const { return init_pid_ > 0 && IsPending(init_pid_, S
 void Cell::Kill() {
   if (init_pid_ < 0) return;
   syscall(SYS_pidfd_send_signal, init_pidfd_.get(), SIGKILL, nullptr, 0);
-  while (waitpid(init_pid_, nullptr, 0) < 0 && errno == EINTR) {
+  pollfd ended{init_pidfd_.get(), POLLIN, 0};
+  while (poll(&ended, 1, -1) < 0 && errno == EINTR) {
+  }
+  if (!is_adopted_) {
+    while (waitpid(init_pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
   }
   init_pid_ = -1;
+  if (!options_.socket_path.empty()) (void)unlink(options_.socket_path.c_str());
 }
 
 }  // namespace snapstore::agent

@@ -9,7 +9,9 @@
 // stdout/stderr (the log file, opened for appending inside the cell).
 //
 // Life time: a cell ends, with everything in it, by Kill(), by the destructor, and when the process
-// that made it ends in any way, SIGKILL included: its init notices the closed control socket.
+// that made it ends in any way, SIGKILL included: its init notices the closed control socket. Once
+// told to Outlive, it lives on when that process is gone or has let go of it with Detach(), and is
+// taken over by Adopt().
 //
 // Thread safety: none, except Kill() and the const accessors.
 #ifndef SNAPSTORE_AGENT_CELL_H_
@@ -34,9 +36,10 @@ struct CellOptions {
   std::vector<std::string> environment;  // "NAME=value"
   std::string directory = "/";           // working directory
   std::string log_path;                  // absolute; made with mode 0600 when missing
+  std::string socket_path = {};          // for Adopt, in a private directory; empty: no adoption
 };
 
-// A program running inside a cell (CRIU). Waiting is the owner's duty; nothing is ever killed.
+// A program running inside a cell (CRIU). Waiting is the owner's duty; nothing is killed unasked.
 class CellProcess {
  public:
   CellProcess(pid_t pid, UniqueFd pidfd) : pid_(pid), pidfd_(std::move(pidfd)) {}
@@ -48,6 +51,8 @@ class CellProcess {
   int pidfd() const { return pidfd_.get(); }  // becomes readable when it has ended
   // Blocks; its exit code, or 128 + signal.
   int Wait();
+  // Sends SIGKILL to it and to what it has started.
+  void Kill();
 
  private:
   pid_t pid_;
@@ -60,6 +65,10 @@ class Cell {
   // Makes the namespaces and the init; starts nothing in them. Needs root.
   // NotFound: no such program; PermissionDenied; Io.
   static Result<std::unique_ptr<Cell>> Create(const CellOptions& options);
+
+  // The cell that listens there and has outlived its agent. NotFound: there is none.
+  static Result<std::unique_ptr<Cell>> Adopt(const std::string& socket_path);
+
   ~Cell();
   Cell(const Cell&) = delete;
   Cell& operator=(const Cell&) = delete;
@@ -80,6 +89,15 @@ class Cell {
   // Readable when WaitForExit may have something new.
   int event_fd() const { return control_.get(); }
 
+  // From now on the cell lives on when this process is gone; REQUIRES a socket_path.
+  Status Outlive();
+  // Lets go of a cell that was told to outlive this process: nothing more can be done with it.
+  void Detach();
+
+  // To be told before the application's processes are stopped with SIGSTOP and after they were
+  // continued: should the agent be lost in between, the init continues them.
+  Status SetHeld(bool held);
+
   // Kills all in the cell and waits until it is gone. Idempotent.
   void Kill();
 
@@ -95,6 +113,8 @@ class Cell {
  private:
   Cell() = default;
   Status Launch();
+  Status Greet();
+  Status Tell(int32_t kind, int32_t value);
   Result<CellReport> Ask(const CellCommand& command);
   Status ReceiveReport(CellReport* report);
 
@@ -105,9 +125,16 @@ class Cell {
   UniqueFd control_;
   UniqueFd init_pidfd_;
   pid_t init_pid_ = -1;
+  bool is_adopted_ = false;  // the init is no child of this process
   int root_pid_ = 0;
   std::optional<int> exit_status_;
 };
+
+// Where the cell of an agent with this state directory listens.
+std::string CellSocketOf(const std::string& state_directory);
+
+// Ends the application that an agent has left running there, if any.
+Status EndLeftCell(const std::string& state_directory);
 
 // "exit code 3", "signal 9 (Killed)".
 std::string DescribeWaitStatus(int status);

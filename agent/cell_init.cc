@@ -17,10 +17,14 @@
 namespace snapstore::agent {
 namespace {
 
-// The application's exit and the watched pid of a restored one.
-struct Watched {
-  int32_t started = -1;
-  int32_t restored = -1;
+// What the init knows of the application and of its agent.
+struct CellState {
+  int control_fd = -1;    // -1: there is no agent
+  int32_t root_pid = -1;  // of the application, started or restored
+  bool outlives = false;  // its agent
+  bool held = false;      // by its agent
+  bool exited = false;
+  int32_t wait_status = 0;
 };
 
 struct Failure {
@@ -88,13 +92,13 @@ Failure ExecApplication(const CellPlan& plan, int failure_fd) {
   return failure;
 }
 
-void StartApplication(const CellPlan& plan, Watched* watched) {
+void StartApplication(const CellPlan& plan, CellState* state) {
   CellReport report{CellReport::kDone, 0, 0, 0};
   int failure_pipe[2];
   if (pipe2(failure_pipe, O_CLOEXEC) != 0) {
     report.value = errno;
     report.step = static_cast<int32_t>(CellStep::kFork);
-    Send(plan.control_fd, report);
+    Send(state->control_fd, report);
     return;
   }
   // _Fork runs no atfork handlers, whose locks other threads may have held at the clone.
@@ -119,11 +123,11 @@ void StartApplication(const CellPlan& plan, Watched* watched) {
       report.step = failure.step;
     } else {
       report.pid = child;
-      watched->started = child;
+      state->root_pid = child;
     }
   }
   close(failure_pipe[0]);
-  Send(plan.control_fd, report);
+  Send(state->control_fd, report);
 }
 
 void SetLastPid(int control_fd, int32_t last_pid) {
@@ -141,43 +145,84 @@ void SetLastPid(int control_fd, int32_t last_pid) {
   Send(control_fd, report);
 }
 
-void ReapChildren(int control_fd, const Watched& watched) {
+void ReapChildren(CellState* state) {
   int status = 0;
   for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-    if (pid == watched.started || pid == watched.restored) {
-      Send(control_fd, {CellReport::kExited, pid, status, 0});
-    }
+    if (pid != state->root_pid) continue;
+    state->exited = true;
+    state->wait_status = status;
+    if (state->control_fd >= 0) Send(state->control_fd, {CellReport::kExited, pid, status, 0});
   }
 }
 
 // False when the agent is gone.
-bool HandleCommand(const CellPlan& plan, Watched* watched) {
+bool HandleCommand(const CellPlan& plan, CellState* state) {
   CellCommand command;
-  const ssize_t got = recv(plan.control_fd, &command, sizeof(command), 0);
+  const ssize_t got = recv(state->control_fd, &command, sizeof(command), 0);
   if (got < 0) return errno == EINTR || errno == EAGAIN;
   if (got != static_cast<ssize_t>(sizeof(command))) return false;
   switch (command.kind) {
     case CellCommand::kStart:
-      StartApplication(plan, watched);
+      StartApplication(plan, state);
       return true;
     case CellCommand::kSetLastPid:
-      SetLastPid(plan.control_fd, command.value);
+      SetLastPid(state->control_fd, command.value);
       return true;
     case CellCommand::kWatch:
-      watched->restored = command.value;
-      Send(plan.control_fd, {CellReport::kDone, command.value, 0, 0});
-      return true;
+      state->root_pid = command.value;
+      break;
+    case CellCommand::kOutlive:
+      state->outlives = command.value != 0;
+      break;
+    case CellCommand::kHeld:
+      state->held = command.value != 0;
+      break;
     default:
       return false;
   }
+  Send(state->control_fd, {CellReport::kDone, command.value, 0, 0});
+  return true;
+}
+
+// What the agent held still would stand for ever.
+void LoseAgent(CellState* state) {
+  if (!state->outlives) _exit(0);
+  close(state->control_fd);
+  state->control_fd = -1;
+  if (state->held) kill(-1, SIGCONT);
+  state->held = false;
+}
+
+// The lock on the state directory lets one agent live at a time: the one before is gone, whether
+// or not its end of the socket has been closed yet.
+void MeetAgent(int listen_fd, CellState* state) {
+  const int fd = accept4(listen_fd, nullptr, nullptr, SOCK_CLOEXEC);
+  if (fd < 0) return;
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.uid != 0) {
+    close(fd);
+    return;
+  }
+  if (state->control_fd >= 0) LoseAgent(state);
+  state->control_fd = fd;
+  Send(fd, {CellReport::kReady, state->root_pid, 0, 0});
+  if (state->exited) Send(fd, {CellReport::kExited, state->root_pid, state->wait_status, 0});
+}
+
+void CloseAllBut(int a, int b) {
+  const auto low = static_cast<unsigned>(a < b ? a : b);
+  const auto high = static_cast<unsigned>(a < b ? b : a);
+  if (low > 0) close_range(0, low - 1, 0);
+  if (high - low > 1) close_range(low + 1, high - 1, 0);
+  close_range(high + 1, ~0U, 0);
 }
 
 }  // namespace
 
 void RunCellInit(const CellPlan& plan) {
   // Inherited descriptors would keep the agent's sockets, locks and other cells' sockets open.
-  if (plan.control_fd > 0) close_range(0, static_cast<unsigned>(plan.control_fd) - 1, 0);
-  close_range(static_cast<unsigned>(plan.control_fd) + 1, ~0U, 0);
+  CloseAllBut(plan.control_fd, plan.listen_fd >= 0 ? plan.listen_fd : plan.control_fd);
   prctl(PR_SET_NAME, "snapstore-cell", 0, 0, 0);
   setsid();
 
@@ -193,18 +238,22 @@ void RunCellInit(const CellPlan& plan) {
   Send(plan.control_fd, {CellReport::kReady, 0, failure.error_number, failure.step});
   if (failure.step != 0 || signal_fd < 0) _exit(1);
 
-  Watched watched;
+  CellState state;
+  state.control_fd = plan.control_fd;
   while (true) {
-    pollfd fds[2] = {{signal_fd, POLLIN, 0}, {plan.control_fd, POLLIN, 0}};
-    if (poll(fds, 2, -1) < 0 && errno != EINTR) _exit(1);
+    // Negative descriptors are passed over.
+    pollfd fds[3] = {
+        {signal_fd, POLLIN, 0}, {state.control_fd, POLLIN, 0}, {plan.listen_fd, POLLIN, 0}};
+    if (poll(fds, 3, -1) < 0 && errno != EINTR) _exit(1);
     if (fds[0].revents != 0) {
       signalfd_siginfo drained[4];
       while (read(signal_fd, drained, sizeof(drained)) > 0) {
       }
-      ReapChildren(plan.control_fd, watched);
+      ReapChildren(&state);
     }
     // The kernel kills everything in a pid namespace whose first process ends.
-    if (fds[1].revents != 0 && !HandleCommand(plan, &watched)) _exit(0);
+    if (fds[1].revents != 0 && !HandleCommand(plan, &state)) LoseAgent(&state);
+    if (fds[2].revents != 0) MeetAgent(plan.listen_fd, &state);
   }
 }
 

@@ -15,6 +15,8 @@ struct CellCommand {
     kStart = 1,       // start the application
     kSetLastPid = 2,  // value: the next process gets a higher pid
     kWatch = 3,       // value: report the exit of this pid, too
+    kOutlive = 4,     // value: whether the cell lives on when the agent is gone
+    kHeld = 5,        // value: whether the agent has stopped the application's processes
   };
   int32_t kind = 0;
   int32_t value = 0;
@@ -22,7 +24,7 @@ struct CellCommand {
 
 struct CellReport {
   enum Kind : int32_t {
-    kReady = 1,   // value: 0, or the errno of the step that failed
+    kReady = 1,   // value: 0, or the errno of the step that failed; pid: of the application, if any
     kDone = 2,    // answer to a command; value: 0 or errno; pid: of a started application
     kExited = 3,  // value: wait status of pid
   };
@@ -49,6 +51,7 @@ enum class CellStep : int32_t {
 // Prepared before the fork; only read afterwards.
 struct CellPlan {
   int control_fd = -1;
+  int listen_fd = -1;             // where the next agent comes; -1: there is none
   const char* program = nullptr;  // resolved path
   char* const* argv = nullptr;
   char* const* environment = nullptr;
@@ -56,7 +59,9 @@ struct CellPlan {
   const char* log_path = nullptr;
 };
 
-// Process 1 of the cell. Ends, and all in the cell with it, when the control socket closes.
+// Process 1 of the cell. When the control socket closes it ends, and all in the cell with it,
+// unless it was told to outlive its agent: then it lets the application run on and waits for the
+// next one, which gets kReady and, if the application has ended meanwhile, kExited.
 [[noreturn]] void RunCellInit(const CellPlan& plan);
 
 }  // namespace snapstore::agent

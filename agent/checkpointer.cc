@@ -60,6 +60,8 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Captured* captured)
     SNAP_ASSIGN_OR_RETURN(captured->files,
                           CaptureExternalFiles(options_.config.external_files, arena_.get()));
     if (!leave_stopped) return Status::Ok();
+    // Should this process be lost before the end, the application must not stand for ever.
+    SNAP_RETURN_IF_ERROR(cell->SetHeld(true));
     // The images are complete and do not know of this signal; it is delivered at the thaw, before
     // the application executes anything.
     SNAP_ASSIGN_OR_RETURN(captured->stopped, DescendantsOf(cell->init_pid()));
@@ -137,7 +139,10 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
     record.bytes_grown_frozen = arena_->grown();
     record.status = Commit(captured, cell->root_pid(), &record);
   }
-  if (!record.status.ok()) SignalAll(captured.stopped, SIGCONT);
+  if (!record.status.ok() && leave_stopped) {
+    SignalAll(captured.stopped, SIGCONT);
+    (void)cell->SetHeld(false);
+  }
   record.seconds = watch.Seconds();
   if (record.status.ok()) parent_id_ = record.snapshot_id;
   return record;

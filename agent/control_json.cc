@@ -84,6 +84,7 @@ std::string StatusJson(const SupervisorStatus& status) {
        {"last_good_checkpoint", status.last_success ? Record(*status.last_success) : json()},
        {"newest_checkpoint", status.newest_checkpoint ? Newest(*status.newest_checkpoint) : json()},
        {"ended", TextOrNull(status.ended)},
+       {"taken_over", status.taken_over},
        {"ended_by_itself", status.ended_by_itself}});
 }
 

@@ -81,6 +81,11 @@ void AddRoutes(Supervisor* supervisor, httplib::Server* server) {
     if (!stopped.ok()) return ReplyError(&response, kHttpInternalError, stopped);
     Reply(&response, 200, StatusJson(supervisor->status()));
   });
+  server->Post("/detach", [supervisor](const Request&, Response& response) {
+    const Status detached = supervisor->RequestDetach();
+    if (!detached.ok()) return ReplyError(&response, kHttpInternalError, detached);
+    Reply(&response, 200, StatusJson(supervisor->status()));
+  });
   server->Get("/metrics", [supervisor](const Request&, Response& response) {
     response.set_content(MetricsText(supervisor->status()), "text/plain; version=0.0.4");
   });

@@ -13,8 +13,10 @@
 #include <utility>
 
 #include "agent/criu_log.h"
+#include "agent/dump_rescue.h"
 #include "agent/image_capture.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 
 namespace snapstore::agent {
@@ -24,6 +26,7 @@ constexpr size_t kLogBytesMax = 64 << 20;
 constexpr size_t kStatsBytesMax = 1 << 20;
 // CRIU itself, the shell and the tools of its start script.
 constexpr int kPidsOfRestorer = 4096;
+constexpr int kExitSignalled = 128;  // and higher: it was killed
 
 // Runs `path` with one argument; what it printed on stdout, and on stderr if asked for. When it
 // fails the last line of that is in the message.
@@ -149,9 +152,24 @@ Result<DumpedImages> CriuDriver::Dump(Cell* cell, const std::string& directory, 
   Append(&words, CommonArguments(directory, "dump.log"));
   Append(&words, {"--tcp-established", "--network-lock", "nftables", "--ghost-limit", "100M",
                   "--action-script", capture->hook_command()});
+  DumpRescue rescue(directory);
+  const Status noted = rescue.Begin(*cell);
   SNAP_ASSIGN_OR_RETURN(CellProcess process, cell->Spawn(words, output.get()));
-  const Status captured = capture->Run(process.pidfd(), while_frozen);
+  StandStill stand_still(cell);
+  const Status captured = capture->Run(
+      process.pidfd(), while_frozen,
+      [&] {
+        stand_still.Begin();
+        process.Kill();
+      },
+      patience_);
   const int exit_code = process.Wait();
+  if (exit_code < kExitSignalled) {
+    rescue.End();
+  } else if (const Status rescued = noted.ok() ? rescue.Rescue(*cell) : noted; !rescued.ok()) {
+    LogError("connections of the application may be cut off: {}", rescued.message());
+  }
+  stand_still.End();
   // What the capture itself found wrong made CRIU fail, so it is the better explanation; a stream
   // that merely ended is CRIU's to explain.
   if (!captured.ok() && !captured.Is(StatusCode::kCancelled)) return captured;

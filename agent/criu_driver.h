@@ -1,7 +1,7 @@
 // CriuDriver: runs CRIU's command line inside a cell.
 //
-// CRIU is never killed: one that is leaves the application's connections locked. A dump is given up
-// by closing its image sink (ImageCapture does).
+// A dump is given up by closing its image sink (ImageCapture does). CRIU is killed only if it does
+// not end then, for one that is killed leaves connections locked and sockets half repaired.
 //
 // Thread safety: const calls on different cells may run concurrently.
 #ifndef SNAPSTORE_AGENT_CRIU_DRIVER_H_
@@ -14,6 +14,7 @@
 #include "agent/arena.h"
 #include "agent/cell.h"
 #include "agent/criu_image.h"
+#include "agent/image_capture.h"
 #include "agent/image_serve.h"
 #include "snapstore/status.h"
 
@@ -32,13 +33,15 @@ class CriuDriver {
 
   const std::string& path() const { return path_; }
   const std::string& version() const { return version_; }  // "4.2.1"
+  void set_patience(const ImageCapture::Patience& patience) { patience_ = patience; }
 
   // Unsupported, with what CRIU says, when the kernel lacks what it needs. Needs root.
   Status Check() const;
 
   // Dumps the application of `cell`, which runs on afterwards, into `arena`. `directory` (short,
   // private) gets the log. `while_frozen` is called while nothing of the application runs; its
-  // error fails the dump, and the application runs on as well.
+  // error fails the dump, and the application runs on as well. A CRIU that hangs is killed, and
+  // what a CRIU that was killed leaves behind is put in order.
   Result<DumpedImages> Dump(Cell* cell, const std::string& directory, Arena* arena,
                             const std::function<Status()>& while_frozen) const;
 
@@ -53,6 +56,7 @@ class CriuDriver {
 
   std::string path_;
   std::string version_;
+  ImageCapture::Patience patience_;
 };
 
 }  // namespace snapstore::agent

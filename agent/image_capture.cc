@@ -28,14 +28,16 @@ constexpr std::string_view kLastImage = "inventory.img";
 // Reads from one pipe before the others get their turn.
 constexpr int kReadsPerTurn = 16;
 
-// Shell built-ins only, so that nothing but /bin/sh must exist in the cell.
+// Shell built-ins only, so that nothing but /bin/sh must exist in the cell. Each open is such that
+// it does not wait for an agent that is gone, and the read then meets an end of file.
 std::string HookScript(const std::string& directory) {
   return fmt::format(
       "#!/bin/sh\n"
       "# Keeps the application frozen until the agent has everything of this instant.\n"
       "[ \"$CRTOOLS_SCRIPT_ACTION\" = post-dump ] || exit 0\n"
-      "echo frozen > '{0}{1}' || exit 1\n"
-      "read -r answer < '{0}{2}' || exit 1\n"
+      "exec 3<> '{0}{2}' 4< '{0}{2}' 3>&- 5<> '{0}{1}' || exit 1\n"
+      "echo frozen >&5 || exit 1\n"
+      "read -r answer <&4 || exit 1\n"
       "[ \"$answer\" = ok ]\n",
       directory, kHookRequestName, kHookAnswerName);
 }
@@ -186,35 +188,45 @@ void ImageCapture::Abort() {
   AnswerHook(false);
 }
 
+Status ImageCapture::HandleEvents(std::span<const epoll_event> events, int criu_pidfd) {
+  Status status;
+  for (const epoll_event& event : events) {
+    if (event.data.fd == criu_pidfd) {
+      criu_ended_ = true;
+      (void)epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, criu_pidfd, nullptr);
+    } else if (status.ok() && !aborted_) {
+      status = HandleEvent(event.data.fd);
+    }
+  }
+  return status;
+}
+
 Status ImageCapture::Run(int criu_pidfd, const std::function<Status()>& while_frozen,
-                         std::chrono::seconds idle_timeout) {
+                         const std::function<void()>& kill_criu, const Patience& patience) {
   SNAP_RETURN_IF_ERROR(Watch(criu_pidfd));
   Status result;
   std::array<epoll_event, 16> events{};
-  const int timeout_ms = static_cast<int>(idle_timeout.count() * 1000);
-  bool criu_ended = false;
   // What CRIU sent before it ended is still looked at: it may say why.
   auto unread = [this] {
     return !aborted_ && (!open_.empty() || (connection_.valid() && !frozen_done_));
   };
-  while (!criu_ended || unread()) {
+  while (!criu_ended_ || unread()) {
+    const bool ending = aborted_ || frozen_done_;
+    const auto limit = ending ? patience.end : patience.silence;
     const int ready = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
-                                 aborted_ || frozen_done_ ? -1 : timeout_ms);
+                                 static_cast<int>(limit.count()));
     if (ready < 0 && errno == EINTR) continue;
     Status status;
-    if (ready < 0) status = Status::FromErrno(errno, "wait for CRIU");
-    if (ready == 0) {
+    if (ready < 0) {
+      status = Status::FromErrno(errno, "wait for CRIU");
+    } else if (ready == 0 && ending) {
+      status = Status::Timeout("CRIU hangs");
+      kill_criu();
+    } else if (ready == 0) {
       status = Status::Timeout(
-          fmt::format("CRIU has sent nothing for {} seconds", idle_timeout.count()));
-    }
-    for (int i = 0; i < ready && status.ok() && !aborted_; ++i) {
-      const int fd = events[static_cast<size_t>(i)].data.fd;
-      if (fd != criu_pidfd) status = HandleEvent(fd);
-    }
-    for (int i = 0; i < ready; ++i) {
-      if (events[static_cast<size_t>(i)].data.fd != criu_pidfd || criu_ended) continue;
-      criu_ended = true;
-      (void)epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, criu_pidfd, nullptr);
+          fmt::format("CRIU has sent nothing for {} seconds", limit.count() / 1000));
+    } else {
+      status = HandleEvents({events.data(), static_cast<size_t>(ready)}, criu_pidfd);
     }
     if (status.ok() && hook_waits_ && !aborted_ && open_.empty() && !RequestWaits()) {
       status = FinishFreeze(while_frozen);

@@ -13,12 +13,15 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "agent/arena.h"
 #include "base/unique_fd.h"
 #include "snapstore/status.h"
+
+struct epoll_event;
 
 namespace snapstore::agent {
 
@@ -32,13 +35,20 @@ class ImageCapture {
   // For criu's --action-script.
   std::string hook_command() const;
 
+  // How long CRIU may be silent, and how long it may take to end once all is said.
+  struct Patience {
+    std::chrono::milliseconds silence{10'000};
+    std::chrono::milliseconds end{5'000};
+  };
+
   // Serves until the process behind `criu_pidfd` has ended. `while_frozen` is called once, after
   // all images have arrived and before the application runs on; its error fails the dump.
   // Cancelled: CRIU ended early and its exit status says why. Any other failing Status means that
   // the capture is no good and that CRIU was made to give up (it then resumes the application);
-  // CRIU's exit status is still the caller's to check.
+  // CRIU's exit status is still the caller's to check. `kill_criu` is called, perhaps repeatedly,
+  // when it does not even end then.
   Status Run(int criu_pidfd, const std::function<Status()>& while_frozen,
-             std::chrono::seconds idle_timeout = std::chrono::seconds(60));
+             const std::function<void()>& kill_criu, const Patience& patience);
 
   // In order of arrival. Valid after a Run that was OK.
   const std::vector<ArenaFile>& files() const { return files_; }
@@ -54,6 +64,7 @@ class ImageCapture {
   Status SetUp();
   Status Watch(int fd);
   Status HandleEvent(int fd);
+  Status HandleEvents(std::span<const epoll_event> events, int criu_pidfd);
   Status HandleRequest();
   Status ReadPipe(std::map<int, OpenFile>::iterator file);
   Status HandleHook();
@@ -74,6 +85,7 @@ class ImageCapture {
   bool hook_waits_ = false;
   bool frozen_done_ = false;
   bool aborted_ = false;
+  bool criu_ended_ = false;
 };
 
 }  // namespace snapstore::agent

@@ -50,7 +50,7 @@ std::string NewToken() {
 sigset_t NodeStopSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGTERM, SIGINT, SIGQUIT}) sigaddset(&set, number);
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1}) sigaddset(&set, number);
   return set;
 }
 
@@ -241,6 +241,11 @@ Status NodeAgent::Run() {
 }
 
 Status NodeAgent::End(int signal) {
+  if (signal == SIGUSR1) {
+    LogInfo("SIGUSR1: leaving the applications running");
+    applications_->Detach();
+    return Status::Ok();
+  }
   LogInfo("signal {}: ending", signal);
   const bool checkpoint = signal != SIGQUIT;
   auto limit = Clock::now() + (checkpoint ? kStopLimit : kQuitLimit);

@@ -77,7 +77,7 @@ std::vector<char*> ArgumentPointers(std::vector<std::string>* strings) {
 // In the child of a fork: system calls only.
 [[noreturn]] void BecomeAgent(pid_t parent, int output, char* const* argv,
                               char* const* environment) {
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  prctl(PR_SET_PDEATHSIG, SIGUSR1);
   if (getppid() != parent) _exit(127);
   // A terminal's Ctrl-C is for the parent, which stops this one.
   setpgid(0, 0);
@@ -126,6 +126,7 @@ NodeApplication::~NodeApplication() {
   if (pid_ == 0) return;
   kill(pid_, SIGKILL);
   (void)waitpid(pid_, nullptr, 0);
+  (void)EndLeftCell(options_.directory);
 }
 
 void NodeApplication::SetOrder(OrderedApplication order) {
@@ -216,6 +217,11 @@ void NodeApplication::OnExit(int wait_status) {
   pid_ = 0;
   address_.clear();
   wake_.notify_all();
+  if (clean && !stopping_ && !how && HasRunningFile(options_.directory)) {
+    // Told by hand to let go of the application, which runs on: it is taken over at once.
+    next_start_ = now;
+    return;
+  }
   if (how || stopping_ || clean) {
     ended_ = true;
     report_.state = "ended";
@@ -428,6 +434,29 @@ void NodeApplication::WaitForEnd(Clock::time_point deadline) {
   LogWarning("{}: does not end, killing it", id_);
   kill(pid_, SIGKILL);
   wake_.wait_for(lock, kKillLimit, ended);
+  EndCell();
+}
+
+void NodeApplication::EndCell() {
+  const Status ended = EndLeftCell(options_.directory);
+  if (!ended.ok()) LogError("{}: the application may still run: {}", id_, ended.message());
+}
+
+void NodeApplication::Detach() {
+  pid_t pid = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    pid = pid_;
+  }
+  if (pid == 0) return;
+  kill(pid, SIGUSR1);
+  int wait_status = 0;
+  while (waitpid(pid, &wait_status, 0) < 0 && errno == EINTR) {
+  }
+  const std::lock_guard lock(mutex_);
+  pid_ = 0;
+  address_.clear();
 }
 
 NodeOutcome NodeApplication::Stop(bool checkpoint, Clock::time_point deadline) {
@@ -443,7 +472,10 @@ NodeOutcome NodeApplication::Stop(bool checkpoint, Clock::time_point deadline) {
       report_.state = "ended";
     }
   }
-  if (!outcome.error.empty()) return outcome;
+  if (!outcome.error.empty()) {
+    EndCell();
+    return outcome;
+  }
   if (WaitForInterface(deadline)) {
     AskToStop(checkpoint, deadline, &outcome);
   } else {

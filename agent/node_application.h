@@ -3,8 +3,8 @@
 // (it goes on from its newest checkpoint then). An application that ends by itself, or is stopped
 // by hand, is not started again.
 //
-// The process gets SIGTERM when the thread that called Tick dies, so that nothing runs that nobody
-// follows: it takes a final checkpoint, ends, and lets go of its state directory.
+// The process lets go of the application (SIGUSR1) when the thread that called Tick dies, so that
+// the next one can take it over: the application runs on meanwhile.
 //
 // Thread safety: Tick belongs to one thread, which must live as long as the object. All else may
 // come from any thread.
@@ -66,6 +66,9 @@ class NodeApplication {
   // Ends the application, with a final checkpoint if one is wanted, and its process: by force when
   // the deadline is over. It is not started again. To be called once.
   NodeOutcome Stop(bool checkpoint, Clock::time_point deadline);
+  // Ends the process, which lets the application run on; waits for that. REQUIRES: the thread of
+  // Tick. It is not started again.
+  void Detach();
 
  private:
   // REQUIRES of both: mutex_ is held.
@@ -82,6 +85,7 @@ class NodeApplication {
   bool WaitForInterface(Clock::time_point deadline);
   void AskToStop(bool checkpoint, Clock::time_point deadline, NodeOutcome* outcome);
   void WaitForEnd(Clock::time_point deadline);
+  void EndCell();
   std::string LastLogLine() const;
 
   const Options options_;

@@ -116,6 +116,14 @@ Result<std::vector<NodeOutcome>> NodeApplications::Stop(bool checkpoint,
   return outcomes_;
 }
 
+void NodeApplications::Detach() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_asked_ = true;
+  }
+  for (NodeApplication* application : All()) application->Detach();
+}
+
 bool NodeApplications::stop_asked() const {
   const std::lock_guard lock(mutex_);
   return stop_asked_;

@@ -41,6 +41,8 @@ class NodeApplications {
   Result<std::vector<NodeOutcome>> Stop(bool checkpoint, std::chrono::milliseconds limit);
   // The same without waiting.
   void BeginStop(bool checkpoint, std::chrono::milliseconds limit);
+  // Ends their agents alone: the applications run on. Nothing is started afterwards.
+  void Detach();
   bool stop_asked() const;
   bool stopped() const;
 

@@ -21,6 +21,9 @@ std::string AgentPath(const std::string& state_directory) {
 std::string VerifiedPath(const std::string& state_directory) {
   return state_directory + "/verified.json";
 }
+std::string RunningPath(const std::string& state_directory) {
+  return state_directory + "/running.json";
+}
 std::string EndedPath(const std::string& state_directory) {
   return state_directory + "/ended.json";
 }
@@ -72,6 +75,37 @@ std::optional<std::string> ReadEndedFile(const std::string& state_directory) {
   const auto how = document->find("ended");
   if (how == document->end() || !how->is_string()) return std::nullopt;
   return how->get<std::string>();
+}
+
+Status WriteRunningFile(const std::string& state_directory, const RunningFile& running) {
+  return Write(RunningPath(state_directory), {{"run_cmd", running.run_cmd},
+                                              {"started_ns", running.started_ns},
+                                              {"restored_from", running.restored_from}});
+}
+
+RunningFile ReadRunningFile(const std::string& state_directory) {
+  RunningFile running;
+  const auto document = Read(RunningPath(state_directory));
+  if (!document.ok()) return running;
+  if (const auto it = document->find("run_cmd"); it != document->end() && it->is_string()) {
+    running.run_cmd = it->get<std::string>();
+  }
+  if (const auto it = document->find("started_ns");
+      it != document->end() && it->is_number_integer()) {
+    running.started_ns = it->get<int64_t>();
+  }
+  if (const auto it = document->find("restored_from"); it != document->end() && it->is_string()) {
+    running.restored_from = it->get<std::string>();
+  }
+  return running;
+}
+
+bool HasRunningFile(const std::string& state_directory) {
+  return access(RunningPath(state_directory).c_str(), F_OK) == 0;
+}
+
+void RemoveRunningFile(const std::string& state_directory) {
+  (void)unlink(RunningPath(state_directory).c_str());
 }
 
 Status WriteVerifiedFile(const std::string& state_directory, const std::set<std::string>& ids) {

@@ -4,6 +4,7 @@
 #ifndef SNAPSTORE_AGENT_STATE_FILES_H_
 #define SNAPSTORE_AGENT_STATE_FILES_H_
 
+#include <cstdint>
 #include <optional>
 #include <set>
 #include <string>
@@ -26,6 +27,18 @@ void RemoveAgentFile(const std::string& state_directory);
 Status WriteEndedFile(const std::string& state_directory, const std::string& how);
 std::optional<std::string> ReadEndedFile(const std::string& state_directory);
 void RemoveEndedFile(const std::string& state_directory);
+
+// running.json: what an agent that takes over the running application cannot see for itself.
+struct RunningFile {
+  std::string run_cmd;
+  int64_t started_ns = 0;     // when the application was started or restored
+  std::string restored_from;  // snapshot id; empty: started afresh
+};
+Status WriteRunningFile(const std::string& state_directory, const RunningFile& running);
+// Empty when there is none, or a damaged one.
+RunningFile ReadRunningFile(const std::string& state_directory);
+bool HasRunningFile(const std::string& state_directory);
+void RemoveRunningFile(const std::string& state_directory);
 
 // verified.json: ids of checkpoints that were read back and found whole. Empty when there is none.
 Status WriteVerifiedFile(const std::string& state_directory, const std::set<std::string>& ids);

@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
@@ -44,7 +42,7 @@ bool IsPlainName(std::string_view name) {
 
 }  // namespace
 
-Result<UniqueFd> ListenUnix(const std::string& path) {
+Result<sockaddr_un> UnixAddress(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof(address.sun_path)) {
@@ -53,7 +51,12 @@ Result<UniqueFd> ListenUnix(const std::string& path) {
         sizeof(address.sun_path) - 1));
   }
   std::memcpy(address.sun_path, path.data(), path.size());
-  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return address;
+}
+
+Result<UniqueFd> ListenUnix(const std::string& path, int type) {
+  SNAP_ASSIGN_OR_RETURN(const sockaddr_un address, UnixAddress(path));
+  UniqueFd fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return Status::FromErrno(errno, "make a socket");
   if (unlink(path.c_str()) != 0 && errno != ENOENT) {
     return Status::FromErrno(errno, fmt::format("remove old {}", path));

@@ -4,6 +4,9 @@
 #ifndef SNAPSTORE_AGENT_STREAM_PROTOCOL_H_
 #define SNAPSTORE_AGENT_STREAM_PROTOCOL_H_
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include <optional>
 #include <string>
 
@@ -12,9 +15,12 @@
 
 namespace snapstore::agent {
 
-// A listening SOCK_STREAM socket at `path`, whatever stood there is removed. InvalidArgument when
-// the path is longer than the address of a Unix socket may be.
-Result<UniqueFd> ListenUnix(const std::string& path);
+// A listening socket at `path`, whatever stood there is removed. InvalidArgument when the path is
+// longer than the address of a Unix socket may be.
+Result<UniqueFd> ListenUnix(const std::string& path, int type = SOCK_STREAM);
+
+// The address of the socket at `path`; InvalidArgument as above.
+Result<sockaddr_un> UnixAddress(const std::string& path);
 
 // Accepts one connection; a peer that falls silent within a message fails after ten seconds.
 Result<UniqueFd> AcceptUnix(int listening_fd);

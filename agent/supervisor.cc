@@ -15,6 +15,8 @@
 #include <cerrno>
 
 #include "agent/checkpoint_reader.h"
+#include "agent/dump_rescue.h"
+#include "agent/state_files.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -27,6 +29,8 @@ namespace {
 constexpr size_t kRecordsMax = 1000;
 constexpr size_t kRestoreAttemptsMax = 3;
 constexpr std::chrono::milliseconds kOwnEndLimit{3000};
+// In which an application that a dying CRIU has damaged meets its end.
+constexpr std::chrono::milliseconds kCrashLimit{50};
 // The clock may be set; look at it at least this often.
 constexpr int64_t kPollMillisMax = 30'000;
 
@@ -55,7 +59,7 @@ std::vector<std::string> ApplicationEnvironment() {
 sigset_t StopSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGTERM, SIGINT, SIGQUIT}) sigaddset(&set, number);
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1}) sigaddset(&set, number);
   return set;
 }
 
@@ -75,6 +79,8 @@ std::string_view AppStateName(AppState state) {
       return "stopping";
     case AppState::kEnded:
       return "ended";
+    case AppState::kDetached:
+      return "detached";
   }
   return "unknown";
 }
@@ -131,7 +137,8 @@ Status Supervisor::SetUp() {
 }
 
 Result<std::unique_ptr<Cell>> Supervisor::NewCell() const {
-  return Cell::Create({options_.config.argv, ApplicationEnvironment(), "/", log_path_});
+  return Cell::Create({options_.config.argv, ApplicationEnvironment(), "/", log_path_,
+                       CellSocketOf(options_.state_directory)});
 }
 
 Status Supervisor::TryRestore(const SnapshotInfo& checkpoint) {
@@ -171,6 +178,45 @@ Status Supervisor::StartFresh(const std::string& reason) {
   return Status::Ok();
 }
 
+Result<bool> Supervisor::TakeOver() {
+  auto cell = Cell::Adopt(CellSocketOf(options_.state_directory));
+  if (cell.status().Is(StatusCode::kNotFound)) return false;
+  SNAP_RETURN_IF_ERROR(cell.status());
+  if (!options_.restore) {
+    (*cell)->Detach();
+    return Status::Conflict(fmt::format(
+        "{} is running, an agent before has left it: cannot start it afresh (stop it, or take it "
+        "over by starting without --fresh)",
+        options_.config.name));
+  }
+  cell_ = std::move(*cell);
+  SNAP_RETURN_IF_ERROR(PutDumpInOrder(*cell_, criu_directory_));
+  const RunningFile running = ReadRunningFile(options_.state_directory);
+  if (!running.run_cmd.empty() && running.run_cmd != options_.config.run_cmd) {
+    LogWarning("{} was started as '{}': the changed command holds from its next start",
+               options_.config.name, running.run_cmd);
+  }
+  LogInfo("{} is running: taking it over", options_.config.name);
+  std::lock_guard lock(mutex_);
+  status_.taken_over = true;
+  status_.started_ns = running.started_ns;
+  status_.restored_from = running.restored_from;
+  status_.start_reason = "taken over, it was running";
+  return true;
+}
+
+Status Supervisor::NoteRunning() {
+  RunningFile running;
+  {
+    std::lock_guard lock(mutex_);
+    if (status_.taken_over) return Status::Ok();
+    status_.started_ns = WallNanos();
+    running = {options_.config.run_cmd, status_.started_ns, status_.restored_from};
+  }
+  SNAP_RETURN_IF_ERROR(WriteRunningFile(options_.state_directory, running));
+  return options_.outlive ? cell_->Outlive() : Status::Ok();
+}
+
 Status Supervisor::StartApplication() {
   auto checkpoints = ListCheckpoints(repository_, options_.config.name);
   if (!checkpoints.ok()) return checkpoints.status().WithContext("look for checkpoints");
@@ -178,6 +224,8 @@ Status Supervisor::StartApplication() {
     checkpointer_->set_parent(checkpoints->front().id);
     NoteNewest(checkpoints->front(), {});
   }
+  SNAP_ASSIGN_OR_RETURN(const bool taken_over, TakeOver());
+  if (taken_over) return Status::Ok();
   if (!options_.restore) return StartFresh("asked to");
   if (checkpoints->empty()) {
     return StartFresh(fmt::format("{} has no checkpoint of it", repository_->location()));
@@ -199,11 +247,11 @@ Status Supervisor::StartApplication() {
 
 Status Supervisor::Run() {
   Status result = StartApplication();
+  if (result.ok()) result = NoteRunning();
   if (result.ok()) {
     {
       std::lock_guard lock(mutex_);
       status_.pid = cell_->init_pid();
-      status_.started_ns = WallNanos();
     }
     SetState(AppState::kRunning);
     keeper_->Look();
@@ -221,10 +269,13 @@ Status Supervisor::Loop() {
       std::lock_guard lock(mutex_);
       status_.next_checkpoint_ns = next_tick_ * kNanosPerSecond;
     }
-    if (!WaitForEvent()) return Status::FromErrno(errno, "wait for events");
+    // Before the wait: whatever talked to the cell may have been told of it.
     if (const auto ended = cell_->WaitForExit(std::chrono::milliseconds(0))) {
-      return FinishEnded(*ended);
+      if (!lost_in_dump_) return FinishEnded(*ended);
+      SNAP_RETURN_IF_ERROR(StartAgain(*ended));
     }
+    if (!WaitForEvent()) return Status::FromErrno(errno, "wait for events");
+    if (cell_->WaitForExit(std::chrono::milliseconds(0))) continue;
     if (auto stopped = HandleSignals()) return *stopped;
     if (auto stopped = HandleStops()) return *stopped;
     HandleCheckpointRequests();
@@ -241,6 +292,26 @@ bool Supervisor::WaitForEvent() {
   uint64_t count = 0;
   (void)!read(wake_.get(), &count, sizeof(count));
   return true;
+}
+
+// A CRIU that is killed while its code runs in the application takes that with it.
+Status Supervisor::StartAgain(int wait_status) {
+  LogError("{} has died of a failed dump ({}): starting it again", options_.config.name,
+           DescribeWaitStatus(wait_status));
+  lost_in_dump_ = false;
+  cell_.reset();
+  {
+    std::lock_guard lock(mutex_);
+    status_.taken_over = false;
+    status_.restored_from.clear();
+    status_.state = AppState::kStarting;
+  }
+  SNAP_RETURN_IF_ERROR(StartApplication());
+  SNAP_RETURN_IF_ERROR(NoteRunning());
+  std::lock_guard lock(mutex_);
+  status_.pid = cell_->init_pid();
+  status_.state = AppState::kRunning;
+  return Status::Ok();
 }
 
 Status Supervisor::FinishEnded(int wait_status) {
@@ -264,6 +335,11 @@ std::optional<Status> Supervisor::HandleSignals() {
       LogInfo("SIGQUIT: stopping without a checkpoint");
       EndApplication("stopped");
       return Status::Ok();
+    }
+    if (info.ssi_signo == SIGUSR1 && !result) {
+      LogInfo("SIGUSR1: leaving {} running", options_.config.name);
+      DetachApplication();
+      result = Status::Ok();
     }
     if (!result) result = StopOnSignal();
   }
@@ -298,21 +374,28 @@ std::optional<Status> Supervisor::HandleStops() {
       request.done.set_value(Status::Ok());
       continue;
     }
-    if (request.checkpoint) {
-      SetState(AppState::kStopping);
-      const CheckpointRecord record = TakeCheckpoint("final", /*leave_stopped=*/true);
-      if (!record.status.ok()) {
-        SetState(AppState::kRunning);
-        request.done.set_value(
-            record.status.WithContext("not stopped, the final checkpoint failed"));
-        continue;
-      }
-    }
-    EndApplication("stopped");
-    request.done.set_value(Status::Ok());
-    result = Status::Ok();
+    const Status stopped = Stop(request.kind);
+    if (stopped.ok()) result = stopped;
+    request.done.set_value(stopped);
   }
   return result;
+}
+
+Status Supervisor::Stop(StopKind kind) {
+  if (kind == StopKind::kDetach) {
+    DetachApplication();
+    return Status::Ok();
+  }
+  if (kind == StopKind::kCheckpoint) {
+    SetState(AppState::kStopping);
+    const CheckpointRecord record = TakeCheckpoint("final", /*leave_stopped=*/true);
+    if (!record.status.ok()) {
+      SetState(AppState::kRunning);
+      return record.status.WithContext("not stopped, the final checkpoint failed");
+    }
+  }
+  EndApplication("stopped");
+  return Status::Ok();
 }
 
 void Supervisor::HandleCheckpointRequests() {
@@ -361,6 +444,8 @@ CheckpointRecord Supervisor::TakeCheckpoint(const std::string& trigger, bool lea
     LogInfo("checkpoint ({}) not taken: {}", trigger, record.status.message());
   } else {
     LogError("checkpoint ({}) failed: {}", trigger, record.status.message());
+    const auto ended = cell_->WaitForExit(kCrashLimit);
+    lost_in_dump_ = ended.has_value() && WIFSIGNALED(*ended);
   }
   std::lock_guard lock(mutex_);
   if (record.status.ok()) {
@@ -377,11 +462,22 @@ CheckpointRecord Supervisor::TakeCheckpoint(const std::string& trigger, bool lea
   return record;
 }
 
-void Supervisor::EndApplication(const std::string& how) {
+void Supervisor::DetachApplication() {
+  cell_->Detach();
   cell_.reset();
   std::lock_guard lock(mutex_);
-  status_.state = AppState::kEnded;
+  status_.state = AppState::kDetached;
+}
+
+void Supervisor::EndApplication(const std::string& how) {
+  if (cell_ != nullptr) {
+    cell_.reset();
+    RemoveRunningFile(options_.state_directory);
+  }
+  std::lock_guard lock(mutex_);
   status_.pid = 0;
+  if (status_.state == AppState::kDetached) return;
+  status_.state = AppState::kEnded;
   if (status_.ended.empty()) status_.ended = how;
 }
 
@@ -443,12 +539,18 @@ CheckpointRecord Supervisor::RequestCheckpoint(const std::string& trigger) {
 }
 
 Status Supervisor::RequestStop(bool checkpoint) {
+  return RequestStop(checkpoint ? StopKind::kCheckpoint : StopKind::kAtOnce);
+}
+
+Status Supervisor::RequestDetach() { return RequestStop(StopKind::kDetach); }
+
+Status Supervisor::RequestStop(StopKind kind) {
   std::promise<Status> promise;
   std::future<Status> stopped = promise.get_future();
   {
     std::lock_guard lock(mutex_);
     if (!accepting_) return Status::Ok();
-    stop_requests_.push_back({checkpoint, std::move(promise)});
+    stop_requests_.push_back({kind, std::move(promise)});
   }
   Wake();
   return stopped.get();

@@ -12,8 +12,10 @@
 // ended all the same. SIGQUIT ends it at once. While a machine shuts down, which tells every
 // process to end, no checkpoint is kept: restored, the application would go on ending.
 //
-// If the agent itself is killed, the application ends with it; the next start resumes it from the
-// newest checkpoint.
+// An application that dies of a dump that failed is started again, from its newest checkpoint.
+//
+// If the agent itself is killed, or let go of the application (SIGUSR1, RequestDetach), the
+// application runs on, and the next agent with this state directory takes it over as it is.
 //
 // Thread safety: Run belongs to one thread; the other calls may come from any thread.
 #ifndef SNAPSTORE_AGENT_SUPERVISOR_H_
@@ -40,9 +42,10 @@ struct SupervisorOptions {
   uint64_t arena_limit = 0;     // memory for one checkpoint at most; 0: half of this machine's
   bool restore = true;          // false: start afresh whatever checkpoints there are
   size_t keep = 3;              // verified checkpoints that stay; 0: all
+  bool outlive = true;          // the application runs on when the agent dies
 };
 
-enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded };
+enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded, kDetached };
 std::string_view AppStateName(AppState state);
 
 // The newest checkpoint in the repository, as far as it is known.
@@ -70,6 +73,7 @@ struct SupervisorStatus {
   std::optional<CheckpointRecord> last_success;  // newest commit
   std::optional<NewestCheckpoint> newest_checkpoint;
   KeeperStatus kept;
+  bool taken_over = false;       // the application ran when this agent came
   std::string ended;             // how the application ended
   bool ended_by_itself = false;  // nobody stopped it
 };
@@ -81,9 +85,10 @@ class Supervisor {
                                                     Repository* repository, const CriuDriver* criu);
   ~Supervisor();
 
-  // Starts the application and returns when it has ended: OK when it ended with exit code 0 or was
-  // stopped with a final checkpoint. Handles SIGTERM, SIGINT and SIGQUIT, which REQUIRES that they
-  // are blocked in every thread.
+  // Starts the application, or takes over one that an agent before has left running, and returns
+  // when it has ended: OK when it ended with exit code 0 or was stopped with a final checkpoint; or
+  // when it was let go. Handles SIGTERM, SIGINT, SIGQUIT and SIGUSR1, which REQUIRES that they are
+  // blocked in every thread.
   Status Run();
 
   SupervisorStatus status() const;
@@ -97,20 +102,27 @@ class Supervisor {
   CheckpointRecord RequestCheckpoint(const std::string& trigger = "request");
   // Ends the application, with a final checkpoint unless told otherwise, and waits for that.
   Status RequestStop(bool checkpoint);
+  // Lets the application run on without an agent, and waits for that: Run returns.
+  Status RequestDetach();
 
  private:
   struct CheckpointRequest {
     std::string trigger;
     std::promise<CheckpointRecord> done;
   };
+  enum class StopKind { kCheckpoint, kAtOnce, kDetach };
   struct StopRequest {
-    bool checkpoint;
+    StopKind kind;
     std::promise<Status> done;
   };
 
   Supervisor(SupervisorOptions options, Repository* repository, const CriuDriver* criu);
   Status SetUp();
   Status StartApplication();
+  Result<bool> TakeOver();
+  Status NoteRunning();
+  Status Stop(StopKind kind);
+  Status RequestStop(StopKind kind);
   Status StartFresh(const std::string& reason);
   Status TryRestore(const SnapshotInfo& checkpoint);
   void NoteNewest(const SnapshotInfo& checkpoint, const std::vector<std::string>& cpu_features);
@@ -118,11 +130,13 @@ class Supervisor {
   Status Loop();
   bool WaitForEvent();
   Status FinishEnded(int wait_status);
+  Status StartAgain(int wait_status);
   std::optional<Status> HandleSignals();
   std::optional<Status> HandleStops();
   void HandleCheckpointRequests();
   void HandleSchedule();
   Status StopOnSignal();
+  void DetachApplication();
   CheckpointRecord TakeCheckpoint(const std::string& trigger, bool leave_stopped);
   void EndApplication(const std::string& how);
   void RefuseWaiting(const Status& status);
@@ -142,7 +156,8 @@ class Supervisor {
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<CheckpointKeeper> keeper_;
   std::unique_ptr<Cell> cell_;
-  int64_t next_tick_ = 0;  // seconds since the epoch
+  bool lost_in_dump_ = false;  // the application died while a dump of it failed
+  int64_t next_tick_ = 0;      // seconds since the epoch
 
   mutable std::mutex mutex_;  // guards what follows
   SupervisorStatus status_;

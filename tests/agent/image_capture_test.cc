@@ -96,7 +96,7 @@ class ImageCaptureTest : public ::testing::Test {
   Status RunAgainst(
       const std::function<int(FakeCriu*)>& behaviour,
       const std::function<Status()>& while_frozen = [] { return Status::Ok(); },
-      std::chrono::seconds idle_timeout = std::chrono::seconds(20)) {
+      std::chrono::milliseconds silence = std::chrono::seconds(20)) {
     const pid_t pid = fork();
     if (pid == 0) {
       signal(SIGPIPE, SIG_IGN);
@@ -104,7 +104,8 @@ class ImageCaptureTest : public ::testing::Test {
       _exit(criu.Connect() ? behaviour(&criu) : 99);
     }
     UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-    Status status = capture_->Run(pidfd.get(), while_frozen, idle_timeout);
+    Status status = capture_->Run(pidfd.get(), while_frozen, [pid] { kill(pid, SIGKILL); },
+                                  {.silence = silence, .end = std::chrono::seconds(3)});
     int wait_status = 0;
     waitpid(pid, &wait_status, 0);
     exit_code_ = WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -1;
@@ -239,6 +240,37 @@ TEST_F(ImageCaptureTest, ASilentCriuIsGivenUpAndItsHookFails) {
       [] { return Status::Ok(); }, std::chrono::seconds(1));
   EXPECT_EQ(status.code(), StatusCode::kTimeout);
   EXPECT_EQ(exit_code_, 5);
+}
+
+TEST_F(ImageCaptureTest, ACriuThatDoesNotEvenEndIsKilled) {
+  const Status status = RunAgainst(
+      [](FakeCriu* criu) {
+        const UniqueFd pages = criu->OpenImage("pages-1.img");
+        while (true) pause();
+        return 0;
+      },
+      [] { return Status::Ok(); }, std::chrono::milliseconds(100));
+  EXPECT_EQ(status.code(), StatusCode::kTimeout);
+  EXPECT_EQ(exit_code_, -1);
+}
+
+TEST_F(ImageCaptureTest, AHookWhoseAgentIsGoneDoesNotWait) {
+  // What a killed agent leaves: the files, and nobody at their other ends.
+  const std::string kept = directory_ + "/kept";
+  const std::string hook = capture_->hook_command();
+  for (const std::string name : {"", ".request", ".answer"}) {
+    std::filesystem::create_hard_link(hook + name, kept + name);
+  }
+  capture_.reset();
+  for (const std::string name : {"", ".request", ".answer"}) {
+    std::filesystem::rename(kept + name, hook + name);
+  }
+  const std::string command = "CRTOOLS_SCRIPT_ACTION=post-dump timeout 20 " + hook;
+  const int wait_status = system(command.c_str());
+  ASSERT_TRUE(WIFEXITED(wait_status));
+  EXPECT_NE(WEXITSTATUS(wait_status), 0);
+  EXPECT_NE(WEXITSTATUS(wait_status), 124) << "it waited";
+  for (const std::string name : {"", ".request", ".answer"}) std::filesystem::remove(hook + name);
 }
 
 TEST_F(ImageCaptureTest, WhatIsNotTheProtocolIsRefused) {

@@ -46,7 +46,8 @@ class Agent:
         self._program = os.path.abspath(program)
         # The agent must not outlive the demonstration, however that ends.
         self._run = ["setpriv", "--pdeathsig", "KILL", self._program, "run", "--config", config,
-                     "--repo", repository, "--state-dir", state, "--listen", "127.0.0.1:0"]
+                     "--repo", repository, "--state-dir", state, "--listen", "127.0.0.1:0",
+                     "--end-with-agent"]
         self._state = state
         self._environment = {**os.environ, "SNAPSTORE_CACHE_DIR": cache}
         self._output = output

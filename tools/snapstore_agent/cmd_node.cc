@@ -117,7 +117,7 @@ class NodeCommand : public Command {
   static void BlockStopSignals() {
     sigset_t set;
     sigemptyset(&set);
-    for (const int number : {SIGTERM, SIGINT, SIGQUIT}) sigaddset(&set, number);
+    for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1}) sigaddset(&set, number);
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
   }
 
@@ -144,7 +144,8 @@ const CommandInfo kNodeCommand{
 That is meant to be the last line of the user data, and of a script that runs at every boot: one
 agent runs per state directory, a second one ends with exit code 11. Applications are those of the
 node's configuration; they are started when the controller says that the volumes have come.
-SIGTERM and SIGINT take final checkpoints, then end all; SIGQUIT ends all at once.)",
+SIGTERM and SIGINT take final checkpoints, then end all; SIGQUIT ends all at once. SIGUSR1 ends the
+agent alone, and so does SIGKILL: the applications run on, and the next agent takes them over.)",
     [] { return std::unique_ptr<Command>(new NodeCommand()); }};
 
 }  // namespace snapstore::agent

@@ -33,7 +33,7 @@ std::string FolderName(const std::string& app) {
 void BlockStopSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGTERM, SIGINT, SIGQUIT}) sigaddset(&set, number);
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1}) sigaddset(&set, number);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
@@ -69,6 +69,8 @@ class RunCommand : public Command {
     app->add_option("--keep", keep_,
                     "Verified checkpoints that stay when there are newer ones; 0: all")
         ->capture_default_str();
+    app->add_flag("--end-with-agent", end_with_agent_,
+                  "If the agent is killed the application ends, too, instead of running on");
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
   }
 
@@ -111,7 +113,8 @@ class RunCommand : public Command {
       return missing ? Outcome{repository.status(), kExitNoRepository}
                      : Outcome::Of(repository.status());
     }
-    SupervisorOptions options{std::move(config), state_directory_, arena_limit_, !fresh_, keep_};
+    SupervisorOptions options{std::move(config), state_directory_, arena_limit_, !fresh_, keep_,
+                              !end_with_agent_};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(address, token, supervisor->get());
@@ -170,6 +173,7 @@ class RunCommand : public Command {
   size_t keep_ = 3;
   bool init_ = false;
   bool fresh_ = false;
+  bool end_with_agent_ = false;
 };
 
 }  // namespace
@@ -185,7 +189,8 @@ app.json:
 
 snapshotScheduler is a cron expression in UTC. externalFiles are saved at the same instant as the
 memory and put back before it. SIGTERM and SIGINT take a final checkpoint, then end the application;
-SIGQUIT ends it at once. If the agent is killed, the application ends with it.)",
+SIGQUIT ends it at once. SIGUSR1 ends the agent alone, and so does SIGKILL: the application runs on,
+and the next run with the same state directory takes it over.)",
     [] { return std::unique_ptr<Command>(new RunCommand()); }};
 
 }  // namespace snapstore::agent

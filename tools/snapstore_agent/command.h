@@ -56,6 +56,7 @@ extern const CommandInfo kStatusCommand;
 extern const CommandInfo kCheckpointCommand;
 extern const CommandInfo kListCommand;
 extern const CommandInfo kStopCommand;
+extern const CommandInfo kDetachCommand;
 extern const CommandInfo kCheckCommand;
 extern const CommandInfo kNodeCommand;
 

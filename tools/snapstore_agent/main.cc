@@ -12,7 +12,7 @@ namespace snapstore::agent {
 namespace {
 
 constexpr std::array kCommands{&kRunCommand,  &kStatusCommand, &kCheckpointCommand, &kListCommand,
-                               &kStopCommand, &kCheckCommand,  &kNodeCommand};
+                               &kStopCommand, &kDetachCommand, &kCheckCommand,      &kNodeCommand};
 
 struct Program {
   CLI::App root{

@@ -1,0 +1,270 @@
+#include "agent/dump_rescue.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <nftables/libnftables.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <set>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "agent/process_tree.h"
+#include "base/bytes.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "base/unique_fd.h"
+
+namespace snapstore::agent {
+namespace {
+
+constexpr std::string_view kTablePrefix = "table inet CRIU-";
+constexpr size_t kNamesBytesMax = 1 << 20;
+constexpr size_t kCommandLineBytesMax = 1 << 16;
+constexpr std::chrono::milliseconds kPatience{1000};
+constexpr std::chrono::milliseconds kStep{10};
+
+struct NftDeleter {
+  void operator()(nft_ctx* context) const { nft_ctx_free(context); }
+};
+
+// Runs one command of nft in the network namespace of `pid`; its output.
+Result<std::string> RunNft(pid_t pid, const std::string& command) {
+  SNAP_ASSIGN_OR_RETURN(const UniqueFd network,
+                        OpenFile(fmt::format("/proc/{}/ns/net", pid), O_RDONLY));
+  Status status;
+  std::string output;
+  // A thread of its own: the namespace of this one stays.
+  std::thread([&] {
+    if (setns(network.get(), CLONE_NEWNET) != 0) {
+      status = Status::FromErrno(errno, "enter the cell's network");
+      return;
+    }
+    const std::unique_ptr<nft_ctx, NftDeleter> context(nft_ctx_new(NFT_CTX_DEFAULT));
+    if (context == nullptr || nft_ctx_buffer_output(context.get()) != 0 ||
+        nft_ctx_buffer_error(context.get()) != 0) {
+      status = Status::NoSpace("nftables: out of memory");
+    } else if (nft_run_cmd_from_buffer(context.get(), command.c_str()) != 0) {
+      const std::string_view error = nft_ctx_get_error_buffer(context.get());
+      status =
+          Status::Io(fmt::format("nftables: {}: {}", command, error.substr(0, error.find('\n'))));
+    } else {
+      output = nft_ctx_get_output_buffer(context.get());
+    }
+  }).join();
+  SNAP_RETURN_IF_ERROR(status);
+  return output;
+}
+
+std::set<std::string> LinesOf(std::string_view text) {
+  std::set<std::string> lines;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    lines.emplace(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
+// Lines "table inet CRIU-…".
+Result<std::set<std::string>> CriuTables(pid_t pid) {
+  SNAP_ASSIGN_OR_RETURN(const std::string listed, RunNft(pid, "list tables inet"));
+  std::set<std::string> tables = LinesOf(listed);
+  std::erase_if(tables, [](const std::string& line) { return !line.starts_with(kTablePrefix); });
+  return tables;
+}
+
+void ForEachProcess(const std::function<void(pid_t)>& visit) {
+  std::error_code error;
+  for (auto it = std::filesystem::directory_iterator("/proc", error);
+       !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
+    const std::string name = it->path().filename();
+    pid_t pid = 0;
+    const auto [end, failed] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (failed == std::errc() && *end == '\0') visit(pid);
+  }
+}
+
+// What tells one namespace from another.
+ino_t NamespaceOf(pid_t pid, const char* kind) {
+  struct stat info {};
+  return stat(fmt::format("/proc/{}/ns/{}", pid, kind).c_str(), &info) == 0 ? info.st_ino : 0;
+}
+
+// By its arguments: it may have been started through a loader.
+bool IsCriuDump(pid_t pid) {
+  const auto bytes = ReadWholeFile(fmt::format("/proc/{}/cmdline", pid), kCommandLineBytesMax);
+  if (!bytes.ok()) return false;
+  bool criu = false;
+  std::string_view rest = AsText(*bytes);
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find('\0'), rest.size());
+    const std::string_view word = rest.substr(0, end);
+    if (criu && word == "dump") return true;
+    criu = word == "criu" || word.ends_with("/criu");
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return false;
+}
+
+bool AnotherDumpRuns(const Cell& cell) {
+  const ino_t network = NamespaceOf(cell.init_pid(), "net");
+  bool found = false;
+  ForEachProcess(
+      [&](pid_t pid) { found = found || (NamespaceOf(pid, "net") == network && IsCriuDump(pid)); });
+  return found;
+}
+
+bool Within(std::chrono::milliseconds limit, const std::function<bool()>& holds) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(kStep);
+  }
+  return true;
+}
+
+// A socket in repair mode sends and acknowledges nothing.
+void EndRepair(int socket_fd) {
+  int repair = 0;
+  socklen_t size = sizeof(repair);
+  if (getsockopt(socket_fd, IPPROTO_TCP, TCP_REPAIR, &repair, &size) != 0 || repair == 0) return;
+  const int off = 0;
+  if (setsockopt(socket_fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off)) != 0) {
+    LogWarning("a TCP connection stays in repair mode: {}",
+               Status::FromErrno(errno, "setsockopt").message());
+  }
+}
+
+void EndRepairOf(pid_t pid) {
+  const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd.valid()) return;
+  std::error_code error;
+  for (auto it = std::filesystem::directory_iterator(fmt::format("/proc/{}/fd", pid), error);
+       !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
+    std::error_code gone;
+    const std::string target = std::filesystem::read_symlink(it->path(), gone);
+    if (gone || !target.starts_with("socket:")) continue;
+    const int number = std::stoi(it->path().filename());
+    const UniqueFd copy(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd.get(), number, 0)));
+    if (copy.valid()) EndRepair(copy.get());
+  }
+}
+
+// In the cell's PID namespace, but none of its own: a CRIU at work, whose parent is outside.
+Result<std::vector<pid_t>> ForeignProcesses(const Cell& cell) {
+  SNAP_ASSIGN_OR_RETURN(std::vector<pid_t> own, DescendantsOf(cell.init_pid()));
+  own.push_back(cell.init_pid());
+  const ino_t inside = NamespaceOf(cell.init_pid(), "pid");
+  std::vector<pid_t> foreign;
+  ForEachProcess([&](pid_t pid) {
+    if (NamespaceOf(pid, "pid") == inside && std::find(own.begin(), own.end(), pid) == own.end()) {
+      foreign.push_back(pid);
+    }
+  });
+  return foreign;
+}
+
+}  // namespace
+
+Status DumpRescue::Begin(const Cell& cell) {
+  SNAP_ASSIGN_OR_RETURN(const std::set<std::string> tables, CriuTables(cell.init_pid()));
+  std::string text;
+  for (const std::string& table : tables) text += table + "\n";
+  return ReplaceFile(path_, AsBytes(text), 0600);
+}
+
+void DumpRescue::End() { (void)unlink(path_.c_str()); }
+
+bool DumpRescue::IsPending() const { return access(path_.c_str(), F_OK) == 0; }
+
+Status DumpRescue::Rescue(const Cell& cell) {
+  SNAP_ASSIGN_OR_RETURN(const Bytes noted, ReadWholeFile(path_, kNamesBytesMax));
+  SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> pids, DescendantsOf(cell.init_pid()));
+  for (const pid_t pid : pids) EndRepairOf(pid);
+  const std::set<std::string> before = LinesOf(AsText(noted));
+  std::vector<std::string> left;
+  auto look = [&]() -> Status {
+    SNAP_ASSIGN_OR_RETURN(const std::set<std::string> now, CriuTables(cell.init_pid()));
+    left.clear();
+    std::set_difference(now.begin(), now.end(), before.begin(), before.end(),
+                        std::back_inserter(left));
+    return Status::Ok();
+  };
+  SNAP_RETURN_IF_ERROR(look());
+  if (!left.empty() && AnotherDumpRuns(cell)) {
+    if (!Within(kPatience, [&] { return !AnotherDumpRuns(cell); })) {
+      return Status::Conflict(fmt::format(
+          "another CRIU is at work: {} table(s) that block connections may be left", left.size()));
+    }
+    SNAP_RETURN_IF_ERROR(look());
+  }
+  for (const std::string& table : left) {
+    LogWarning("removing the {} that CRIU has left", table);
+    SNAP_RETURN_IF_ERROR(RunNft(cell.init_pid(), "delete " + table).status());
+  }
+  End();
+  return Status::Ok();
+}
+
+void StandStill::Begin() {
+  if (!stopped_.empty()) return;
+  if (const Status told = cell_->SetHeld(true); !told.ok()) return;
+  auto pids = DescendantsOf(cell_->init_pid());
+  if (!pids.ok()) return;
+  stopped_ = std::move(*pids);
+  for (const pid_t pid : stopped_) kill(pid, SIGSTOP);
+}
+
+void StandStill::End() {
+  if (stopped_.empty()) return;
+  for (const pid_t pid : stopped_) kill(pid, SIGCONT);
+  stopped_.clear();
+  (void)cell_->SetHeld(false);
+}
+
+Status PutDumpInOrder(const Cell& cell, const std::string& directory) {
+  SNAP_RETURN_IF_ERROR(EndForeignProcesses(cell));
+  DumpRescue rescue(directory);
+  if (!rescue.IsPending()) return Status::Ok();
+  if (const Status rescued = rescue.Rescue(cell); !rescued.ok()) {
+    LogError("connections of the application may be cut off: {}", rescued.message());
+  }
+  return Status::Ok();
+}
+
+Status EndForeignProcesses(const Cell& cell) {
+  std::vector<pid_t> foreign;
+  Status status;
+  auto gone = [&] {
+    auto found = ForeignProcesses(cell);
+    status = found.status();
+    if (found.ok()) foreign = std::move(*found);
+    return !status.ok() || foreign.empty();
+  };
+  if (Within(kPatience, gone)) return status;
+  LogWarning("killing {} process(es) that an agent before has left in the cell", foreign.size());
+  for (const pid_t pid : foreign) kill(pid, SIGKILL);
+  if (Within(kPatience, gone)) return status;
+  return Status::Conflict(fmt::format("process {} does not end", foreign.front()));
+}
+
+}  // namespace snapstore::agent
