@@ -72,6 +72,7 @@ class RepositoryImpl final : public Repository {
   const RepositoryOptions& options() const override { return options_; }
   bool encrypted() const override { return sealer_.encrypted(); }
   StoreUsage Usage() const override { return store_->Usage(); }
+  void LiftBandwidthLimits(bool lifted) override { store_->LiftBandwidthLimits(lifted); }
   Result<std::vector<SnapshotInfo>> ListSnapshots(Observer* observer, uint64_t* damaged) override;
   Result<std::string> ResolveSnapshot(std::string_view reference) override;
   Result<SnapshotInfo> GetSnapshot(const std::string& id) override;

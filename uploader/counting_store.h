@@ -56,6 +56,7 @@ class CountingStore final : public ObjectStore {
     return inner_->AbortUploads(age);
   }
   StoreUsage Usage() const override { return inner_->Usage(); }
+  void LiftBandwidthLimits(bool lifted) override { inner_->LiftBandwidthLimits(lifted); }
   unsigned PutsAtOnce() const override { return inner_->PutsAtOnce(); }
   unsigned GetsAtOnce() const override { return inner_->GetsAtOnce(); }
   std::string Describe() const override { return inner_->Describe(); }

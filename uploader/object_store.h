@@ -97,6 +97,10 @@ class ObjectStore {
   // What was asked of the store since it was opened.
   virtual StoreUsage Usage() const { return {}; }
 
+  // Whether the caps on bandwidth of the store's settings are passed over, also by transfers under
+  // way. From any thread.
+  virtual void LiftBandwidthLimits(bool /*lifted*/) {}
+
   // How many large puts at once keep the store busy; one for a disk, several for a server that is
   // far away.
   virtual unsigned PutsAtOnce() const { return 1; }

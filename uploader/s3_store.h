@@ -43,6 +43,7 @@ class S3Store final : public ObjectStore, public DiagnosableStore {
   Result<uint64_t> AbortUploads(std::chrono::seconds age) override;
   bool Diagnose(bool write_probe, const DiagnosisSink& sink) override;
   StoreUsage Usage() const override { return client_.Usage(); }
+  void LiftBandwidthLimits(bool lifted) override { client_.LiftBandwidthLimits(lifted); }
   unsigned PutsAtOnce() const override;
   unsigned GetsAtOnce() const override;
   std::string Describe() const override;

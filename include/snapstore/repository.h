@@ -125,6 +125,10 @@ class Repository {
   // What this handle has asked of its store until now.
   virtual StoreUsage Usage() const = 0;
 
+  // Whether the caps on bandwidth among its store settings are passed over, also by transfers under
+  // way: for what must be stored before a machine goes. From any thread.
+  virtual void LiftBandwidthLimits(bool lifted) = 0;
+
   // All snapshots, oldest first. A damaged manifest is reported to `observer` (may be null) as a
   // warning and counted in `damaged` (may be null). Unsupported: a newer program wrote one, and
   // what is the newest of the others is not what anybody asked for.

@@ -92,6 +92,11 @@ S3Client::S3Client(S3Options options, std::shared_ptr<AwsCredentialChain> creden
                                             ? AwsEndpoint(RegionOr(options_.region))
                                             : options_.endpoint} {}
 
+void S3Client::LiftBandwidthLimits(bool lifted) {
+  upload_limit_.Set(lifted ? 0 : options_.upload_bytes_per_second);
+  download_limit_.Set(lifted ? 0 : options_.download_bytes_per_second);
+}
+
 S3Client::Place S3Client::CurrentPlace() const {
   const std::lock_guard lock(place_mutex_);
   return place_;

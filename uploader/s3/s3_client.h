@@ -68,6 +68,9 @@ class S3Client {
 
   const S3Options& options() const { return options_; }
   StoreUsage Usage() const;
+
+  // Whether the caps on bandwidth of the options are passed over, also by transfers under way.
+  void LiftBandwidthLimits(bool lifted);
   const RetryPolicy& retry() const { return retry_; }
   AwsCredentialChain& credentials() { return *credentials_; }
   // Where the bucket is, as far as is known by now.

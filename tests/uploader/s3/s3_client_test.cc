@@ -149,6 +149,23 @@ TEST_F(S3TrafficTest, KeepsToTheRateOfItsSettingsInBothDirections) {
   RecordProperty("down_seconds", std::to_string(down_seconds));
 }
 
+TEST_F(S3TrafficTest, ItsRateCanBeLiftedInTheMiddleOfATransfer) {
+  options_.upload_bytes_per_second = 1 << 20;
+  options_.multipart_bytes = 1 << 30;
+  const std::string object(64 << 20, 'x');  // a minute's worth
+  server_->set_payload_max_length(2 * object.size());
+  server_->Put(kObject, [](const Request&, Response&) {});
+  Start();
+  std::thread lifter([this] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    store_->LiftBandwidthLimits(true);
+  });
+  const Stopwatch up;
+  EXPECT_TRUE(Put(object).ok());
+  EXPECT_LT(up.Seconds(), 30);
+  lifter.join();
+}
+
 TEST_F(S3TrafficTest, TriesAgainAfterAConflictOfConditions) {
   std::atomic<int> calls = 0;
   server_->Put(kObject, [&](const Request&, Response& out) {

@@ -1,0 +1,62 @@
+#include "agent/adaptive_trigger.h"
+
+#include <gtest/gtest.h>
+
+namespace snapstore::agent {
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+
+AdaptiveTrigger::Options Budget(double seconds) {
+  AdaptiveTrigger::Options options;
+  options.budget_seconds = seconds;
+  options.initial_bytes_per_second = 10 * kMiB;
+  return options;
+}
+
+TEST(AdaptiveTriggerTest, IsDueWhenTheBudgetIsNearlyUsedUp) {
+  const AdaptiveTrigger trigger(Budget(100));
+  EXPECT_FALSE(trigger.IsDue(0, 700 * kMiB));
+  EXPECT_TRUE(trigger.IsDue(0, 810 * kMiB));
+}
+
+TEST(AdaptiveTriggerTest, FollowsTheMeasuredRate) {
+  AdaptiveTrigger trigger(Budget(100));
+  for (int i = 0; i < 20; ++i) trigger.OnCommit(i, 1000 * kMiB, 1000);  // 1 MiB/s
+  EXPECT_NEAR(trigger.bytes_per_second(), kMiB, kMiB / 10.0);
+  EXPECT_TRUE(trigger.IsDue(1000, 100 * kMiB));
+  for (int i = 0; i < 20; ++i) trigger.OnCommit(i, 1000 * kMiB, 1);
+  EXPECT_FALSE(trigger.IsDue(1000, 100 * kMiB));
+}
+
+TEST(AdaptiveTriggerTest, SmallCheckpointsSayLittleAboutTheLink) {
+  AdaptiveTrigger trigger(Budget(100));
+  // A second for a page is the manifest's time.
+  for (int i = 0; i < 100; ++i) trigger.OnCommit(i, 4096, 1);
+  EXPECT_GT(trigger.bytes_per_second(), 9.0 * kMiB);
+  trigger.OnCommit(200, 0, 5);
+  trigger.OnCommit(200, 5, 0);
+  EXPECT_GT(trigger.bytes_per_second(), 9.0 * kMiB);
+}
+
+TEST(AdaptiveTriggerTest, KeepsItsDistance) {
+  AdaptiveTrigger trigger(Budget(1));
+  trigger.OnFailure(100);
+  EXPECT_FALSE(trigger.IsDue(105, 1000 * kMiB));
+  EXPECT_TRUE(trigger.IsDue(110, 1000 * kMiB));
+}
+
+TEST(AdaptiveTriggerTest, LooksMoreOftenTheNearerItComes) {
+  const AdaptiveTrigger trigger(Budget(100));
+  EXPECT_GT(trigger.SecondsToNextLook(0), trigger.SecondsToNextLook(790 * kMiB));
+  EXPECT_GT(trigger.SecondsToNextLook(2000 * kMiB), 0);
+}
+
+TEST(AdaptiveTriggerTest, WithoutABudgetItIsNeverDue) {
+  const AdaptiveTrigger trigger(Budget(0));
+  EXPECT_FALSE(trigger.enabled());
+  EXPECT_FALSE(trigger.IsDue(1e9, 1ull << 50));
+}
+
+}  // namespace
+}  // namespace snapstore::agent
