@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "agent/checkpoint_reader.h"
@@ -15,6 +16,7 @@
 #include "base/status_macros.h"
 #include "snapstore/inspect.h"
 #include "snapstore/maintain.h"
+#include "snapstore/repair.h"
 
 namespace snapstore::agent {
 namespace {
@@ -55,6 +57,7 @@ struct CheckpointKeeper::Impl {
         LogWarning("looking after the checkpoints of {}: {}", options.app, done.message());
       }
       status.error = done.ok() ? "" : done.message();
+      ++status.rounds;
     }
   }
 
@@ -67,20 +70,25 @@ struct CheckpointKeeper::Impl {
 
   Status Round() {
     if (!MayGoOn()) return Status::Ok();
-    SNAP_ASSIGN_OR_RETURN(const auto checkpoints, ListCheckpoints(repository, options.app));
+    std::vector<SnapshotInfo> superseded;
+    SNAP_ASSIGN_OR_RETURN(const auto checkpoints,
+                          ListCheckpoints(repository, options.app, &superseded));
     DropGone(checkpoints);
-    // Newest first. Without a limit the newest one is verified, like any other when its turn comes.
-    size_t good = 0;
-    const size_t enough = std::max<size_t>(options.keep, 1);
+    if (TakeDoubt()) packs_read.clear();
+    if (packs_read_since + options.reread_interval <= Clock::now()) {
+      packs_read.clear();
+      packs_read_since = Clock::now();
+    }
     std::vector<std::string> outdated;
-    for (const SnapshotInfo& one : checkpoints) {
-      if (good == enough) {
-        outdated.push_back(one.id);
-        continue;
-      }
+    bool again = true;
+    while (again) {
+      again = false;
+      SNAP_RETURN_IF_ERROR(VerifyNewest(checkpoints, &outdated, &again));
       if (!MayGoOn()) return Status::Ok();
-      SNAP_ASSIGN_OR_RETURN(const bool verified, Verify(one.id));
-      if (verified) ++good;
+    }
+    // Whoever lost the race may want what it committed last, until there is enough that is newer.
+    if (!outdated.empty() || Good() >= std::max<size_t>(options.keep, 1)) {
+      for (const SnapshotInfo& one : superseded) outdated.push_back(one.id);
     }
     if (options.keep == 0 || outdated.empty()) return Status::Ok();
     if (!MayGoOn()) return Status::Ok();
@@ -97,6 +105,40 @@ struct CheckpointKeeper::Impl {
     return Prune();
   }
 
+  // Newest first. Without a limit the newest one is verified, like any other when its turn comes.
+  // `again`: all that were verified are in doubt.
+  Status VerifyNewest(const std::vector<SnapshotInfo>& checkpoints,
+                      std::vector<std::string>* outdated, bool* again) {
+    size_t good = 0;
+    const size_t enough = std::max<size_t>(options.keep, 1);
+    outdated->clear();
+    for (const SnapshotInfo& one : checkpoints) {
+      if (good == enough) {
+        outdated->push_back(one.id);
+        continue;
+      }
+      if (!MayGoOn()) return Status::Ok();
+      SNAP_ASSIGN_OR_RETURN(const bool verified, Verify(one.id, again));
+      if (*again) return Status::Ok();
+      if (verified) {
+        ++good;
+        const std::lock_guard lock(mutex);
+        if (good == 1) newest_verified = one.id;
+      }
+    }
+    return Status::Ok();
+  }
+
+  bool TakeDoubt() {
+    const std::lock_guard lock(mutex);
+    return std::exchange(doubted, false);
+  }
+
+  size_t Good() {
+    const std::lock_guard lock(mutex);
+    return status.verified.size();
+  }
+
   void DropGone(const std::vector<SnapshotInfo>& checkpoints) {
     std::set<std::string> present;
     for (const SnapshotInfo& one : checkpoints) present.insert(one.id);
@@ -105,30 +147,53 @@ struct CheckpointKeeper::Impl {
     std::erase_if(status.damaged, [&](const std::string& id) { return !present.contains(id); });
   }
 
-  Result<bool> Verify(const std::string& id) {
+  // Its end does not wait for a long reading, and a checkpoint does not share the machine with one.
+  class Pauses final : public Observer {
+   public:
+    explicit Pauses(Impl* keeper) : keeper_(keeper) {}
+    bool Cancelled() override { return !keeper_->MayGoOn(); }
+
+   private:
+    Impl* const keeper_;
+  };
+
+  Result<bool> Verify(const std::string& id, bool* again) {
     {
       const std::lock_guard lock(mutex);
       if (status.verified.contains(id)) return true;
       if (status.damaged.contains(id)) return false;
     }
-    const auto report = CheckRepository(*repository, {.snapshots = {id}}, nullptr);
+    Pauses pauses(this);
+    const auto report = CheckRepository(
+        *repository, {.read_data = true, .snapshots = {id}, .packs_read = &packs_read}, &pauses);
     // Somebody else forgot it meanwhile.
     if (report.status().Is(StatusCode::kNotFound)) return false;
+    if (report.status().Is(StatusCode::kCancelled)) return false;
     if (!report.ok()) return report.status();
-    std::set<std::string> verified;
+    if (!report->problems.empty()) {
+      const CheckProblem& first = report->problems.front();
+      LogError("checkpoint {} is damaged: {}: {}", id, first.object, first.message);
+      SNAP_RETURN_IF_ERROR(AvoidDamagedPacks(*repository, *report).status());
+      // Others may have lost the same.
+      packs_read.clear();
+      *again = true;
+    }
+    VerifiedFile file;
     {
       const std::lock_guard lock(mutex);
-      (report->problems.empty() ? status.verified : status.damaged).insert(id);
-      verified = status.verified;
+      if (*again) DoubtLocked();
+      (*again ? status.damaged : status.verified).insert(id);
+      file = {status.verified, status.damaged};
     }
-    if (report->problems.empty()) {
-      LogDebug("checkpoint {} is verified", id);
-      SNAP_RETURN_IF_ERROR(WriteVerifiedFile(options.state_directory, verified));
-      return true;
-    }
-    const CheckProblem& first = report->problems.front();
-    LogError("checkpoint {} is damaged: {}: {}", id, first.object, first.message);
-    return false;
+    SNAP_RETURN_IF_ERROR(WriteVerifiedFile(options.state_directory, file));
+    LogDebug("checkpoint {} is looked at", id);
+    return !*again;
+  }
+
+  // REQUIRES: mutex is held.
+  void DoubtLocked() {
+    status.verified.clear();
+    newest_verified.clear();
   }
 
   Status Prune() {
@@ -148,11 +213,16 @@ struct CheckpointKeeper::Impl {
 
   Repository* const repository;
   const KeeperOptions options;
-  Clock::time_point pruned = Clock::now();  // of the thread alone
+  // Of the thread alone.
+  Clock::time_point pruned = Clock::now();
+  std::set<std::string> packs_read;  // and found right
+  Clock::time_point packs_read_since = Clock::now();
 
   std::mutex mutex;  // guards what follows
   std::condition_variable wake;
   KeeperStatus status;
+  std::string newest_verified;
+  bool doubted = false;
   int holds = 0;
   bool wanted = false;
   bool ending = false;
@@ -164,7 +234,9 @@ CheckpointKeeper::CheckpointKeeper(std::unique_ptr<Impl> impl) : impl_(std::move
 std::unique_ptr<CheckpointKeeper> CheckpointKeeper::Start(Repository* repository,
                                                           KeeperOptions options) {
   auto impl = std::make_unique<Impl>(repository, std::move(options));
-  impl->status.verified = ReadVerifiedFile(impl->options.state_directory);
+  VerifiedFile file = ReadVerifiedFile(impl->options.state_directory);
+  impl->status.verified = std::move(file.verified);
+  impl->status.damaged = std::move(file.damaged);
   Impl* const self = impl.get();
   self->thread = std::thread([self] { self->Run(); });
   return std::unique_ptr<CheckpointKeeper>(new CheckpointKeeper(std::move(impl)));
@@ -198,6 +270,17 @@ CheckpointKeeper::Hold::~Hold() {
     --keeper_->impl_->holds;
   }
   keeper_->impl_->wake.notify_all();
+}
+
+std::string CheckpointKeeper::ParentFor(const std::string& id) const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->status.damaged.contains(id) ? impl_->newest_verified : id;
+}
+
+void CheckpointKeeper::Doubt() {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->DoubtLocked();
+  impl_->doubted = true;
 }
 
 KeeperStatus CheckpointKeeper::status() const {

@@ -2,10 +2,14 @@
 // its own: verifies what was committed, and forgets what is older than the newest few that are
 // good.
 //
-// Verified means: read back from the store, the manifest is whole and every pack that it needs is
-// there with what it says to hold. Nothing is forgotten for a checkpoint that is not: a good one
-// never makes room for a damaged one. What only forgotten checkpoints needed is given back by a
-// prune, now and then.
+// Verified means: read back from the store, the manifest is whole, and so is every pack that it
+// needs, byte for byte. A pack that was read is not read again for the checkpoints of the next day.
+// Nothing is forgotten for a checkpoint that is not verified: a good one never makes room for a
+// damaged one. What only forgotten checkpoints needed is given back by a prune, now and then.
+//
+// When one is found damaged all others are in doubt, and verified anew. No later checkpoint is
+// based on it (ParentFor), and what the damaged packs held is stored again (AvoidDamagedPacks): the
+// next one is whole.
 //
 // Thread safety: all calls may come from any thread.
 #ifndef SNAPSTORE_AGENT_CHECKPOINT_KEEPER_H_
@@ -26,6 +30,8 @@ struct KeeperOptions {
   std::string state_directory;  // remembers there what is verified
   size_t keep = 3;              // verified checkpoints; 0: none is ever forgotten
   std::chrono::milliseconds prune_interval{3'600'000};
+  // After so long, packs are read again for the next checkpoint that needs them.
+  std::chrono::milliseconds reread_interval{24 * 3'600'000};
 };
 
 struct KeeperStatus {
@@ -33,7 +39,8 @@ struct KeeperStatus {
   std::set<std::string> damaged;
   uint64_t forgotten = 0;  // since the keeper was made
   uint64_t prunes = 0;
-  std::string error;  // of the last round; empty: it went well
+  uint64_t rounds = 0;  // that came to their end
+  std::string error;    // of the last round; empty: it went well
 };
 
 class CheckpointKeeper {
@@ -57,6 +64,12 @@ class CheckpointKeeper {
    private:
     CheckpointKeeper* const keeper_;
   };
+
+  // What the next checkpoint may be compared with in place of `id`: that, unless it is damaged;
+  // then the newest verified one, or empty, none.
+  std::string ParentFor(const std::string& id) const;
+  // Somebody met damage: the next round verifies everything anew.
+  void Doubt();
 
   KeeperStatus status() const;
 

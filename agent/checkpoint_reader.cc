@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "agent/checkpoint_image.h"
+#include "agent/checkpoint_order.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -31,7 +32,8 @@ class WarningLogger : public Observer {
 
 }  // namespace
 
-Result<std::vector<SnapshotInfo>> ListCheckpoints(Repository* repository, const std::string& app) {
+Result<std::vector<SnapshotInfo>> ListCheckpoints(Repository* repository, const std::string& app,
+                                                  std::vector<SnapshotInfo>* superseded) {
   WarningLogger logger;
   uint64_t damaged = 0;
   SNAP_ASSIGN_OR_RETURN(std::vector<SnapshotInfo> all,
@@ -48,9 +50,10 @@ Result<std::vector<SnapshotInfo>> ListCheckpoints(Repository* repository, const 
     return Status::Corruption(fmt::format(
         "{} snapshots cannot be read, and one of them may be a checkpoint of '{}'", damaged, app));
   }
-  std::stable_sort(checkpoints.begin(), checkpoints.end(),
-                   [](const auto& a, const auto& b) { return a.time_ns > b.time_ns; });
-  return checkpoints;
+  SNAP_ASSIGN_OR_RETURN(const ClaimBase base, NewestClaimBase(*repository, app, &logger));
+  OrderedCheckpoints ordered = OrderCheckpoints(std::move(checkpoints), base);
+  if (superseded != nullptr) *superseded = std::move(ordered.superseded);
+  return std::move(ordered.valid);
 }
 
 Result<std::unique_ptr<CheckpointReader>> CheckpointReader::Open(Repository* repository,

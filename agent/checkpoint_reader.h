@@ -18,9 +18,10 @@
 
 namespace snapstore::agent {
 
-// The checkpoints of an application, newest first. "Could not tell" is an error, never an empty
-// list.
-Result<std::vector<SnapshotInfo>> ListCheckpoints(Repository* repository, const std::string& app);
+// The checkpoints of an application, newest first (agent/checkpoint_order.h). "Could not tell" is
+// an error, never an empty list. `superseded` gets those that do not count; may be null.
+Result<std::vector<SnapshotInfo>> ListCheckpoints(Repository* repository, const std::string& app,
+                                                  std::vector<SnapshotInfo>* superseded = nullptr);
 
 class CheckpointReader : public ImageSource {
  public:

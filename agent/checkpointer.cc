@@ -8,6 +8,7 @@
 #include "agent/checkpoint_metadata.h"
 #include "agent/process_tree.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "snapstore/snapshot.h"
 
@@ -73,6 +74,37 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Captured* captured)
   return Status::Ok();
 }
 
+Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
+  request->parent = parent_id_.empty() ? "none" : parent_id_;
+  if (fence_ != nullptr) {
+    request->tags.merge(fence_->NextTags());
+    request->before_commit = [this] { return fence_->Check(); };
+  }
+  FirstWarning warnings;
+  Result<SnapshotSummary> summary = TakeSnapshot(*repository_, *request, &warnings);
+  const bool parent_gone =
+      summary.status().Is(StatusCode::kNotFound) || summary.status().Is(StatusCode::kCorruption);
+  if (parent_gone && !parent_id_.empty()) {
+    // Forgotten by somebody else, or damaged. All that it was compared with it for is still here.
+    LogWarning("checkpoint {} cannot be built upon, so all is stored that it held alone: {}",
+               parent_id_.substr(0, 12), summary.status().message());
+    parent_id_.clear();
+    request->parent = "none";
+    summary = TakeSnapshot(*repository_, *request, &warnings);
+  }
+  SNAP_RETURN_IF_ERROR(summary.status());
+  if (summary->info.unreadable != 0) {
+    return Status::Internal(fmt::format("snapshot {} is not complete: {}", summary->info.id,
+                                        warnings.status().message()));
+  }
+  // Whoever took over before the commit may not know of it.
+  if (fence_ != nullptr) {
+    SNAP_RETURN_IF_ERROR(fence_->Check().WithContext(
+        fmt::format("checkpoint {} is stored, but may not count", summary->info.id)));
+  }
+  return summary;
+}
+
 Status Checkpointer::Commit(const Captured& captured, int root_pid, CheckpointRecord* record) {
   CheckpointMetadata metadata;
   metadata.app = options_.config.name;
@@ -102,14 +134,7 @@ Status Checkpointer::Commit(const Captured& captured, int root_pid, CheckpointRe
                   {kKindTag, kCheckpointKind},
                   {"snapstore.trigger", record->trigger},
                   {"snapstore.frozen_ms", fmt::format("{:.1f}", record->frozen_ms)}};
-  request.parent = parent_id_.empty() ? "none" : parent_id_;
-  FirstWarning warnings;
-  SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary,
-                        TakeSnapshot(*repository_, request, &warnings));
-  if (summary.info.unreadable != 0) {
-    return Status::Internal(fmt::format("snapshot {} is not complete: {}", summary.info.id,
-                                        warnings.status().message()));
-  }
+  SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary, Store(&request));
   record->snapshot_id = summary.info.id;
   record->parent_id = summary.info.parent_id;
   record->bytes_read = summary.info.bytes_read;
@@ -124,6 +149,10 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
   record.trigger = trigger;
   record.time_ns = WallNanos();
   const Stopwatch watch;
+  if (const std::string why = fence_ == nullptr ? "" : fence_->superseded(); !why.empty()) {
+    record.status = Status::Conflict(why);
+    return record;
+  }
   Captured captured;
   record.status = Capture(cell, leave_stopped, &captured);
   if (cell->WasToldToEnd()) {

@@ -17,8 +17,10 @@
 #include "agent/cell.h"
 #include "agent/criu_driver.h"
 #include "agent/external_files.h"
+#include "agent/fence.h"
 #include "agent/platform.h"
 #include "snapstore/repository.h"
+#include "snapstore/snapshot.h"
 
 namespace snapstore::agent {
 
@@ -57,8 +59,11 @@ class Checkpointer {
   // not run on after a success: it stands still (SIGSTOP) so that nothing it would do is lost.
   CheckpointRecord Take(Cell* cell, const std::string& trigger, bool leave_stopped);
 
-  // The checkpoint the next one is compared with.
+  // The checkpoint the next one is compared with; empty: none.
   void set_parent(std::string id) { parent_id_ = std::move(id); }
+  const std::string& parent() const { return parent_id_; }
+  // Asked before and after each commit; must outlive the checkpointer. Null: nobody is.
+  void set_fence(Fence* fence) { fence_ = fence; }
 
  private:
   Checkpointer(Options options, Repository* repository, const CriuDriver* criu)
@@ -70,6 +75,7 @@ class Checkpointer {
     std::vector<pid_t> stopped;
   };
   Status Capture(Cell* cell, bool leave_stopped, Captured* captured);
+  Result<SnapshotSummary> Store(SnapshotRequest* request);
   Status Commit(const Captured& captured, int root_pid, CheckpointRecord* record);
 
   const Options options_;
@@ -77,6 +83,7 @@ class Checkpointer {
   const CriuDriver* const criu_;
   const Platform platform_ = Platform::OfThisMachine();
   std::unique_ptr<Arena> arena_;
+  Fence* fence_ = nullptr;
   std::string parent_id_;
   uint64_t count_ = 0;
 };

@@ -83,6 +83,8 @@ std::string StatusJson(const SupervisorStatus& status) {
        {"last_checkpoint", status.last ? Record(*status.last) : json()},
        {"last_good_checkpoint", status.last_success ? Record(*status.last_success) : json()},
        {"newest_checkpoint", status.newest_checkpoint ? Newest(*status.newest_checkpoint) : json()},
+       {"epoch", status.epoch},
+       {"superseded", TextOrNull(status.superseded)},
        {"ended", TextOrNull(status.ended)},
        {"taken_over", status.taken_over},
        {"ended_by_itself", status.ended_by_itself}});

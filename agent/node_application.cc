@@ -35,8 +35,9 @@ constexpr seconds kCalm{60};  // whoever ran that long has not failed in a row
 constexpr milliseconds kBusyDelay{500};
 constexpr seconds kCheckpointLimit{3600};
 constexpr seconds kKillLimit{5};
-constexpr int kFailuresShown = 3;  // fewer at the start are still "starting"
-constexpr int kBusyExitCode = 11;  // another process has the state directory
+constexpr int kFailuresShown = 3;        // fewer at the start are still "starting"
+constexpr int kBusyExitCode = 11;        // another process has the state directory
+constexpr int kSupersededExitCode = 14;  // another node has the application
 constexpr int64_t kApplicationLogBytesMax = 1 << 20;
 constexpr size_t kLogTailBytes = 4096;
 
@@ -220,6 +221,14 @@ void NodeApplication::OnExit(int wait_status) {
   if (clean && !stopping_ && !how && HasRunningFile(options_.directory)) {
     // Told by hand to let go of the application, which runs on: it is taken over at once.
     next_start_ = now;
+    return;
+  }
+  if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == kSupersededExitCode && !stopping_) {
+    // Started again it would take the application away from where it runs now, and so on.
+    ended_ = true;
+    report_.state = "ended";
+    report_.error = LastLogLine();
+    LogError("{}: {}", id_, report_.error);
     return;
   }
   if (how || stopping_ || clean) {

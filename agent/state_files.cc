@@ -24,6 +24,9 @@ std::string VerifiedPath(const std::string& state_directory) {
 std::string RunningPath(const std::string& state_directory) {
   return state_directory + "/running.json";
 }
+std::string ClaimPath(const std::string& state_directory) {
+  return state_directory + "/claim.json";
+}
 std::string EndedPath(const std::string& state_directory) {
   return state_directory + "/ended.json";
 }
@@ -108,20 +111,50 @@ void RemoveRunningFile(const std::string& state_directory) {
   (void)unlink(RunningPath(state_directory).c_str());
 }
 
-Status WriteVerifiedFile(const std::string& state_directory, const std::set<std::string>& ids) {
-  return Write(VerifiedPath(state_directory), {{"verified", ids}});
+Status WriteVerifiedFile(const std::string& state_directory, const VerifiedFile& file) {
+  return Write(VerifiedPath(state_directory),
+               {{"verified", file.verified}, {"damaged", file.damaged}});
 }
 
-std::set<std::string> ReadVerifiedFile(const std::string& state_directory) {
-  std::set<std::string> ids;
+VerifiedFile ReadVerifiedFile(const std::string& state_directory) {
+  VerifiedFile file;
   const auto document = Read(VerifiedPath(state_directory));
-  if (!document.ok()) return ids;
-  const auto listed = document->find("verified");
-  if (listed == document->end() || !listed->is_array()) return ids;
-  for (const json& id : *listed) {
-    if (id.is_string()) ids.insert(id.get<std::string>());
+  if (!document.ok()) return file;
+  const auto take = [&](const char* member, std::set<std::string>* ids) {
+    const auto listed = document->find(member);
+    if (listed == document->end() || !listed->is_array()) return;
+    for (const json& id : *listed) {
+      if (id.is_string()) ids->insert(id.get<std::string>());
+    }
+  };
+  take("verified", &file.verified);
+  take("damaged", &file.damaged);
+  return file;
+}
+
+Status WriteClaimFile(const std::string& state_directory, const ClaimFile& file) {
+  return Write(
+      ClaimPath(state_directory),
+      {{"app", file.app}, {"repository", file.repository}, {"epoch", file.epoch}, {"id", file.id}});
+}
+
+Result<ClaimFile> ReadClaimFile(const std::string& state_directory) {
+  SNAP_ASSIGN_OR_RETURN(const json document, Read(ClaimPath(state_directory)));
+  ClaimFile file;
+  const auto text = [&](const char* member) {
+    const auto found = document.find(member);
+    return found != document.end() && found->is_string() ? found->get<std::string>() : "";
+  };
+  file.app = text("app");
+  file.repository = text("repository");
+  file.id = text("id");
+  const auto epoch = document.find("epoch");
+  if (file.app.empty() || file.repository.empty() || file.id.empty() || epoch == document.end() ||
+      !epoch->is_number_unsigned()) {
+    return Status::Corruption(fmt::format("{}: damaged", ClaimPath(state_directory)));
   }
-  return ids;
+  file.epoch = epoch->get<uint64_t>();
+  return file;
 }
 
 void RemoveEndedFile(const std::string& state_directory) {

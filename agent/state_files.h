@@ -40,9 +40,25 @@ RunningFile ReadRunningFile(const std::string& state_directory);
 bool HasRunningFile(const std::string& state_directory);
 void RemoveRunningFile(const std::string& state_directory);
 
-// verified.json: ids of checkpoints that were read back and found whole. Empty when there is none.
-Status WriteVerifiedFile(const std::string& state_directory, const std::set<std::string>& ids);
-std::set<std::string> ReadVerifiedFile(const std::string& state_directory);
+// verified.json: ids of checkpoints that were read back, and found whole or damaged. Empty when
+// there is none.
+struct VerifiedFile {
+  std::set<std::string> verified = {};
+  std::set<std::string> damaged = {};
+};
+Status WriteVerifiedFile(const std::string& state_directory, const VerifiedFile& file);
+VerifiedFile ReadVerifiedFile(const std::string& state_directory);
+
+// claim.json: the claim (snapstore/claim.h) that the application there runs by.
+struct ClaimFile {
+  std::string app;
+  std::string repository;  // its id
+  uint64_t epoch = 0;
+  std::string id;
+};
+Status WriteClaimFile(const std::string& state_directory, const ClaimFile& file);
+// NotFound: there is none. Corruption: damaged.
+Result<ClaimFile> ReadClaimFile(const std::string& state_directory);
 
 }  // namespace snapstore::agent
 

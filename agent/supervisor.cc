@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "agent/checkpoint_order.h"
 #include "agent/checkpoint_reader.h"
 #include "agent/dump_rescue.h"
 #include "agent/state_files.h"
@@ -127,6 +128,10 @@ Status Supervisor::SetUp() {
       options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit()};
   SNAP_ASSIGN_OR_RETURN(checkpointer_,
                         Checkpointer::Create(std::move(checkpointer), repository_, criu_));
+  fence_ = std::make_unique<Fence>(
+      repository_,
+      Fence::Options{options_.config.name, options_.state_directory, [this] { Wake(); }});
+  checkpointer_->set_fence(fence_.get());
   keeper_ = CheckpointKeeper::Start(repository_, {.app = options_.config.name,
                                                   .state_directory = options_.state_directory,
                                                   .keep = options_.keep});
@@ -165,7 +170,7 @@ void Supervisor::NoteNewest(const SnapshotInfo& checkpoint,
                             const std::vector<std::string>& cpu_features) {
   std::lock_guard lock(mutex_);
   std::optional<NewestCheckpoint>& newest = status_.newest_checkpoint;
-  if (newest && newest->time_ns > checkpoint.time_ns) return;
+  if (newest && newest->id != checkpoint.id) return;
   newest = {checkpoint.id, checkpoint.time_ns, cpu_features};
 }
 
@@ -218,30 +223,45 @@ Status Supervisor::NoteRunning() {
 }
 
 Status Supervisor::StartApplication() {
-  auto checkpoints = ListCheckpoints(repository_, options_.config.name);
-  if (!checkpoints.ok()) return checkpoints.status().WithContext("look for checkpoints");
+  SNAP_ASSIGN_OR_RETURN(const bool taken_over, TakeOver());
+  const auto checkpoints = fence_->Enter(taken_over);
+  if (!checkpoints.ok()) {
+    const bool superseded = !fence_->superseded().empty();
+    if (taken_over && superseded && options_.run_on_when_superseded) return Status::Ok();
+    // That a store cannot be reached is no reason to end what runs.
+    if (taken_over && !superseded) DetachApplication();
+    return checkpoints.status().WithContext("look for checkpoints");
+  }
   if (!checkpoints->empty()) {
-    checkpointer_->set_parent(checkpoints->front().id);
+    checkpointer_->set_parent(keeper_->ParentFor(checkpoints->front().id));
     NoteNewest(checkpoints->front(), {});
   }
-  SNAP_ASSIGN_OR_RETURN(const bool taken_over, TakeOver());
   if (taken_over) return Status::Ok();
   if (!options_.restore) return StartFresh("asked to");
   if (checkpoints->empty()) {
     return StartFresh(fmt::format("{} has no checkpoint of it", repository_->location()));
   }
   std::string reason;
-  for (size_t i = 0; i < std::min(checkpoints->size(), kRestoreAttemptsMax); ++i) {
-    const SnapshotInfo& checkpoint = (*checkpoints)[i];
+  const auto order = RestoreOrder(*checkpoints, keeper_->status().damaged);
+  for (size_t i = 0; i < std::min(order.size(), kRestoreAttemptsMax); ++i) {
+    const SnapshotInfo& checkpoint = order[i];
     Status restored = TryRestore(checkpoint);
     if (restored.ok()) {
+      std::lock_guard lock(mutex_);
+      if (!reason.empty()) status_.start_reason += "; " + reason;
       LogInfo("{} runs on from {}", options_.config.name, FormatTime(checkpoint.time_ns));
       return restored;
     }
-    LogError("checkpoint {} cannot be restored: {}", Short(checkpoint.id), restored.message());
-    reason += fmt::format("{}checkpoint {} cannot be restored ({})", reason.empty() ? "" : "; ",
-                          Short(checkpoint.id), restored.message());
+    const bool damaged = restored.Is(StatusCode::kCorruption);
+    if (damaged) keeper_->Doubt();
+    const std::string failed =
+        fmt::format("checkpoint {} {} ({})", Short(checkpoint.id),
+                    damaged ? "is damaged" : "cannot be restored", restored.message());
+    LogError("{}", failed);
+    reason += (reason.empty() ? "" : "; ") + failed;
   }
+  // None of them is worth building upon.
+  checkpointer_->set_parent("");
   return StartFresh(reason);
 }
 
@@ -263,11 +283,11 @@ Status Supervisor::Run() {
 }
 
 Status Supervisor::Loop() {
-  next_tick_ = options_.config.schedule.Next(WallNanos() / kNanosPerSecond);
+  ticker_.emplace(options_.config.schedule, WallNanos() / kNanosPerSecond);
   while (true) {
     {
       std::lock_guard lock(mutex_);
-      status_.next_checkpoint_ns = next_tick_ * kNanosPerSecond;
+      status_.next_checkpoint_ns = ticker_->next() * kNanosPerSecond;
     }
     // Before the wait: whatever talked to the cell may have been told of it.
     if (const auto ended = cell_->WaitForExit(std::chrono::milliseconds(0))) {
@@ -280,11 +300,12 @@ Status Supervisor::Loop() {
     if (auto stopped = HandleStops()) return *stopped;
     HandleCheckpointRequests();
     HandleSchedule();
+    if (auto superseded = HandleSuperseded()) return *superseded;
   }
 }
 
 bool Supervisor::WaitForEvent() {
-  const int64_t millis_left = next_tick_ * 1000 - WallNanos() / 1'000'000;
+  const int64_t millis_left = ticker_->next() * 1000 - WallNanos() / 1'000'000;
   pollfd fds[3] = {
       {cell_->event_fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
   const int timeout = static_cast<int>(std::clamp<int64_t>(millis_left, 0, kPollMillisMax));
@@ -410,22 +431,25 @@ void Supervisor::HandleCheckpointRequests() {
 }
 
 void Supervisor::HandleSchedule() {
-  if (WallNanos() / kNanosPerSecond < next_tick_) return;
+  const int64_t began = WallNanos() / kNanosPerSecond;
+  if (!ticker_->IsDue(began)) return;
+  const Stopwatch watch;
   (void)TakeCheckpoint("schedule", /*leave_stopped=*/false);
-  const int64_t now = WallNanos() / kNanosPerSecond;
-  uint64_t skipped = 0;
-  int64_t next = options_.config.schedule.Next(next_tick_);
-  // A clock that was set far ahead must not be counted through minute by minute.
-  while (next <= now && skipped < kRecordsMax) {
-    ++skipped;
-    next = options_.config.schedule.Next(next);
-  }
+  const uint64_t skipped =
+      ticker_->Handled(began, static_cast<int64_t>(watch.Seconds()), WallNanos() / kNanosPerSecond);
   if (skipped != 0) {
     LogWarning("{} scheduled checkpoints skipped: one was still running", skipped);
     std::lock_guard lock(mutex_);
     status_.skipped += skipped;
   }
-  next_tick_ = options_.config.schedule.Next(std::max(now, next_tick_));
+}
+
+std::optional<Status> Supervisor::HandleSuperseded() {
+  const std::string why = fence_->superseded();
+  if (why.empty() || options_.run_on_when_superseded) return {};
+  LogError("{} is {}: it is ended here", options_.config.name, why);
+  EndApplication(why);
+  return Status::Conflict(fmt::format("{} is {}", options_.config.name, why));
 }
 
 CheckpointRecord Supervisor::TakeCheckpoint(const std::string& trigger, bool leave_stopped) {
@@ -433,6 +457,7 @@ CheckpointRecord Supervisor::TakeCheckpoint(const std::string& trigger, bool lea
   CheckpointRecord record;
   {
     const CheckpointKeeper::Hold hold(keeper_.get());
+    checkpointer_->set_parent(keeper_->ParentFor(checkpointer_->parent()));
     record = checkpointer_->Take(cell_.get(), trigger, leave_stopped);
   }
   if (record.status.ok()) {
@@ -509,6 +534,8 @@ SupervisorStatus Supervisor::status() const {
   std::lock_guard lock(mutex_);
   SupervisorStatus status = status_;
   status.kept = keeper_->status();
+  status.epoch = fence_->epoch();
+  status.superseded = fence_->superseded();
   return status;
 }
 

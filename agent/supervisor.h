@@ -6,6 +6,10 @@
 // afresh; why is logged and kept in the status. A repository that cannot be read is an error: the
 // application is not started afresh only because its checkpoints could not be seen.
 //
+// One agent. The application is claimed (agent/fence.h). When another agent has claimed it since,
+// wherever that is, no more checkpoints are taken and the application is ended, unless told
+// otherwise: it runs there.
+//
 // Stop. SIGTERM, SIGINT and RequestStop take a final checkpoint after which the application
 // executes nothing any more, then end it. If that checkpoint fails, RequestStop leaves the
 // application running and says why; after a signal one more attempt is made and the application is
@@ -32,7 +36,9 @@
 #include "agent/app_config.h"
 #include "agent/checkpoint_keeper.h"
 #include "agent/checkpointer.h"
+#include "agent/fence.h"
 #include "agent/platform.h"
+#include "agent/ticker.h"
 
 namespace snapstore::agent {
 
@@ -43,6 +49,8 @@ struct SupervisorOptions {
   bool restore = true;          // false: start afresh whatever checkpoints there are
   size_t keep = 3;              // verified checkpoints that stay; 0: all
   bool outlive = true;          // the application runs on when the agent dies
+  // The application goes on, without checkpoints, when another agent has taken over.
+  bool run_on_when_superseded = false;
 };
 
 enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded, kDetached };
@@ -74,6 +82,8 @@ struct SupervisorStatus {
   std::optional<NewestCheckpoint> newest_checkpoint;
   KeeperStatus kept;
   bool taken_over = false;       // the application ran when this agent came
+  uint64_t epoch = 0;            // of this agent's claim on the application
+  std::string superseded;        // by whom; empty: by nobody
   std::string ended;             // how the application ended
   bool ended_by_itself = false;  // nobody stopped it
 };
@@ -87,8 +97,8 @@ class Supervisor {
 
   // Starts the application, or takes over one that an agent before has left running, and returns
   // when it has ended: OK when it ended with exit code 0 or was stopped with a final checkpoint; or
-  // when it was let go. Handles SIGTERM, SIGINT, SIGQUIT and SIGUSR1, which REQUIRES that they are
-  // blocked in every thread.
+  // when it was let go. Conflict: superseded, as the status says. Handles SIGTERM, SIGINT, SIGQUIT
+  // and SIGUSR1, which REQUIRES that they are blocked in every thread.
   Status Run();
 
   SupervisorStatus status() const;
@@ -135,6 +145,7 @@ class Supervisor {
   std::optional<Status> HandleStops();
   void HandleCheckpointRequests();
   void HandleSchedule();
+  std::optional<Status> HandleSuperseded();
   Status StopOnSignal();
   void DetachApplication();
   CheckpointRecord TakeCheckpoint(const std::string& trigger, bool leave_stopped);
@@ -157,7 +168,7 @@ class Supervisor {
   std::unique_ptr<CheckpointKeeper> keeper_;
   std::unique_ptr<Cell> cell_;
   bool lost_in_dump_ = false;  // the application died while a dump of it failed
-  int64_t next_tick_ = 0;      // seconds since the epoch
+  std::optional<Ticker> ticker_;
 
   mutable std::mutex mutex_;  // guards what follows
   SupervisorStatus status_;
@@ -165,6 +176,8 @@ class Supervisor {
   std::vector<CheckpointRequest> checkpoint_requests_;
   std::vector<StopRequest> stop_requests_;
   bool accepting_ = true;
+
+  std::unique_ptr<Fence> fence_;  // wakes the supervisor: ends before what it wakes
 };
 
 }  // namespace snapstore::agent

@@ -16,6 +16,20 @@ constexpr int kLooksMax = 4;
 }  // namespace
 
 Result<CheckReport> RepositoryCheck::Run() {
+  if (options_.packs_read != nullptr) {
+    for (const std::string& name : *options_.packs_read) {
+      if (const Result<Digest> id = Digest::FromHex(name); id.ok()) scrubbed_.insert(*id);
+    }
+  }
+  Result<CheckReport> report = LookUntilSettled();
+  if (options_.packs_read != nullptr) {
+    NoteScrubbed();
+    for (const PackId& pack : scrubbed_) options_.packs_read->insert(pack.ToHex());
+  }
+  return report;
+}
+
+Result<CheckReport> RepositoryCheck::LookUntilSettled() {
   for (;;) {
     ++looks_;
     SNAP_RETURN_IF_ERROR(Look());
@@ -42,6 +56,7 @@ Status RepositoryCheck::Look() {
   SNAP_RETURN_IF_ERROR(CheckConfig());
   SNAP_RETURN_IF_ERROR(CheckKeys());
   SNAP_RETURN_IF_ERROR(CheckMarks());
+  SNAP_RETURN_IF_ERROR(CheckClaims());
   SNAP_RETURN_IF_ERROR(ChooseWanted());
   SNAP_RETURN_IF_ERROR(CheckPacks());
   SNAP_RETURN_IF_ERROR(CheckSegments());
@@ -74,10 +89,14 @@ Result<bool> RepositoryCheck::HasMoved() {
   return !then.empty() || (came && looks_ == 1);
 }
 
-void RepositoryCheck::StartOver() {
+void RepositoryCheck::NoteScrubbed() {
   for (const PackRecord& pack : packs_) {
-    if (pack.read_whole && pack.status.ok()) scrubbed_.insert(pack.place.id);
+    if (pack.looked_at && pack.read_whole && pack.status.ok()) scrubbed_.insert(pack.place.id);
   }
+}
+
+void RepositoryCheck::StartOver() {
+  NoteScrubbed();
   (void)problems_.Take();
   snapshots_.clear();
   segments_.clear();

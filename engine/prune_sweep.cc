@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/status_macros.h"
+#include "engine/claim.h"
 #include "engine/live_walk.h"
 #include "engine/progress.h"
 #include "engine/prune.h"
@@ -30,6 +31,8 @@ constexpr size_t kLateBatch = 4096;
 constexpr size_t kDeleteBatch = 1000;
 // Older than any upload can be that is still going on.
 constexpr std::chrono::hours kUploadAge{48};
+// People may want to see who held a name before.
+constexpr int64_t kClaimAge = 24 * 3600 * kNanosPerSecond;
 
 }  // namespace
 
@@ -227,6 +230,9 @@ Status Pruner::Sweep() {
   void_leases_.erase(std::unique(void_leases_.begin(), void_leases_.end()), void_leases_.end());
   summary_.leases_expired = void_leases_.size();
   SNAP_RETURN_IF_ERROR(DeleteAll(void_leases_, "delete leases"));
+  SNAP_ASSIGN_OR_RETURN(const std::vector<ObjectKey> claims,
+                        SupersededClaims(store_, StoreNow() - kClaimAge));
+  SNAP_RETURN_IF_ERROR(DeleteAll(claims, "delete claims"));
   const Result<uint64_t> uploads = store_.AbortUploads(kUploadAge);
   if (uploads.ok()) {
     summary_.uploads_aborted = *uploads;

@@ -9,6 +9,7 @@
 #include "base/random.h"
 #include "base/status_macros.h"
 #include "engine/check_walk.h"
+#include "engine/claim.h"
 #include "engine/key_ring.h"
 #include "engine/pack_needs.h"
 #include "engine/pack_sample.h"
@@ -163,6 +164,22 @@ Status RepositoryCheck::CheckMarks() {
     if (!IsDamage(read)) return read;
     const bool damaged = read.Is(StatusCode::kCorruption);
     problems_.Add(MarkKey(id).text(), read.message() + (damaged ? kMarkAdvice : ""));
+  }
+  return {};
+}
+
+Status RepositoryCheck::CheckClaims() {
+  if (restricted()) return {};
+  std::vector<ClaimName> claims;
+  SNAP_RETURN_IF_ERROR(
+      ListClaims(store_, "", [&](ClaimName name) { claims.push_back(std::move(name)); }));
+  for (const ClaimName& claim : claims) {
+    const Status read = ReadClaim(store_, repository_.sealer(), claim).status();
+    // A prune took it away.
+    if (read.ok() || read.Is(StatusCode::kNotFound)) continue;
+    if (!IsDamage(read)) return read;
+    problems_.Add(claim.key().text(),
+                  read.message() + "; the next start of an agent makes a new one");
   }
   return {};
 }

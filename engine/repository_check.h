@@ -62,11 +62,14 @@ class RepositoryCheck {
   };
 
   bool restricted() const { return !options_.snapshots.empty(); }
+  Result<CheckReport> LookUntilSettled();
   // The check itself: lists what there is and looks at it.
   Status Look();
   // What is found is explained by others at work, who move and delete: objects that this look had
   // listed have gone, or, if it was the first, new ones have come.
   Result<bool> HasMoved();
+  // Keeps in mind which packs were read whole and found right.
+  void NoteScrubbed();
   // Forgets the look, except which packs were read whole.
   void StartOver();
   Status ListObjects();
@@ -74,6 +77,7 @@ class RepositoryCheck {
   Status CheckConfig();
   Status CheckKeys();
   Status CheckMarks();
+  Status CheckClaims();
   // Fills wanted_ with the packs to look at.
   Status ChooseWanted();
   Status CheckPacks();

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -106,6 +107,11 @@ class RepositoryImpl final : public Repository {
   // As RebuildIndex, as if the packs `left_out` did not exist.
   Result<RebuiltIndex> RebuildIndexWithout(const std::set<PackId>& left_out, Observer* observer);
 
+  // Packs that nothing new may refer to, beside those that a mark names: they were found damaged.
+  Result<std::set<PackId>> AvoidedPacks();
+  // Returns how many were not avoided before.
+  Result<uint64_t> AvoidPacks(const std::set<PackId>& packs);
+
   // This repository's folder below the cache directory; made when missing.
   Result<std::string> CacheFolder() const;
 
@@ -120,6 +126,8 @@ class RepositoryImpl final : public Repository {
                  const OpenedKey& key, const RepositoryOptions& options);
 
   Status OpenIndexLocked();
+  // REQUIRES: avoided_mutex_ is held.
+  Status LoadAvoidedLocked();
   // REQUIRES, as all that follow: index_mutex_ is held.
   Status SyncIndexLocked(Observer* observer);
   Status SyncOnceLocked(Observer* observer);
@@ -152,6 +160,9 @@ class RepositoryImpl final : public Repository {
 
   mutable std::mutex key_mutex_;
   OpenedKey opened_key_;
+
+  std::mutex avoided_mutex_;
+  std::optional<std::set<PackId>> avoided_;  // once read from the cache folder
 
   std::mutex index_mutex_;
   std::string index_path_;

@@ -37,6 +37,7 @@ enum class SealedKind : uint8_t {
   kKeyAbout = 9,  // what a slot says of itself
   kSweepMark = 10,
   kLease = 11,  // where its writer is
+  kClaim = 12,
 };
 
 // Bit 0 of every object's flags.

@@ -317,6 +317,7 @@ Status Snapshotter::Commit() {
   FillStatistics(manifest_.mutable_statistics(), 0);
   const uint64_t manifest_bytes = EncodeManifest(repository_->sealer(), manifest_).size();
   FillStatistics(manifest_.mutable_statistics(), manifest_bytes);
+  if (request_->before_commit != nullptr) SNAP_RETURN_IF_ERROR(request_->before_commit());
   SNAP_ASSIGN_OR_RETURN(const Digest id,
                         session_->Commit(manifest_, parent_.has_value() ? &parent_->id : nullptr));
   summary_.info = InfoFromManifest(id, manifest_);

@@ -21,7 +21,9 @@ Status WriteSession::Start(std::vector<PackId> inherited, PackWriterOptions opti
   ObjectStore& store = repository_->store();
   const Sealer& sealer = repository_->sealer();
   table_ = std::make_unique<PackTable>(std::move(inherited));
-  guard_ = std::make_unique<DedupGuard>(&store, lease_->condemned());
+  SNAP_ASSIGN_OR_RETURN(CondemnedSet off_limits, repository_->AvoidedPacks());
+  off_limits.insert(lease_->condemned().begin(), lease_->condemned().end());
+  guard_ = std::make_unique<DedupGuard>(&store, std::move(off_limits));
   publisher_ = std::make_unique<SegmentPublisher>(&store, &sealer, index);
   SNAP_RETURN_IF_ERROR(PublishLeftovers(store, sealer, *index, guard_.get(), publisher_.get()));
   options.guard = guard_.get();

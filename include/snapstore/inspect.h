@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -70,6 +71,10 @@ struct CheckOptions {
   double seconds_max = 0;
   // Full ids: only these snapshots and the packs they need. Empty: everything.
   std::vector<std::string> snapshots = {};
+  // With read_data: names of packs that were read whole and found right, by earlier checks. They
+  // are not read again, and those that this one finds right are added, also if it ends with an
+  // error. Null: there are none. The caller's.
+  std::set<std::string>* packs_read = nullptr;
 };
 
 struct CheckProblem {

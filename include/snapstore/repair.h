@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "snapstore/inspect.h"
 #include "snapstore/observer.h"
 #include "snapstore/repository.h"
 #include "snapstore/snapshot.h"
@@ -79,6 +80,13 @@ struct RepairVisitor {
   std::function<Status(const Loss&)> loss;
   std::function<Status(const RepairedSnapshot&)> snapshot;  // after its losses
 };
+
+// From now on nothing that is stored through `repository`, or by later processes with its cache
+// directory, refers to the packs that `report` found damaged or missing, unless it takes them over
+// unread from a parent: what they hold is stored again. Deletes nothing and needs no right to: safe
+// beside writers and readers at work, and other machines go on as before. Returns how many packs
+// are avoided that were not before.
+Result<uint64_t> AvoidDamagedPacks(Repository& repository, const CheckReport& report);
 
 // Errors: NotFound (a snapshot asked for does not exist); Cancelled, Io, … of the store.
 Result<RepairSummary> RepairSnapshots(Repository& repository, const RepairRequest& request,

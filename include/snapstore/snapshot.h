@@ -6,6 +6,7 @@
 #define SNAPSTORE_SNAPSHOT_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -117,6 +118,8 @@ struct SnapshotRequest {
   std::vector<std::string> excludes;  // fnmatch patterns against the absolute path
   // Of zstd, 1 to 19; 0: low while compression holds the snapshot up, higher while the store does.
   int compression_level = 0;
+  // Asked last, when everything but the manifest is stored; an error ends the snapshot with it.
+  std::function<Status()> before_commit = nullptr;
 };
 
 struct SnapshotSummary {

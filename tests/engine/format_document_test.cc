@@ -1,9 +1,11 @@
 // docs/format.md, proved by read_format.py, which was written from it.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include "base/random.h"
 #include "engine/manifest.h"
+#include "snapstore/claim.h"
 #include "snapstore/keys.h"
 #include "tests/base/run_command.h"
 #include "tests/engine/fixture.h"
@@ -133,6 +135,20 @@ TEST_P(FormatDocument, IsEnoughToReadLeavesBasedOnOthers) {
   EXPECT_TRUE(std::equal(now.begin(), now.end(), read.begin(), read.end(),
                          [](uint8_t a, char b) { return a == static_cast<uint8_t>(b); }));
   EXPECT_EQ(Describe(Check({.read_data = true})), "");
+}
+
+TEST_P(FormatDocument, IsEnoughToReadClaims) {
+  WriteSource("file", "content");
+  const std::string id = Snapshot();
+  const auto first = TakeClaim(repository(), {.name = "db \xc3\xa9"});
+  ASSERT_TRUE(first.ok()) << first.status().ToString();
+  ASSERT_TRUE(RecordClaimBase(repository(), *first, {}).ok());
+  const auto second = TakeClaim(repository(), {.name = "db \xc3\xa9"});
+  ASSERT_TRUE(second.ok()) << second.status().ToString();
+  ASSERT_TRUE(RecordClaimBase(repository(), *second, {id}).ok());
+  WriteRepository();
+  const std::string who = fmt::format("{} {}", second->host, second->process);
+  EXPECT_EQ(Read("claims", "db \xc3\xa9"), fmt::format("1 {}\n1\n2 {}\n2 {}\n", who, who, id));
 }
 
 TEST_P(FormatDocument, IsEnoughToOpenWithAPassword) {

@@ -3,6 +3,8 @@
 
     read_format.py REPOSITORY list SNAPSHOT           one line an entry: type, size, path
     read_format.py REPOSITORY extract SNAPSHOT PATH   the file's bytes to standard output
+    read_format.py REPOSITORY claims NAME             one line a claim: epoch, host, process; of a
+                                                      base: epoch, ids of snapshots
 
 An encrypted repository is opened with the password in SNAPSTORE_PASSWORD or the file that
 SNAPSTORE_KEY_FILE names.
@@ -407,8 +409,40 @@ class Snapshot:
                     yield last
 
 
+def claims(repository, name):
+    """Claims on a name and their bases, in order of epochs."""
+    folder = hashlib.sha256(repository.secret + hashlib.sha256(name).digest()).hexdigest()[:32]
+    folder = os.path.join(repository.root, "claims", folder)
+    for key in sorted(os.listdir(folder)):
+        epoch, claim_id = key.split("-")[:2]
+        with open(os.path.join(folder, key), "rb") as file:
+            stored = file.read()
+        content = stored[:-32]
+        require(hashlib.sha256(content).digest() == stored[-32:], "claim is damaged")
+        magic, version, flags, length = struct.unpack_from("<8sHHI", content)
+        require(magic == b"SNAPCLAM" and version == 1 and length == len(content) - 16, "not a claim")
+        repository.check_flags(flags)
+        body = content[16:]
+        if repository.cipher:
+            body = repository.cipher.box(12, body, content[:16])
+        fields = message(body)
+        require(first(fields, 1, b"").hex() == claim_id and first(fields, 2, 0) == int(epoch)
+                and first(fields, 4, b"") == name, "claim is another's")
+        require(bool(first(fields, 3, 0)) == key.endswith("-base"), "claim is no base, or one")
+        yield fields
+
+
 def main(arguments):
     root, command, name = arguments[:3]
+    if command == "claims":
+        for claim in claims(Repository(root), os.fsencode(name)):
+            told = [b"%d" % first(claim, 2, 0)]
+            if first(claim, 3, 0):
+                told += [snapshot.hex().encode() for snapshot in claim.get(9, [])]
+            else:
+                told += [first(claim, 6, b""), b"%d" % first(claim, 8, 0)]
+            sys.stdout.buffer.write(b" ".join(told) + b"\n")
+        return
     snapshot = Snapshot(Repository(root), name)
     out = sys.stdout.buffer
     if command == "list":

@@ -89,6 +89,47 @@ class RepairTest : public EngineFixture, public testing::WithParamInterface<bool
 INSTANTIATE_TEST_SUITE_P(Repository, RepairTest, testing::Bool(),
                          [](const auto& chosen) { return chosen.param ? "Encrypted" : "Plain"; });
 
+// What is lost or changed is stored again by the next snapshot that is not based on it.
+TEST_P(RepairTest, NothingNewRefersToPacksThatAreAvoided) {
+  const std::string lost = RandomBytes(30000, 1);
+  const std::string changed = RandomBytes(30000, 2);
+  const std::string lost_pack = StoreApart("lost", lost);
+  const std::string changed_pack = StoreApart("changed", changed);
+  Remove(lost_pack);
+  FlipByte(changed_pack, Objects().at(changed_pack).size() / 2);
+  const auto before = Objects();
+  std::set<std::string> read;
+  const CheckReport report = Check({.read_data = true, .snapshots = {last_}, .packs_read = &read});
+  EXPECT_EQ(report.problems.size(), 2u) << Describe(report);
+  const auto avoided = AvoidDamagedPacks(repository(), report);
+  ASSERT_TRUE(avoided.ok()) << avoided.status().ToString();
+  EXPECT_EQ(*avoided, 2u);
+  EXPECT_EQ(*AvoidDamagedPacks(repository(), report), 0u);
+  EXPECT_EQ(Objects(), before);
+  // Also by the next process, whose index is filled from the segments anew.
+  Reopen(nullptr);
+  std::filesystem::remove_all(folder_.File("cache/" + repository().id() + "/index-0"));
+  Reopen(nullptr);
+  const std::string next = Snapshot("none");
+  EXPECT_EQ(CheckOne(next), "");
+  const RestoreSummary restored = RestoreAll(next);
+  EXPECT_EQ(restored.failed, 0u);
+}
+
+TEST_P(RepairTest, PacksThatWereReadAreNotReadAgain) {
+  const std::string pack = StoreApart("a", RandomBytes(300000, 1));
+  std::set<std::string> read;
+  const CheckOptions options{.read_data = true, .snapshots = {last_}, .packs_read = &read};
+  EXPECT_GT(Check(options).bytes_read, 300000u);
+  EXPECT_FALSE(read.empty());
+  EXPECT_LT(Check(options).bytes_read, 100000u);
+  FlipByte(pack, 1000);
+  EXPECT_EQ(Describe(Check(options)), "");
+  read.clear();
+  EXPECT_NE(Describe(Check(options)), "");
+  EXPECT_FALSE(read.contains(pack.substr(pack.rfind('/') + 1)));
+}
+
 TEST_P(RepairTest, WholeRepositoryIsLeftAsItIs) {
   StoreApart("a", "content");
   const auto before = Objects();

@@ -71,6 +71,11 @@ class RunCommand : public Command {
         ->capture_default_str();
     app->add_flag("--end-with-agent", end_with_agent_,
                   "If the agent is killed the application ends, too, instead of running on");
+    app->add_option("--when-superseded", when_superseded_,
+                    "What becomes of the application when another agent has started it elsewhere "
+                    "since: end (exit code 14), or run-on without checkpoints")
+        ->check(CLI::IsMember({"end", "run-on"}))
+        ->capture_default_str();
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
   }
 
@@ -113,8 +118,13 @@ class RunCommand : public Command {
       return missing ? Outcome{repository.status(), kExitNoRepository}
                      : Outcome::Of(repository.status());
     }
-    SupervisorOptions options{std::move(config), state_directory_, arena_limit_, !fresh_, keep_,
-                              !end_with_agent_};
+    SupervisorOptions options{std::move(config),
+                              state_directory_,
+                              arena_limit_,
+                              !fresh_,
+                              keep_,
+                              !end_with_agent_,
+                              when_superseded_ == "run-on"};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(address, token, supervisor->get());
@@ -139,7 +149,9 @@ class RunCommand : public Command {
       if (!written.ok()) LogWarning("{}", written.message());
     }
     RemoveAgentFile(state_directory_);
-    return ended.ok() ? Outcome::Done() : Outcome{ended, kExitFailed};
+    if (ended.ok()) return Outcome::Done();
+    const bool superseded = !(*supervisor)->status().superseded.empty();
+    return Outcome{ended, superseded ? kExitSuperseded : kExitFailed};
   }
 
   Result<std::unique_ptr<Repository>> OpenRepository(const AppConfig& config) const {
@@ -174,6 +186,7 @@ class RunCommand : public Command {
   bool init_ = false;
   bool fresh_ = false;
   bool end_with_agent_ = false;
+  std::string when_superseded_ = "end";
 };
 
 }  // namespace
@@ -190,7 +203,8 @@ app.json:
 snapshotScheduler is a cron expression in UTC. externalFiles are saved at the same instant as the
 memory and put back before it. SIGTERM and SIGINT take a final checkpoint, then end the application;
 SIGQUIT ends it at once. SIGUSR1 ends the agent alone, and so does SIGKILL: the application runs on,
-and the next run with the same state directory takes it over.)",
+and the next run with the same state directory takes it over. The newest agent of an application is
+the only one: an older one takes no more checkpoints, ends it and exits with 14.)",
     [] { return std::unique_ptr<Command>(new RunCommand()); }};
 
 }  // namespace snapstore::agent

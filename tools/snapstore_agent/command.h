@@ -19,6 +19,7 @@ enum ExitCode : int {
   kExitBusy = 11,
   kExitWrongKey = 12,
   kExitDamaged = 13,
+  kExitSuperseded = 14,
 };
 
 // How a command ended: OK, or an error and the exit code for it.
