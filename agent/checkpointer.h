@@ -18,6 +18,7 @@
 #include "agent/criu_driver.h"
 #include "agent/external_files.h"
 #include "agent/platform.h"
+#include "agent/quiet_connections.h"
 #include "snapstore/repository.h"
 
 namespace snapstore::agent {
@@ -47,6 +48,9 @@ class Checkpointer {
     std::string directory;     // short, private: CRIU's working directory
     std::string log_path;      // of the application
     uint64_t arena_limit = 0;  // bytes of captured memory at most
+    // TCP connections of an application that is left stopped are to go on elsewhere: their peers
+    // are told nothing.
+    bool keep_connections = false;
   };
 
   // `repository` and `criu` must outlive it.
@@ -68,6 +72,7 @@ class Checkpointer {
     DumpedImages images;
     std::vector<CapturedFile> files;
     std::vector<pid_t> stopped;
+    std::unique_ptr<QuietConnections> quiet;
   };
   Status Capture(Cell* cell, bool leave_stopped, Captured* captured);
   Status Commit(const Captured& captured, int root_pid, CheckpointRecord* record);
@@ -78,6 +83,7 @@ class Checkpointer {
   const Platform platform_ = Platform::OfThisMachine();
   std::unique_ptr<Arena> arena_;
   std::string parent_id_;
+  std::unique_ptr<QuietConnections> quiet_;  // of an application that was left stopped
   uint64_t count_ = 0;
 };
 

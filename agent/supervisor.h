@@ -33,6 +33,7 @@
 #include "agent/checkpoint_keeper.h"
 #include "agent/checkpointer.h"
 #include "agent/platform.h"
+#include "agent/restore_attempt.h"
 
 namespace snapstore::agent {
 
@@ -43,6 +44,7 @@ struct SupervisorOptions {
   bool restore = true;          // false: start afresh whatever checkpoints there are
   size_t keep = 3;              // verified checkpoints that stay; 0: all
   bool outlive = true;          // the application runs on when the agent dies
+  RestoreChoices choices = {};  // how to restore
 };
 
 enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded, kDetached };
@@ -60,11 +62,13 @@ struct SupervisorStatus {
   std::string app;
   std::string run_cmd;
   std::string repository;
-  int pid = 0;                // of the cell's init, as the node sees it
-  int64_t started_ns = 0;     // when the application was started or restored
-  std::string restored_from;  // snapshot id; empty: started afresh
-  std::string start_reason;   // one line
-  double restore_seconds = 0;
+  int pid = 0;                                 // of the cell's init, as the node sees it
+  int64_t started_ns = 0;                      // when the application was started or restored
+  std::string restored_from;                   // snapshot id; empty: started afresh
+  std::string start_reason;                    // one line
+  double restore_seconds = 0;                  // until it ran
+  std::optional<LazyProgress> lazy;            // restored lazily: what of its memory has arrived
+  TcpOutcome connections = TcpOutcome::kNone;  // of the restore
   int64_t next_checkpoint_ns = 0;
   uint64_t taken = 0;                            // checkpoints committed since the agent started
   uint64_t failed = 0;                           // attempts that failed
@@ -128,6 +132,11 @@ class Supervisor {
   void NoteNewest(const SnapshotInfo& checkpoint, const std::vector<std::string>& cpu_features);
   Result<std::unique_ptr<Cell>> NewCell() const;
   Status Loop();
+  // Whether memory still arrives; checkpoints wait for it. An error: it cannot, and the application
+  // could not be started in another way either.
+  Status HandleMemory();
+  Status RestartWithoutMemory(const Status& why);
+  void ForgetMemory();
   bool WaitForEvent();
   Status FinishEnded(int wait_status);
   Status StartAgain(int wait_status);
@@ -155,6 +164,11 @@ class Supervisor {
   UniqueFd signals_;  // signalfd
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<CheckpointKeeper> keeper_;
+  // While memory arrives. Declared before the cell, to go after it. Changed under mutex_ only.
+  std::unique_ptr<LazyRestore> lazy_;
+  std::optional<CheckpointKeeper::Hold> lazy_hold_;
+  bool lazy_allowed_ = true;
+  int signalled_ = 0;  // the first signal that waits to be obeyed
   std::unique_ptr<Cell> cell_;
   bool lost_in_dump_ = false;  // the application died while a dump of it failed
   int64_t next_tick_ = 0;      // seconds since the epoch

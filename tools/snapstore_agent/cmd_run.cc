@@ -71,6 +71,16 @@ class RunCommand : public Command {
         ->capture_default_str();
     app->add_flag("--end-with-agent", end_with_agent_,
                   "If the agent is killed the application ends, too, instead of running on");
+    app->add_option("--lazy", lazy_,
+                    "Let a restored application run before its memory has arrived: on, off; auto: "
+                    "from 256 MiB on")
+        ->type_name("WHEN")
+        ->capture_default_str();
+    app->add_option("--tcp", tcp_,
+                    "Established TCP connections at a restore: keep, close; auto: keep those of a "
+                    "final checkpoint, if their addresses are here")
+        ->type_name("WHAT")
+        ->capture_default_str();
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
   }
 
@@ -79,6 +89,11 @@ class RunCommand : public Command {
     if (!config.ok()) return Outcome::Usage(config.status());
     auto address = ListenAddress::Parse(listen_);
     if (!address.ok()) return Outcome::Usage(address.status());
+    auto lazy = ParseLazyChoice(lazy_);
+    if (!lazy.ok()) return Outcome::Usage(lazy.status().WithContext("--lazy"));
+    auto tcp = ParseTcpChoice(tcp_);
+    if (!tcp.ok()) return Outcome::Usage(tcp.status().WithContext("--tcp"));
+    choices_ = {*lazy, *tcp};
     if (geteuid() != 0) {
       return Outcome::Of(Status::PermissionDenied("run: must be root to make namespaces"));
     }
@@ -114,7 +129,7 @@ class RunCommand : public Command {
                      : Outcome::Of(repository.status());
     }
     SupervisorOptions options{std::move(config), state_directory_, arena_limit_, !fresh_, keep_,
-                              !end_with_agent_};
+                              !end_with_agent_,  choices_};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(address, token, supervisor->get());
@@ -171,6 +186,9 @@ class RunCommand : public Command {
   uint64_t arena_limit_ = 0;
   uint64_t memory_limit_ = 512ull << 20;
   size_t keep_ = 3;
+  std::string lazy_ = "auto";
+  std::string tcp_ = "auto";
+  RestoreChoices choices_;
   bool init_ = false;
   bool fresh_ = false;
   bool end_with_agent_ = false;
