@@ -56,10 +56,10 @@ void AddMemory(std::string_view pagemap_name, const Pagemap& map, const ArenaFil
   }
 }
 
-// The map's runs, cut at the windows' borders and grouped by window, in order.
-std::vector<std::vector<PageRun>> SplitByWindow(const Pagemap& map) {
+// The runs, cut at the windows' borders and grouped by window, in order.
+std::vector<std::vector<PageRun>> SplitByWindow(const std::vector<PageRun>& runs) {
   std::vector<std::vector<PageRun>> windows;
-  for (const PageRun& run : map.runs) {
+  for (const PageRun& run : runs) {
     for (uint64_t done = 0; done < run.bytes;) {
       const uint64_t address = run.address + done;
       const uint64_t length =
@@ -127,14 +127,14 @@ Result<std::vector<MemorySource>> ImageSources(const std::vector<ArenaFile>& fil
   return sources;
 }
 
-Status WritePages(const Pagemap& map, const ReadWindowFunction& read_window, unsigned ahead,
-                  int fd) {
-  const std::vector<std::vector<PageRun>> windows = SplitByWindow(map);
-  auto read = [&](const std::vector<PageRun>& runs) -> Result<Bytes> {
+Status WritePages(const std::vector<PageRun>& runs, const ReadWindowFunction& read_window,
+                  unsigned ahead, int fd) {
+  const std::vector<std::vector<PageRun>> windows = SplitByWindow(runs);
+  auto read = [&](const std::vector<PageRun>& window) -> Result<Bytes> {
     uint64_t total = 0;
-    for (const PageRun& run : runs) total += run.bytes;
+    for (const PageRun& run : window) total += run.bytes;
     Bytes bytes(total);
-    SNAP_RETURN_IF_ERROR(read_window(runs, bytes));
+    SNAP_RETURN_IF_ERROR(read_window(window, bytes));
     return bytes;
   };
   // Futures of std::async wait in their destructors: nothing runs on after an early return.

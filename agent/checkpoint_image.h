@@ -48,10 +48,10 @@ std::string MemoryFileName(std::string_view pagemap_name, uint64_t address);
 using ReadWindowFunction =
     std::function<Status(const std::vector<PageRun>& runs, MutableByteSpan out)>;
 
-// Writes the pages image that `map` describes to `fd`, reading up to `ahead` windows at a time (at
-// least one), each of which takes up to kWindowBytes of memory.
-Status WritePages(const Pagemap& map, const ReadWindowFunction& read_window, unsigned ahead,
-                  int fd);
+// Writes the pages image that consists of `runs` to `fd`, reading up to `ahead` windows at a time
+// (at least one), each of which takes up to kWindowBytes of memory.
+Status WritePages(const std::vector<PageRun>& runs, const ReadWindowFunction& read_window,
+                  unsigned ahead, int fd);
 
 }  // namespace snapstore::agent
 

@@ -21,6 +21,7 @@ constexpr size_t kCopyBytes = 1 << 20;
 // Read at a time, for each pages image being served; each takes up to 64 MiB.
 constexpr unsigned kWindowsAheadMax = 4;
 constexpr const char* kProcessTreeName = "pstree.img";
+constexpr const char* kFilesName = "files.img";
 
 // A damaged manifest must not hide the good ones, but must be told of.
 class WarningLogger : public Observer {
@@ -80,7 +81,10 @@ Status CheckpointReader::Load() {
     auto map = Pagemap::Parse(image);
     if (!map.ok()) return map.status().WithContext(path);
     std::string pages_name = PagesImageName(map->pages_id);
-    if (images_.contains(pages_name)) continue;
+    if (images_.contains(pages_name)) {
+      all_pages_placed_ = false;
+      continue;
+    }
     pages_[std::move(pages_name)] = {name, std::move(*map)};
   }
   SNAP_ASSIGN_OR_RETURN(process_tree_, ReadSmall(std::string(kImageFolder) + kProcessTreeName));
@@ -127,6 +131,13 @@ bool CheckpointReader::Has(const std::string& name) const {
   return images_.contains(name) || pages_.contains(name);
 }
 
+Status CheckpointReader::ReadMemory(const std::string& pagemap_name, uint64_t address,
+                                    MutableByteSpan out) const {
+  SNAP_ASSIGN_OR_RETURN(const auto content,
+                        reader_->OpenContent(MemoryFileName(pagemap_name, address)));
+  return content->ReadAt(address % kWindowBytes, out);
+}
+
 Status CheckpointReader::WriteTo(const std::string& name, int fd) {
   const auto pages = pages_.find(name);
   if (pages == pages_.end()) return CopyTo(images_.at(name), fd);
@@ -140,8 +151,54 @@ Status CheckpointReader::WriteTo(const std::string& name, int fd) {
     }
     return Status::Ok();
   };
+  std::vector<PageRun> runs = image.map.runs;
+  if (leave_out_lazy_) std::erase_if(runs, [](const PageRun& run) { return run.lazy; });
   const unsigned ahead = std::clamp(std::thread::hardware_concurrency(), 1U, kWindowsAheadMax);
-  return WritePages(image.map, read_window, ahead, fd);
+  return WritePages(runs, read_window, ahead, fd);
+}
+
+uint64_t CheckpointReader::memory_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& [name, image] : pages_) bytes += image.map.bytes;
+  return bytes;
+}
+
+uint64_t CheckpointReader::lazy_bytes() const {
+  uint64_t bytes = 0;
+  if (!all_pages_placed_) return 0;
+  for (const auto& [name, image] : pages_) bytes += image.map.lazy_bytes;
+  return bytes;
+}
+
+std::vector<PageRun> CheckpointReader::LazyRuns(int pid) const {
+  const std::string wanted = fmt::format("pagemap-{}.img", pid);
+  std::vector<PageRun> runs;
+  for (const auto& [name, image] : pages_) {
+    if (image.pagemap_name != wanted) continue;
+    for (const PageRun& run : image.map.runs) {
+      if (run.lazy) runs.push_back(run);
+    }
+  }
+  return runs;
+}
+
+Status CheckpointReader::ReadLazy(int pid, uint64_t address, MutableByteSpan out) {
+  const std::string pagemap_name = fmt::format("pagemap-{}.img", pid);
+  while (!out.empty()) {
+    const uint64_t in_window = kWindowBytes - address % kWindowBytes;
+    const MutableByteSpan part = out.first(std::min<uint64_t>(out.size(), in_window));
+    SNAP_RETURN_IF_ERROR(ReadMemory(pagemap_name, address, part));
+    out = out.subspan(part.size());
+    address += part.size();
+  }
+  return Status::Ok();
+}
+
+Result<std::vector<TcpConnection>> CheckpointReader::Connections() const {
+  const auto files = images_.find(kFilesName);
+  if (files == images_.end()) return std::vector<TcpConnection>();
+  SNAP_ASSIGN_OR_RETURN(const Bytes image, ReadSmall(files->second));
+  return ParseTcpConnections(image);
 }
 
 }  // namespace snapstore::agent

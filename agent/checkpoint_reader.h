@@ -1,6 +1,6 @@
 // CheckpointReader: a checkpoint in a repository, served to CRIU and to the file system.
 //
-// Thread safety: Has and WriteTo may run concurrently.
+// Thread safety: Has, WriteTo and what LazyMemory has may run concurrently.
 #ifndef SNAPSTORE_AGENT_CHECKPOINT_READER_H_
 #define SNAPSTORE_AGENT_CHECKPOINT_READER_H_
 
@@ -12,6 +12,7 @@
 #include "agent/checkpoint_metadata.h"
 #include "agent/criu_image.h"
 #include "agent/image_serve.h"
+#include "agent/lazy_restore.h"
 #include "base/bytes.h"
 #include "snapstore/reader.h"
 #include "snapstore/repository.h"
@@ -23,7 +24,7 @@ namespace snapstore::agent {
 Result<std::vector<SnapshotInfo>> ListCheckpoints(Repository* repository, const std::string& app,
                                                   std::vector<SnapshotInfo>* superseded = nullptr);
 
-class CheckpointReader : public ImageSource {
+class CheckpointReader : public ImageSource, public LazyMemory {
  public:
   // `id`: a snapshot's full id. Corruption when it is no checkpoint.
   static Result<std::unique_ptr<CheckpointReader>> Open(Repository* repository,
@@ -36,14 +37,28 @@ class CheckpointReader : public ImageSource {
   // (CRIU opens it by name).
   Status PutBackFiles();
 
+  // Established TCP connections, by their local addresses. Corruption: damaged images.
+  Result<std::vector<TcpConnection>> Connections() const;
+
+  uint64_t memory_bytes() const;  // of all processes
+  // Of these, what may come after the processes run; 0 when this checkpoint cannot do that.
+  uint64_t lazy_bytes() const;
+  // From now on pages that come later are left out of what CRIU is given.
+  void LeaveOutLazy() { leave_out_lazy_ = true; }
+
   bool Has(const std::string& name) const override;
   Status WriteTo(const std::string& name, int fd) override;
+
+  std::vector<PageRun> LazyRuns(int pid) const override;
+  Status ReadLazy(int pid, uint64_t address, MutableByteSpan out) override;
 
  private:
   explicit CheckpointReader(std::unique_ptr<SnapshotReader> reader) : reader_(std::move(reader)) {}
   Status Load();
   Result<Bytes> ReadSmall(const std::string& path) const;
   Status CopyTo(const std::string& path, int fd) const;
+  // Within one window.
+  Status ReadMemory(const std::string& pagemap_name, uint64_t address, MutableByteSpan out) const;
 
   struct PagesImage {
     std::string pagemap_name;
@@ -55,6 +70,8 @@ class CheckpointReader : public ImageSource {
   Bytes process_tree_;
   std::map<std::string, std::string> images_;  // name: path in the snapshot
   std::map<std::string, PagesImage> pages_;    // by name of the pages image
+  bool all_pages_placed_ = true;               // by address, so that each can be found
+  bool leave_out_lazy_ = false;
 };
 
 }  // namespace snapstore::agent

@@ -67,6 +67,10 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Captured* captured)
     // the application executes anything.
     SNAP_ASSIGN_OR_RETURN(captured->stopped, DescendantsOf(cell->init_pid()));
     SignalAll(captured->stopped, SIGSTOP);
+    // CRIU lets the peers' packets in again before this returns to the caller.
+    if (options_.keep_connections) {
+      captured->quiet = std::make_unique<QuietConnections>(captured->stopped);
+    }
     return Status::Ok();
   };
   SNAP_ASSIGN_OR_RETURN(captured->images,
@@ -168,6 +172,10 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
     record.bytes_grown_frozen = arena_->grown();
     record.status = Commit(captured, cell->root_pid(), &record);
   }
+  if (captured.quiet != nullptr) {
+    record.status.ok() ? captured.quiet->Finish() : captured.quiet->Undo();
+  }
+  quiet_ = std::move(captured.quiet);
   if (!record.status.ok() && leave_stopped) {
     SignalAll(captured.stopped, SIGCONT);
     (void)cell->SetHeld(false);

@@ -19,6 +19,7 @@
 #include "agent/external_files.h"
 #include "agent/fence.h"
 #include "agent/platform.h"
+#include "agent/quiet_connections.h"
 #include "snapstore/repository.h"
 #include "snapstore/snapshot.h"
 
@@ -49,6 +50,9 @@ class Checkpointer {
     std::string directory;     // short, private: CRIU's working directory
     std::string log_path;      // of the application
     uint64_t arena_limit = 0;  // bytes of captured memory at most
+    // TCP connections of an application that is left stopped are to go on elsewhere: their peers
+    // are told nothing.
+    bool keep_connections = false;
   };
 
   // `repository` and `criu` must outlive it.
@@ -73,6 +77,7 @@ class Checkpointer {
     DumpedImages images;
     std::vector<CapturedFile> files;
     std::vector<pid_t> stopped;
+    std::unique_ptr<QuietConnections> quiet;
   };
   Status Capture(Cell* cell, bool leave_stopped, Captured* captured);
   Result<SnapshotSummary> Store(SnapshotRequest* request);
@@ -85,6 +90,7 @@ class Checkpointer {
   std::unique_ptr<Arena> arena_;
   Fence* fence_ = nullptr;
   std::string parent_id_;
+  std::unique_ptr<QuietConnections> quiet_;  // of an application that was left stopped
   uint64_t count_ = 0;
 };
 

@@ -41,6 +41,13 @@ json Newest(const NewestCheckpoint& newest) {
           {"cpu_features", newest.cpu_features}};
 }
 
+json Lazy(const LazyProgress& lazy) {
+  return {{"bytes", lazy.bytes},
+          {"bytes_missing", lazy.missing_bytes},
+          {"pages_touched", lazy.touched},
+          {"seconds", lazy.seconds}};
+}
+
 json Stored(const SnapshotInfo& info, const KeeperStatus& kept) {
   auto tag = [&](const char* name) {
     const auto it = info.tags.find(name);
@@ -74,6 +81,8 @@ std::string StatusJson(const SupervisorStatus& status) {
        {"restored_from", TextOrNull(status.restored_from)},
        {"restore_seconds", status.restore_seconds},
        {"start_reason", status.start_reason},
+       {"lazy_memory", status.lazy ? Lazy(*status.lazy) : json()},
+       {"connections", TcpOutcomeName(status.connections)},
        {"next_checkpoint", TimeOrNull(status.next_checkpoint_ns)},
        {"checkpoints_taken", status.taken},
        {"checkpoints_failed", status.failed},

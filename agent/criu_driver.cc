@@ -184,14 +184,16 @@ Result<DumpedImages> CriuDriver::Dump(Cell* cell, const std::string& directory, 
 }
 
 Status CriuDriver::Restore(Cell* cell, const std::string& directory, ImageSource* images,
-                           ByteSpan process_tree) const {
+                           ByteSpan process_tree, const RestoreOptions& options) const {
   SNAP_ASSIGN_OR_RETURN(const ProcessTree tree, ProcessTree::Parse(process_tree));
   SNAP_RETURN_IF_ERROR(
       cell->PrepareRestore(tree.FreePidsAfter(PidMax(), kPidsOfRestorer), tree.root_pid));
   SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ImageServe> serve,
                         ImageServe::Create(directory, images));
   SNAP_ASSIGN_OR_RETURN(const UniqueFd output, StartFresh(directory, "restore.log", "restore.out"));
-  std::vector<std::string> words{path_, "restore", "-d", "--tcp-close"};
+  std::vector<std::string> words{path_, "restore", "-d"};
+  words.emplace_back(options.keep_connections ? "--tcp-established" : "--tcp-close");
+  if (options.lazy) words.emplace_back("--lazy-pages");
   Append(&words, CommonArguments(directory, "restore.log"));
   SNAP_ASSIGN_OR_RETURN(CellProcess process, cell->Spawn(words, output.get()));
   Status served = serve->Run(process.pidfd());

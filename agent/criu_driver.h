@@ -45,10 +45,18 @@ class CriuDriver {
   Result<DumpedImages> Dump(Cell* cell, const std::string& directory, Arena* arena,
                             const std::function<Status()>& while_frozen) const;
 
-  // Restores into a new cell in which nothing was started. `process_tree` is pstree.img.
-  // Established connections are closed. On failure the cell is of no further use.
+  struct RestoreOptions {
+    bool keep_connections = false;  // established ones; else they are closed
+    bool lazy = false;              // a LazyRestore is listening in the directory
+  };
+  // Restores into a new cell in which nothing was started. `process_tree` is pstree.img. On failure
+  // the cell is of no further use.
   Status Restore(Cell* cell, const std::string& directory, ImageSource* images,
-                 ByteSpan process_tree) const;
+                 ByteSpan process_tree, const RestoreOptions& options) const;
+  Status Restore(Cell* cell, const std::string& directory, ImageSource* images,
+                 ByteSpan process_tree) const {
+    return Restore(cell, directory, images, process_tree, RestoreOptions());
+  }
 
  private:
   CriuDriver(std::string path, std::string version)

@@ -1,8 +1,12 @@
 #include "agent/criu_image.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 
 #include "agent/criu_images.pb.h"
 #include "base/status_macros.h"
@@ -15,10 +19,12 @@ constexpr uint32_t kImageMagic = 0x54564319;
 constexpr uint32_t kServiceMagic = 0x55105940;
 constexpr uint32_t kPagemapMagic = 0x56084025;
 constexpr uint32_t kPstreeMagic = 0x50273030;
+constexpr uint32_t kFilesMagic = 0x56303138;
 constexpr uint32_t kStatsMagic = 0x57093306;
 
 // criu/include/pagemap.h
 constexpr uint32_t kPageInParent = 1;
+constexpr uint32_t kPageLazy = 2;
 constexpr uint32_t kPagePresent = 4;
 
 // The highest address a page can have, and so the largest sparse file they are kept in.
@@ -40,6 +46,20 @@ Status NextRecord(ByteReader* reader, Message* message, std::string_view what) {
     return Status::Corruption(fmt::format("CRIU image: damaged {}", what));
   }
   return Status::Ok();
+}
+
+// `words` are the bytes of an address, as they lie in memory.
+template <typename Words>
+Result<std::string> AddressText(uint32_t family, const Words& words) {
+  std::array<uint32_t, 4> bytes{};
+  const int wanted = family == AF_INET6 ? 4 : 1;
+  if ((family != AF_INET && family != AF_INET6) || words.size() < wanted) {
+    return Status::Corruption("CRIU image: socket with an impossible address");
+  }
+  std::copy_n(words.begin(), wanted, bytes.begin());
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  inet_ntop(static_cast<int>(family), bytes.data(), text.data(), text.size());
+  return std::string(text.data());
 }
 
 }  // namespace
@@ -70,13 +90,15 @@ Result<Pagemap> Pagemap::Parse(ByteSpan image) {
     if (!present || pages == 0) continue;
     const uint64_t bytes = pages * kPageBytes;
     if (address < end) map.ascending = false;
-    if (!map.runs.empty() && address == end) {
+    const bool lazy = (entry.flags() & kPageLazy) != 0;
+    if (!map.runs.empty() && address == end && map.runs.back().lazy == lazy) {
       map.runs.back().bytes += bytes;
     } else {
-      map.runs.push_back({address, bytes});
+      map.runs.push_back({address, bytes, lazy});
     }
     end = address + bytes;
     map.bytes += bytes;
+    if (lazy) map.lazy_bytes += bytes;
   }
   return map;
 }
@@ -114,6 +136,26 @@ int ProcessTree::FreePidsAfter(int pid_max, int spare) const {
     }
   }
   return best;
+}
+
+Result<std::vector<TcpConnection>> ParseTcpConnections(ByteSpan image) {
+  constexpr std::string_view kWhat = "list of files";
+  ByteReader reader(image);
+  SNAP_RETURN_IF_ERROR(CheckMagic(&reader, kImageMagic, kFilesMagic, kWhat));
+  std::vector<TcpConnection> connections;
+  while (!reader.empty()) {
+    criu::FileEntry entry;
+    SNAP_RETURN_IF_ERROR(NextRecord(&reader, &entry, kWhat));
+    if (!entry.has_isk() || entry.isk().type() != SOCK_STREAM) continue;
+    const uint32_t state = entry.isk().state();
+    if (state == TCP_LISTEN || state == TCP_CLOSE) continue;
+    SNAP_ASSIGN_OR_RETURN(std::string local,
+                          AddressText(entry.isk().family(), entry.isk().src_addr()));
+    SNAP_ASSIGN_OR_RETURN(std::string remote,
+                          AddressText(entry.isk().family(), entry.isk().dst_addr()));
+    connections.push_back({std::move(local), std::move(remote)});
+  }
+  return connections;
 }
 
 Result<DumpStats> DumpStats::Parse(ByteSpan image) {

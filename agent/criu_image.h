@@ -6,6 +6,7 @@
 #define SNAPSTORE_AGENT_CRIU_IMAGE_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/bytes.h"
@@ -19,6 +20,7 @@ inline constexpr uint64_t kPageBytes = 4096;
 struct PageRun {
   uint64_t address = 0;  // virtual address, or offset in shared memory; multiple of 4 KiB
   uint64_t bytes = 0;    // multiple of 4 KiB
+  bool lazy = false;     // may be put in after the process runs
 };
 
 struct Pagemap {
@@ -26,6 +28,7 @@ struct Pagemap {
   std::vector<PageRun> runs;  // in the order of the pages image
   uint64_t bytes = 0;         // of all runs
   bool ascending = true;      // by address, without overlap
+  uint64_t lazy_bytes = 0;    // of the runs that may come later
 
   // Corruption when it is no page map. Pages that are in a parent image are not in `runs`.
   static Result<Pagemap> Parse(ByteSpan image);
@@ -42,6 +45,15 @@ struct ProcessTree {
   // restorer that gets the next pids is in nobody's way.
   int FreePidsAfter(int pid_max, int spare) const;
 };
+
+// A TCP connection that has a peer. Addresses without port: "10.0.0.1", "fd00::1".
+struct TcpConnection {
+  std::string local;
+  std::string remote;
+};
+
+// Of files.img. Corruption when it is no such image.
+Result<std::vector<TcpConnection>> ParseTcpConnections(ByteSpan image);
 
 struct DumpStats {
   uint64_t freezing_us = 0;

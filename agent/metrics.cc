@@ -37,6 +37,14 @@ std::string MetricsText(const SupervisorStatus& status) {
   out.Gauge("snapstore_agent_application_restored",
             "1 if the application was restored from a checkpoint at its start.",
             status.restored_from.empty() ? 0 : 1);
+  if (status.lazy) {
+    out.Gauge("snapstore_agent_lazy_memory_bytes", "Memory that came after the application ran.",
+              static_cast<double>(status.lazy->bytes));
+    out.Gauge("snapstore_agent_lazy_memory_missing_bytes", "What of it has not arrived yet.",
+              static_cast<double>(status.lazy->missing_bytes));
+    out.Counter("snapstore_agent_lazy_pages_touched_total",
+                "Pages that the application waited for.", status.lazy->touched);
+  }
   out.Counter("snapstore_agent_checkpoints_total", "Checkpoints committed.", status.taken);
   out.Counter("snapstore_agent_checkpoints_failed_total", "Checkpoints that failed.",
               status.failed);

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 #include "agent/checkpoint_order.h"
 #include "agent/checkpoint_reader.h"
@@ -125,7 +126,8 @@ Status Supervisor::SetUp() {
     return Status::FromErrno(errno, "make event descriptors");
   Checkpointer::Options checkpointer{
       options_.config, criu_directory_, log_path_,
-      options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit()};
+      options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit(),
+      options_.choices.tcp == TcpChoice::kKeep};
   SNAP_ASSIGN_OR_RETURN(checkpointer_,
                         Checkpointer::Create(std::move(checkpointer), repository_, criu_));
   fence_ = std::make_unique<Fence>(
@@ -149,16 +151,23 @@ Result<std::unique_ptr<Cell>> Supervisor::NewCell() const {
 Status Supervisor::TryRestore(const SnapshotInfo& checkpoint) {
   LogInfo("restoring checkpoint {} of {}", Short(checkpoint.id), FormatTime(checkpoint.time_ns));
   const Stopwatch watch;
-  SNAP_ASSIGN_OR_RETURN(const auto reader, CheckpointReader::Open(repository_, checkpoint.id));
+  SNAP_ASSIGN_OR_RETURN(const std::shared_ptr<CheckpointReader> reader,
+                        CheckpointReader::Open(repository_, checkpoint.id));
   NoteNewest(checkpoint, reader->metadata().platform.cpu_features);
   SNAP_RETURN_IF_ERROR(CheckCanResume(reader->metadata().platform, Platform::OfThisMachine()));
-  SNAP_RETURN_IF_ERROR(reader->PutBackFiles());
-  SNAP_ASSIGN_OR_RETURN(auto cell, NewCell());
-  SNAP_RETURN_IF_ERROR(
-      criu_->Restore(cell.get(), criu_directory_, reader.get(), reader->process_tree()));
-  cell_ = std::move(cell);
+  RestoreChoices choices = options_.choices;
+  if (!lazy_allowed_) choices.lazy = LazyChoice::kOff;
+  const auto trigger = checkpoint.tags.find("snapstore.trigger");
+  SNAP_ASSIGN_OR_RETURN(RestoredApplication restored,
+                        RestoreApplication(*criu_, criu_directory_, reader,
+                                           trigger == checkpoint.tags.end() ? "" : trigger->second,
+                                           choices, [this] { return NewCell(); }));
+  cell_ = std::move(restored.cell);
   checkpointer_->set_parent(checkpoint.id);
+  if (restored.lazy != nullptr) lazy_hold_.emplace(keeper_.get());
   std::lock_guard lock(mutex_);
+  lazy_ = std::move(restored.lazy);
+  status_.connections = restored.connections;
   status_.restored_from = checkpoint.id;
   status_.restore_seconds = watch.Seconds();
   status_.start_reason =
@@ -219,7 +228,8 @@ Status Supervisor::NoteRunning() {
     running = {options_.config.run_cmd, status_.started_ns, status_.restored_from};
   }
   SNAP_RETURN_IF_ERROR(WriteRunningFile(options_.state_directory, running));
-  return options_.outlive ? cell_->Outlive() : Status::Ok();
+  // Without the agent, which has its memory, it could not live on.
+  return options_.outlive && lazy_ == nullptr ? cell_->Outlive() : Status::Ok();
 }
 
 Status Supervisor::StartApplication() {
@@ -289,6 +299,7 @@ Status Supervisor::Loop() {
       std::lock_guard lock(mutex_);
       status_.next_checkpoint_ns = ticker_->next() * kNanosPerSecond;
     }
+    SNAP_RETURN_IF_ERROR(HandleMemory());
     // Before the wait: whatever talked to the cell may have been told of it.
     if (const auto ended = cell_->WaitForExit(std::chrono::milliseconds(0))) {
       if (!lost_in_dump_) return FinishEnded(*ended);
@@ -298,6 +309,7 @@ Status Supervisor::Loop() {
     if (cell_->WaitForExit(std::chrono::milliseconds(0))) continue;
     if (auto stopped = HandleSignals()) return *stopped;
     if (auto stopped = HandleStops()) return *stopped;
+    if (lazy_ != nullptr) continue;
     HandleCheckpointRequests();
     HandleSchedule();
     if (auto superseded = HandleSuperseded()) return *superseded;
@@ -305,11 +317,14 @@ Status Supervisor::Loop() {
 }
 
 bool Supervisor::WaitForEvent() {
-  const int64_t millis_left = ticker_->next() * 1000 - WallNanos() / 1'000'000;
-  pollfd fds[3] = {
-      {cell_->event_fd(), POLLIN, 0}, {wake_.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
+  const int64_t millis_left =
+      lazy_ != nullptr ? kPollMillisMax : ticker_->next() * 1000 - WallNanos() / 1'000'000;
+  pollfd fds[4] = {{cell_->event_fd(), POLLIN, 0},
+                   {wake_.get(), POLLIN, 0},
+                   {signals_.get(), POLLIN, 0},
+                   {lazy_ != nullptr ? lazy_->event_fd() : -1, POLLIN, 0}};
   const int timeout = static_cast<int>(std::clamp<int64_t>(millis_left, 0, kPollMillisMax));
-  if (poll(fds, 3, timeout) < 0 && errno != EINTR) return false;
+  if (poll(fds, 4, timeout) < 0 && errno != EINTR) return false;
   uint64_t count = 0;
   (void)!read(wake_.get(), &count, sizeof(count));
   return true;
@@ -350,21 +365,19 @@ Status Supervisor::FinishEnded(int wait_status) {
 
 std::optional<Status> Supervisor::HandleSignals() {
   signalfd_siginfo info{};
-  std::optional<Status> result;
   while (read(signals_.get(), &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info))) {
     if (info.ssi_signo == SIGQUIT) {
       LogInfo("SIGQUIT: stopping without a checkpoint");
       EndApplication("stopped");
       return Status::Ok();
     }
-    if (info.ssi_signo == SIGUSR1 && !result) {
-      LogInfo("SIGUSR1: leaving {} running", options_.config.name);
-      DetachApplication();
-      result = Status::Ok();
-    }
-    if (!result) result = StopOnSignal();
+    if (signalled_ == 0) signalled_ = static_cast<int>(info.ssi_signo);
   }
-  return result;
+  if (signalled_ == 0 || lazy_ != nullptr) return std::nullopt;
+  if (signalled_ != SIGUSR1) return StopOnSignal();
+  LogInfo("SIGUSR1: leaving {} running", options_.config.name);
+  DetachApplication();
+  return Status::Ok();
 }
 
 Status Supervisor::StopOnSignal() {
@@ -387,7 +400,12 @@ std::optional<Status> Supervisor::HandleStops() {
   std::vector<StopRequest> requests;
   {
     std::lock_guard lock(mutex_);
-    requests.swap(stop_requests_);
+    const auto ready = std::stable_partition(
+        stop_requests_.begin(), stop_requests_.end(), [this](const StopRequest& request) {
+          return lazy_ != nullptr && request.kind != StopKind::kAtOnce;
+        });
+    std::move(ready, stop_requests_.end(), std::back_inserter(requests));
+    stop_requests_.erase(ready, stop_requests_.end());
   }
   std::optional<Status> result;
   for (StopRequest& request : requests) {
@@ -499,6 +517,7 @@ void Supervisor::EndApplication(const std::string& how) {
     cell_.reset();
     RemoveRunningFile(options_.state_directory);
   }
+  ForgetMemory();
   std::lock_guard lock(mutex_);
   status_.pid = 0;
   if (status_.state == AppState::kDetached) return;
@@ -533,6 +552,7 @@ void Supervisor::Wake() {
 SupervisorStatus Supervisor::status() const {
   std::lock_guard lock(mutex_);
   SupervisorStatus status = status_;
+  if (lazy_ != nullptr) status.lazy = lazy_->progress();
   status.kept = keeper_->status();
   status.epoch = fence_->epoch();
   status.superseded = fence_->superseded();

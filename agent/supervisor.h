@@ -38,6 +38,7 @@
 #include "agent/checkpointer.h"
 #include "agent/fence.h"
 #include "agent/platform.h"
+#include "agent/restore_attempt.h"
 #include "agent/ticker.h"
 
 namespace snapstore::agent {
@@ -51,6 +52,7 @@ struct SupervisorOptions {
   bool outlive = true;          // the application runs on when the agent dies
   // The application goes on, without checkpoints, when another agent has taken over.
   bool run_on_when_superseded = false;
+  RestoreChoices choices = {};  // how to restore
 };
 
 enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded, kDetached };
@@ -68,11 +70,13 @@ struct SupervisorStatus {
   std::string app;
   std::string run_cmd;
   std::string repository;
-  int pid = 0;                // of the cell's init, as the node sees it
-  int64_t started_ns = 0;     // when the application was started or restored
-  std::string restored_from;  // snapshot id; empty: started afresh
-  std::string start_reason;   // one line
-  double restore_seconds = 0;
+  int pid = 0;                                 // of the cell's init, as the node sees it
+  int64_t started_ns = 0;                      // when the application was started or restored
+  std::string restored_from;                   // snapshot id; empty: started afresh
+  std::string start_reason;                    // one line
+  double restore_seconds = 0;                  // until it ran
+  std::optional<LazyProgress> lazy;            // restored lazily: what of its memory has arrived
+  TcpOutcome connections = TcpOutcome::kNone;  // of the restore
   int64_t next_checkpoint_ns = 0;
   uint64_t taken = 0;                            // checkpoints committed since the agent started
   uint64_t failed = 0;                           // attempts that failed
@@ -138,6 +142,11 @@ class Supervisor {
   void NoteNewest(const SnapshotInfo& checkpoint, const std::vector<std::string>& cpu_features);
   Result<std::unique_ptr<Cell>> NewCell() const;
   Status Loop();
+  // Whether memory still arrives; checkpoints wait for it. An error: it cannot, and the application
+  // could not be started in another way either.
+  Status HandleMemory();
+  Status RestartWithoutMemory(const Status& why);
+  void ForgetMemory();
   bool WaitForEvent();
   Status FinishEnded(int wait_status);
   Status StartAgain(int wait_status);
@@ -166,6 +175,11 @@ class Supervisor {
   UniqueFd signals_;  // signalfd
   std::unique_ptr<Checkpointer> checkpointer_;
   std::unique_ptr<CheckpointKeeper> keeper_;
+  // While memory arrives. Declared before the cell, to go after it. Changed under mutex_ only.
+  std::unique_ptr<LazyRestore> lazy_;
+  std::optional<CheckpointKeeper::Hold> lazy_hold_;
+  bool lazy_allowed_ = true;
+  int signalled_ = 0;  // the first signal that waits to be obeyed
   std::unique_ptr<Cell> cell_;
   bool lost_in_dump_ = false;  // the application died while a dump of it failed
   std::optional<Ticker> ticker_;

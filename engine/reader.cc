@@ -19,6 +19,9 @@ namespace {
 // Sequential readers are served from a window that is read ahead; it grows as they go on.
 constexpr size_t kWindowBytesMin = 256 << 10;
 constexpr size_t kWindowBytesMax = 4 << 20;
+// What a long read fetches at once. Contents that were changed bit by bit need a frame here and
+// there from many packs, each for pages of a wide range: these are decoded once for all of it.
+constexpr size_t kFetchBytesMax = 64 << 20;
 // Shorter random reads keep the frames they meet in the fetcher's cache.
 constexpr size_t kSmallReadBytes = 128 << 10;
 
@@ -48,7 +51,7 @@ class ContentReaderImpl final : public ContentReader {
         continue;
       } else {
         if (offset != next_offset_) ahead_bytes_ = kWindowBytesMin;
-        step = std::min(out.size(), kWindowBytesMax);
+        step = std::min(out.size(), kFetchBytesMax);
         SNAP_RETURN_IF_ERROR(Fetch(offset, out.first(step)).WithContext(path_));
       }
       out = out.subspan(step);

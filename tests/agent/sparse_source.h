@@ -33,7 +33,7 @@ inline Bytes RegeneratePages(const Pagemap& map, const std::string& pagemap_name
   std::thread writer([&] {
     UniqueFd fd(ends[1]);
     const Status written = WritePages(
-        map,
+        map.runs,
         [&](const std::vector<PageRun>& runs, MutableByteSpan out) {
           const std::string name = MemoryFileName(pagemap_name, runs.front().address);
           for (const MemorySource& source : sources) {

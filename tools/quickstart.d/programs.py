@@ -42,12 +42,13 @@ class Store:
 class Agent:
     """snapstore-agent on one node: started, asked, killed."""
 
-    def __init__(self, program, config, repository, state, cache, output):
+    def __init__(self, program, config, repository, state, cache, output,
+                 more_options=()):
         self._program = os.path.abspath(program)
         # The agent must not outlive the demonstration, however that ends.
         self._run = ["setpriv", "--pdeathsig", "KILL", self._program, "run", "--config", config,
                      "--repo", repository, "--state-dir", state, "--listen", "127.0.0.1:0",
-                     "--end-with-agent"]
+                     "--end-with-agent", *more_options]
         self._state = state
         self._environment = {**os.environ, "SNAPSTORE_CACHE_DIR": cache}
         self._output = output
@@ -55,10 +56,16 @@ class Agent:
 
     def start(self, ready_seconds=60):
         """Starts the agent and waits until it answers and its application runs."""
+        self.launch()
+        return self.wait_until_running(ready_seconds)
+
+    def launch(self):
         with open(self._output, "ab") as output:
             self._process = subprocess.Popen(
                 self._run, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 env=self._environment, start_new_session=True)
+
+    def wait_until_running(self, ready_seconds=60):
         deadline = time.monotonic() + ready_seconds
         while True:
             if self._process.poll() is not None:

@@ -76,6 +76,16 @@ class RunCommand : public Command {
                     "since: end (exit code 14), or run-on without checkpoints")
         ->check(CLI::IsMember({"end", "run-on"}))
         ->capture_default_str();
+    app->add_option("--lazy", lazy_,
+                    "Let a restored application run before its memory has arrived: on, off; auto: "
+                    "from 256 MiB on")
+        ->type_name("WHEN")
+        ->capture_default_str();
+    app->add_option("--tcp", tcp_,
+                    "Established TCP connections at a restore: keep, close; auto: keep those of a "
+                    "final checkpoint, if their addresses are here")
+        ->type_name("WHAT")
+        ->capture_default_str();
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
   }
 
@@ -84,6 +94,11 @@ class RunCommand : public Command {
     if (!config.ok()) return Outcome::Usage(config.status());
     auto address = ListenAddress::Parse(listen_);
     if (!address.ok()) return Outcome::Usage(address.status());
+    auto lazy = ParseLazyChoice(lazy_);
+    if (!lazy.ok()) return Outcome::Usage(lazy.status().WithContext("--lazy"));
+    auto tcp = ParseTcpChoice(tcp_);
+    if (!tcp.ok()) return Outcome::Usage(tcp.status().WithContext("--tcp"));
+    choices_ = {*lazy, *tcp};
     if (geteuid() != 0) {
       return Outcome::Of(Status::PermissionDenied("run: must be root to make namespaces"));
     }
@@ -124,7 +139,8 @@ class RunCommand : public Command {
                               !fresh_,
                               keep_,
                               !end_with_agent_,
-                              when_superseded_ == "run-on"};
+                              when_superseded_ == "run-on",
+                              choices_};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(address, token, supervisor->get());
@@ -183,6 +199,9 @@ class RunCommand : public Command {
   uint64_t arena_limit_ = 0;
   uint64_t memory_limit_ = 512ull << 20;
   size_t keep_ = 3;
+  std::string lazy_ = "auto";
+  std::string tcp_ = "auto";
+  RestoreChoices choices_;
   bool init_ = false;
   bool fresh_ = false;
   bool end_with_agent_ = false;

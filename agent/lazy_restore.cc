@@ -1,0 +1,279 @@
+#include "agent/lazy_restore.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "agent/stream_protocol.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+
+namespace snapstore::agent {
+namespace {
+
+// criu/uffd.c
+constexpr const char* kLazySocketName = "/lazy-pages.socket";
+constexpr int32_t kRestoreFinished = 0x52535446;
+
+// What one touch brings: few enough for the quick way through the frames that are kept.
+constexpr uint64_t kTouchBlockBytes = 64 << 10;
+// Long, since the pages of one range may lie in the frames of many checkpoints.
+constexpr uint64_t kFillBytes = 32 << 20;
+constexpr int kTouchThreads = 4;
+// More than cores: they wait for the store, too.
+constexpr unsigned kFillThreadsMin = 4;
+constexpr unsigned kFillThreadsMax = 8;
+
+void Signal(int eventfd) {
+  const uint64_t one = 1;
+  (void)!write(eventfd, &one, sizeof(one));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<LazyRestore>> LazyRestore::Create(const std::string& directory,
+                                                         pid_t cell_init,
+                                                         std::shared_ptr<LazyMemory> memory) {
+  std::unique_ptr<LazyRestore> lazy(
+      new LazyRestore(directory + kLazySocketName, std::move(memory)));
+  SNAP_ASSIGN_OR_RETURN(lazy->guard_, LazyGuard::Start(cell_init));
+  SNAP_ASSIGN_OR_RETURN(lazy->listening_, ListenUnix(lazy->socket_path_));
+  lazy->wake_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  lazy->event_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!lazy->wake_.valid() || !lazy->event_.valid()) {
+    return Status::FromErrno(errno, "make event descriptors");
+  }
+  LazyRestore* const self = lazy.get();
+  const std::lock_guard lock(lazy->mutex_);
+  lazy->threads_.emplace_back([self] { self->Watch(); });
+  for (int i = 0; i < kTouchThreads; ++i) {
+    lazy->threads_.emplace_back([self] { self->AnswerTouches(); });
+  }
+  return lazy;
+}
+
+LazyRestore::~LazyRestore() {
+  std::vector<std::thread> threads;
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+    threads.swap(threads_);
+  }
+  changed_.notify_all();
+  WakeWatcher();
+  for (std::thread& thread : threads) thread.join();
+  // Before the userfaultfds are closed.
+  guard_.reset();
+  (void)unlink(socket_path_.c_str());
+}
+
+void LazyRestore::Fill() {
+  const unsigned threads =
+      std::clamp(std::thread::hardware_concurrency(), kFillThreadsMin, kFillThreadsMax);
+  {
+    const std::lock_guard lock(mutex_);
+    if (fill_ || ending_) return;
+    fill_ = true;
+    fill_began_ = Clock::now();
+    for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { FillSpaces(); });
+  }
+  WakeWatcher();
+}
+
+LazyProgress LazyRestore::progress() const {
+  const std::lock_guard lock(mutex_);
+  LazyProgress progress;
+  progress.bytes = bytes_;
+  for (const Space& space : spaces_) progress.missing_bytes += space->missing_bytes();
+  progress.touched = touched_;
+  progress.done = done_;
+  progress.status = status_;
+  const auto end = done_ ? fill_ended_ : Clock::now();
+  if (fill_) progress.seconds = std::chrono::duration<double>(end - fill_began_).count();
+  return progress;
+}
+
+void LazyRestore::WakeWatcher() { Signal(wake_.get()); }
+
+void LazyRestore::Fail(const Status& status) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (done_ || ending_) return;
+    if (status_.ok()) status_ = status;
+  }
+  changed_.notify_all();
+  // CRIU may be waiting for a page itself, and its owner for CRIU.
+  guard_->EndCell();
+  Signal(event_.get());
+  WakeWatcher();
+}
+
+void LazyRestore::Watch() {
+  while (true) {
+    if (const Status status = WatchOnce(); !status.ok()) Fail(status);
+    if (FinishIfWhole()) return;
+    const std::lock_guard lock(mutex_);
+    if (ending_ || !status_.ok()) return;
+  }
+}
+
+Status LazyRestore::WatchOnce() {
+  std::vector<Space> spaces;
+  {
+    const std::lock_guard lock(mutex_);
+    spaces = spaces_;
+  }
+  std::vector<pollfd> fds{{wake_.get(), POLLIN, 0},
+                          {connection_.valid() ? connection_.get() : listening_.get(), POLLIN, 0}};
+  for (const Space& space : spaces) fds.push_back({space->fd(), POLLIN, 0});
+  if (poll(fds.data(), fds.size(), -1) < 0) {
+    return errno == EINTR ? Status::Ok() : Status::FromErrno(errno, "wait for touched pages");
+  }
+  uint64_t count = 0;
+  if (fds[0].revents != 0) (void)!read(wake_.get(), &count, sizeof(count));
+  if (fds[1].revents != 0 && fds[1].fd >= 0) {
+    if (connection_.valid()) {
+      SNAP_RETURN_IF_ERROR(TakeMessage());
+    } else {
+      SNAP_ASSIGN_OR_RETURN(connection_, AcceptUnix(listening_.get()));
+      listening_.Reset();
+    }
+  }
+  for (size_t i = 0; i < spaces.size(); ++i) {
+    if (fds[i + 2].revents != 0) SNAP_RETURN_IF_ERROR(TakeNews(spaces[i]));
+  }
+  return Status::Ok();
+}
+
+// A process id, then its userfaultfd; of a zombie the negative id alone.
+Status LazyRestore::TakeMessage() {
+  int32_t pid = 0;
+  ssize_t got;
+  do {
+    got = recv(connection_.get(), &pid, sizeof(pid), MSG_WAITALL);
+  } while (got < 0 && errno == EINTR);
+  if (got == 0 || (got < 0 && errno == ECONNRESET)) {
+    connection_.Reset();
+    return Status::Ok();
+  }
+  if (got != static_cast<ssize_t>(sizeof(pid))) {
+    return got < 0 ? Status::FromErrno(errno, "read from CRIU")
+                   : Status::Corruption("CRIU's lazy pages: ends within a message");
+  }
+  if (pid < 0 || pid == kRestoreFinished) return Status::Ok();
+  SNAP_ASSIGN_OR_RETURN(UniqueFd userfaultfd, ReceiveDescriptor(connection_.get()));
+  const int flags = fcntl(userfaultfd.get(), F_GETFL);
+  if (flags < 0 || fcntl(userfaultfd.get(), F_SETFL, flags | O_NONBLOCK) != 0) {
+    return Status::FromErrno(errno, "set up a userfaultfd");
+  }
+  LazyRanges missing;
+  for (const PageRun& run : memory_->LazyRuns(pid)) {
+    missing.Add(run.address, run.bytes, run.address);
+  }
+  LogDebug("process {}: {} bytes come later", pid, missing.bytes());
+  {
+    const std::lock_guard lock(mutex_);
+    bytes_ += missing.bytes();
+  }
+  return AddSpace(std::make_shared<LazySpace>(pid, std::move(userfaultfd), std::move(missing)));
+}
+
+Status LazyRestore::AddSpace(Space space) {
+  SNAP_RETURN_IF_ERROR(guard_->Hold(space->fd()));
+  const std::lock_guard lock(mutex_);
+  spaces_.push_back(std::move(space));
+  changed_.notify_all();
+  return Status::Ok();
+}
+
+Status LazyRestore::TakeNews(const Space& space) {
+  SNAP_ASSIGN_OR_RETURN(LazySpace::News news, space->ReadNews());
+  for (Space& child : news.children) SNAP_RETURN_IF_ERROR(AddSpace(std::move(child)));
+  if (news.touched.empty()) return Status::Ok();
+  const std::lock_guard lock(mutex_);
+  touched_ += news.touched.size();
+  for (const uint64_t address : news.touched) touches_.push_back({space, address});
+  changed_.notify_all();
+  return Status::Ok();
+}
+
+// Only the watcher adds spaces; none is closed before the last is whole: until then its pages that
+// are not missing are still asked for.
+bool LazyRestore::FinishIfWhole() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!fill_ || !status_.ok() || ending_) return false;
+    for (const Space& space : spaces_) {
+      if (space->missing_bytes() != 0) return false;
+    }
+    done_ = true;
+    fill_ended_ = Clock::now();
+  }
+  changed_.notify_all();
+  guard_->Release();
+  {
+    const std::lock_guard lock(mutex_);
+    touches_.clear();
+    spaces_.clear();
+  }
+  Signal(event_.get());
+  return true;
+}
+
+void LazyRestore::AnswerTouches() {
+  while (true) {
+    Touch touch;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock,
+                    [this] { return !touches_.empty() || ending_ || done_ || !status_.ok(); });
+      if (ending_ || done_ || !status_.ok()) return;
+      touch = std::move(touches_.front());
+      touches_.pop_front();
+    }
+    if (const Status status = AnswerTouch(touch); !status.ok()) return Fail(status);
+    if (touch.space->missing_bytes() == 0) WakeWatcher();
+  }
+}
+
+Status LazyRestore::AnswerTouch(const Touch& touch) {
+  const auto piece = touch.space->MissingAround(touch.address, kTouchBlockBytes);
+  if (!piece) return touch.space->PlaceZeros(touch.address);
+  Bytes bytes(piece->bytes);
+  SNAP_RETURN_IF_ERROR(memory_->ReadLazy(touch.space->pid(), piece->origin, bytes));
+  return touch.space->Place(*piece, bytes);
+}
+
+std::optional<std::pair<LazyRestore::Space, LazyRange>> LazyRestore::NextToFill() {
+  std::unique_lock lock(mutex_);
+  while (!ending_ && !done_ && status_.ok()) {
+    for (const Space& space : spaces_) {
+      if (const auto piece = space->NextToFill(kFillBytes)) return std::pair(space, *piece);
+    }
+    // Others are at the last pieces; a fork or a move may bring new ones.
+    changed_.wait(lock);
+  }
+  return std::nullopt;
+}
+
+void LazyRestore::FillSpaces() {
+  Bytes bytes;
+  while (const auto next = NextToFill()) {
+    const auto& [space, piece] = *next;
+    bytes.resize(piece.bytes);
+    Status status = memory_->ReadLazy(space->pid(), piece.origin, bytes);
+    if (status.ok()) status = space->Place(piece, bytes);
+    space->Filled();
+    if (!status.ok()) return Fail(status);
+    if (space->missing_bytes() == 0) WakeWatcher();
+    changed_.notify_all();
+  }
+}
+
+}  // namespace snapstore::agent

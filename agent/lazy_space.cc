@@ -1,0 +1,212 @@
+#include "agent/lazy_space.h"
+
+#include <fmt/format.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "agent/criu_image.h"
+#include "base/status_macros.h"
+
+namespace snapstore::agent {
+namespace {
+
+// Held under the lock at a time, so that a touched page does not wait long behind others.
+constexpr uint64_t kCopyBytesMax = 256 << 10;
+constexpr std::chrono::microseconds kNewsPause{50};
+
+bool IsZero(ByteSpan page) {
+  return page[0] == 0 && std::memcmp(page.data(), page.data() + 1, page.size() - 1) == 0;
+}
+
+// How many bytes from the beginning are pages of one kind: all zeros, or not.
+uint64_t OneKind(ByteSpan bytes, bool zero) {
+  uint64_t at = kPageBytes;
+  while (at < bytes.size() && IsZero(bytes.subspan(at, kPageBytes)) == zero) at += kPageBytes;
+  return at;
+}
+
+}  // namespace
+
+Result<LazySpace::News> LazySpace::ReadNews() {
+  News news;
+  const std::lock_guard lock(mutex_);
+  while (true) {
+    std::array<uffd_msg, 16> messages;
+    const ssize_t got = read(fd_.get(), messages.data(), sizeof(messages));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN) return news;
+    if (got <= 0) return Status::FromErrno(got < 0 ? errno : EIO, "read from a userfaultfd");
+    for (size_t i = 0; i < static_cast<size_t>(got) / sizeof(uffd_msg); ++i) {
+      const uffd_msg& message = messages[i];
+      switch (message.event) {
+        case UFFD_EVENT_PAGEFAULT:
+          news.touched.push_back(message.arg.pagefault.address / kPageBytes * kPageBytes);
+          break;
+        case UFFD_EVENT_REMOVE:
+        case UFFD_EVENT_UNMAP:
+          missing_.Remove(message.arg.remove.start, message.arg.remove.end);
+          break;
+        case UFFD_EVENT_REMAP:
+          missing_.Move(message.arg.remap.from, message.arg.remap.to, message.arg.remap.len);
+          break;
+        case UFFD_EVENT_FORK:
+          news.children.push_back(std::make_shared<LazySpace>(
+              pid_, UniqueFd(static_cast<int>(message.arg.fork.ufd)), missing_, Kind::kForked));
+          break;
+        default:
+          return Status::Unsupported(fmt::format("userfaultfd: unknown event {}", message.event));
+      }
+    }
+  }
+}
+
+std::optional<LazyRange> LazySpace::MissingAround(uint64_t address, uint64_t block) const {
+  const uint64_t begin = address & ~(block - 1);
+  const std::lock_guard lock(mutex_);
+  for (uint64_t at = begin; const auto range = missing_.Next(at, begin + block);) {
+    if (range->address > address) break;
+    at = range->address + range->bytes;
+    if (at > address) return range;
+  }
+  return std::nullopt;
+}
+
+std::optional<LazyRange> LazySpace::NextToFill(uint64_t bytes_max) {
+  const std::lock_guard lock(mutex_);
+  auto range = missing_.Next(cursor_, UINT64_MAX);
+  if (!range && filling_ == 0 && cursor_ != 0) {
+    // What was moved to where the cursor had been.
+    cursor_ = 0;
+    range = missing_.Next(cursor_, UINT64_MAX);
+  }
+  if (!range || gone_) return std::nullopt;
+  // Up to a border, so that pieces are aligned as far as the memory is.
+  const uint64_t border = (range->address / bytes_max + 1) * bytes_max;
+  range->bytes = std::min(range->bytes, border - range->address);
+  cursor_ = range->address + range->bytes;
+  ++filling_;
+  return range;
+}
+
+void LazySpace::Filled() {
+  const std::lock_guard lock(mutex_);
+  --filling_;
+}
+
+Result<LazySpace::Step> LazySpace::Judge(int error_number, int64_t done, uint64_t address,
+                                         uint64_t bytes) {
+  switch (error_number) {
+    case EAGAIN:
+      return Step{done > 0 ? static_cast<uint64_t>(done) : 0};
+    case EEXIST:
+      return Step{kPageBytes};
+    case ESRCH:
+      gone_ = true;
+      return Step{0, true};
+    case ENOENT:
+      // A mapping ends within the range, or it did not go with a fork (MADV_DONTFORK).
+      if (bytes > kPageBytes) break;
+      if (kind_ == Kind::kForked) return Step{kPageBytes};
+      [[fallthrough]];
+    default:
+      return Status::FromErrno(error_number,
+                               fmt::format("put a page to {:#x} of process {}", address, pid_));
+  }
+  return Status::Internal("unreachable");
+}
+
+Result<LazySpace::Step> LazySpace::Copy(uint64_t address, ByteSpan bytes) {
+  const bool zero = IsZero(bytes.first(kPageBytes));
+  uint64_t length = OneKind(bytes, zero);
+  while (true) {
+    int64_t done = 0;
+    int error_number = 0;
+    if (zero) {
+      uffdio_zeropage request{};
+      request.range = {address, length};
+      error_number = ioctl(fd_.get(), UFFDIO_ZEROPAGE, &request) == 0 ? 0 : errno;
+      done = request.zeropage;
+    } else {
+      uffdio_copy request{};
+      request.dst = address;
+      request.src = reinterpret_cast<uint64_t>(bytes.data());
+      request.len = length;
+      error_number = ioctl(fd_.get(), UFFDIO_COPY, &request) == 0 ? 0 : errno;
+      done = request.copy;
+    }
+    if (error_number == 0) return Step{length};
+    if (error_number == ENOENT && length > kPageBytes) {
+      length = std::max(kPageBytes, length / 2 / kPageBytes * kPageBytes);
+      continue;
+    }
+    return Judge(error_number, done, address, length);
+  }
+}
+
+Result<LazySpace::Step> LazySpace::PlaceStep(const LazyRange& piece, ByteSpan bytes, uint64_t* at) {
+  const std::lock_guard lock(mutex_);
+  if (gone_) return Step{0, true};
+  while (const auto next = missing_.Next(piece.address + *at, piece.address + piece.bytes)) {
+    *at = next->address - piece.address;
+    if (next->origin != piece.origin + *at) {  // other pages were moved here meanwhile
+      *at += next->bytes;
+      continue;
+    }
+    const uint64_t length = std::min(next->bytes, kCopyBytesMax);
+    SNAP_ASSIGN_OR_RETURN(const Step step, Copy(next->address, bytes.subspan(*at, length)));
+    missing_.Remove(next->address, next->address + step.bytes);
+    *at += step.bytes;
+    return step;
+  }
+  *at = piece.bytes;
+  return Step{};
+}
+
+Status LazySpace::Place(const LazyRange& piece, ByteSpan bytes) {
+  for (uint64_t at = 0; at < piece.bytes;) {
+    SNAP_ASSIGN_OR_RETURN(const Step step, PlaceStep(piece, bytes, &at));
+    if (step.gone) return Status::Ok();
+    if (step.bytes == 0 && at < piece.bytes) std::this_thread::sleep_for(kNewsPause);
+  }
+  return Status::Ok();
+}
+
+Status LazySpace::PlaceZeros(uint64_t address) {
+  while (true) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (gone_ || missing_.IsMissing(address)) return Status::Ok();
+      uffdio_zeropage request{};
+      request.range = {address, kPageBytes};
+      const int error_number = ioctl(fd_.get(), UFFDIO_ZEROPAGE, &request) == 0 ? 0 : errno;
+      if (error_number == 0) return Status::Ok();
+      if (error_number == ESRCH) gone_ = true;
+      // What was there before the answer, or is no longer where it was touched: look again.
+      if (error_number == EEXIST || error_number == ENOENT || error_number == ESRCH) {
+        uffdio_range range{address, kPageBytes};
+        (void)ioctl(fd_.get(), UFFDIO_WAKE, &range);
+        return Status::Ok();
+      }
+      if (error_number != EAGAIN) {
+        return Status::FromErrno(error_number,
+                                 fmt::format("put zeros to {:#x} of process {}", address, pid_));
+      }
+    }
+    std::this_thread::sleep_for(kNewsPause);
+  }
+}
+
+uint64_t LazySpace::missing_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return gone_ ? 0 : missing_.bytes();
+}
+
+}  // namespace snapstore::agent

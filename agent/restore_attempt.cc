@@ -1,0 +1,88 @@
+#include "agent/restore_attempt.h"
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "base/status_macros.h"
+
+namespace snapstore::agent {
+namespace {
+
+// After this one the application executed nothing more.
+constexpr std::string_view kFinalTrigger = "final";
+
+bool WantsLazy(LazyChoice choice, const CheckpointReader& checkpoint) {
+  const uint64_t bytes = checkpoint.lazy_bytes();
+  if (choice == LazyChoice::kOn) return bytes > 0;
+  return choice == LazyChoice::kAuto && bytes >= kLazyBytesMin;
+}
+
+// Empty: established connections are to be kept. Else why not.
+Result<std::string> WhyCloseConnections(const std::vector<TcpConnection>& connections,
+                                        const std::string& trigger, TcpChoice choice) {
+  if (choice == TcpChoice::kClose) return std::string("asked to");
+  if (choice == TcpChoice::kAuto && trigger != kFinalTrigger) {
+    return std::string("the application ran on after this checkpoint");
+  }
+  SNAP_ASSIGN_OR_RETURN(const std::string missing, FirstMissingAddress(connections));
+  if (missing.empty()) return std::string();
+  return fmt::format("{} is not an address of this machine", missing);
+}
+
+}  // namespace
+
+Result<LazyChoice> ParseLazyChoice(std::string_view name) {
+  if (name == "auto") return LazyChoice::kAuto;
+  if (name == "on") return LazyChoice::kOn;
+  if (name == "off") return LazyChoice::kOff;
+  return Status::InvalidArgument(fmt::format("'{}': must be auto, on or off", name));
+}
+
+Result<RestoredApplication> RestoreApplication(
+    const CriuDriver& criu, const std::string& directory,
+    const std::shared_ptr<CheckpointReader>& checkpoint, const std::string& trigger,
+    const RestoreChoices& choices, const std::function<Result<std::unique_ptr<Cell>>()>& new_cell) {
+  SNAP_ASSIGN_OR_RETURN(const std::vector<TcpConnection> connections, checkpoint->Connections());
+  CriuDriver::RestoreOptions options;
+  if (!connections.empty()) {
+    SNAP_ASSIGN_OR_RETURN(const std::string why,
+                          WhyCloseConnections(connections, trigger, choices.tcp));
+    options.keep_connections = why.empty();
+    if (!why.empty()) LogInfo("{} connections will be closed: {}", connections.size(), why);
+  }
+  options.lazy = WantsLazy(choices.lazy, *checkpoint);
+  if (options.lazy) checkpoint->LeaveOutLazy();
+
+  auto attempt = [&]() -> Result<RestoredApplication> {
+    RestoredApplication restored;
+    SNAP_RETURN_IF_ERROR(checkpoint->PutBackFiles());
+    SNAP_ASSIGN_OR_RETURN(restored.cell, new_cell());
+    if (options.lazy) {
+      SNAP_ASSIGN_OR_RETURN(restored.lazy,
+                            LazyRestore::Create(directory, restored.cell->init_pid(), checkpoint));
+    }
+    const Status status = criu.Restore(restored.cell.get(), directory, checkpoint.get(),
+                                       checkpoint->process_tree(), options);
+    if (restored.lazy != nullptr) {
+      // A page that could not be had is the better explanation.
+      SNAP_RETURN_IF_ERROR(restored.lazy->progress().status);
+    }
+    SNAP_RETURN_IF_ERROR(status);
+    return restored;
+  };
+  Result<RestoredApplication> restored = attempt();
+  if (!restored.ok() && options.keep_connections) {
+    LogWarning("once more, with {} connections closed: {}", connections.size(),
+               restored.status().message());
+    options.keep_connections = false;
+    restored = attempt();
+  }
+  if (!restored.ok()) return restored;
+  if (!connections.empty()) {
+    restored->connections = options.keep_connections ? TcpOutcome::kKept : TcpOutcome::kClosed;
+  }
+  if (restored->lazy != nullptr) restored->lazy->Fill();
+  return restored;
+}
+
+}  // namespace snapstore::agent

@@ -1,0 +1,58 @@
+// Of the supervisor: an application whose memory has not all arrived.
+#include <fmt/format.h>
+
+#include "agent/supervisor.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+
+namespace snapstore::agent {
+
+void Supervisor::ForgetMemory() {
+  std::unique_ptr<LazyRestore> lazy;
+  {
+    const std::lock_guard lock(mutex_);
+    if (lazy_ == nullptr) return;
+    status_.lazy = lazy_->progress();
+    lazy = std::move(lazy_);
+  }
+  lazy_hold_.reset();
+}
+
+Status Supervisor::HandleMemory() {
+  if (lazy_ == nullptr) return Status::Ok();
+  const LazyProgress progress = lazy_->progress();
+  if (!progress.status.ok()) return RestartWithoutMemory(progress.status);
+  if (!progress.done) return Status::Ok();
+  LogInfo("all memory is there: {} bytes in {:.2f} s, {} pages were waited for", progress.bytes,
+          progress.seconds, progress.touched);
+  ForgetMemory();
+  // For what has been waiting.
+  Wake();
+  return options_.outlive ? cell_->Outlive() : Status::Ok();
+}
+
+// The application may stand anywhere. Whole restores do not depend on the store afterwards.
+Status Supervisor::RestartWithoutMemory(const Status& why) {
+  const std::string lost =
+      fmt::format("memory did not arrive after a lazy restore ({})", why.message());
+  LogError("{}: {}", options_.config.name, lost);
+  SetState(AppState::kStarting);
+  cell_.reset();
+  ForgetMemory();
+  lazy_allowed_ = false;
+  {
+    const std::lock_guard lock(mutex_);
+    status_.pid = 0;
+    status_.taken_over = false;
+    status_.restored_from.clear();
+  }
+  SNAP_RETURN_IF_ERROR(StartApplication().WithContext(lost));
+  SNAP_RETURN_IF_ERROR(NoteRunning());
+  const std::lock_guard lock(mutex_);
+  status_.start_reason = fmt::format("{}; {}", lost, status_.start_reason);
+  status_.pid = cell_->init_pid();
+  status_.state = AppState::kRunning;
+  return Status::Ok();
+}
+
+}  // namespace snapstore::agent

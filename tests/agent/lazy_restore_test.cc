@@ -1,0 +1,285 @@
+// Applications that run before their memory has arrived, with real processes and CRIU.
+#include "agent/lazy_restore.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+
+#include "agent/criu_driver.h"
+#include "base/file.h"
+#include "tests/agent/agent_fixture.h"
+
+namespace snapstore::agent {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::HasSubstr;
+
+// What one touch brings at most; longer reads are those that fill in the rest.
+constexpr size_t kTouchBytesMax = 64 << 10;
+
+// Images and pages from captured memory. The rest is filled in only when allowed.
+class CapturedImages : public ImageSource, public LazyMemory {
+ public:
+  explicit CapturedImages(const std::vector<ArenaFile>& files) {
+    for (const ArenaFile& file : files) {
+      Bytes& bytes = images_[file.name];
+      for (const auto& part : file.parts) bytes.insert(bytes.end(), part.begin(), part.end());
+    }
+  }
+  const Bytes& Get(const std::string& name) { return images_[name]; }
+
+  bool Has(const std::string& name) const override { return images_.contains(name); }
+  Status WriteTo(const std::string& name, int fd) override {
+    for (const auto& [map_name, image] : images_) {
+      if (!map_name.starts_with("pagemap-")) continue;
+      const auto map = Pagemap::Parse(image);
+      if (!map.ok()) return map.status();
+      if (fmt::format("pages-{}.img", map->pages_id) != name) continue;
+      uint64_t at = 0;
+      for (const PageRun& run : map->runs) {
+        const ByteSpan bytes = ByteSpan(images_.at(name)).subspan(at, run.bytes);
+        at += run.bytes;
+        if (run.lazy) continue;
+        if (Status status = WriteFull(fd, bytes, name); !status.ok()) return status;
+      }
+      return Status::Ok();
+    }
+    return WriteFull(fd, images_.at(name), name);
+  }
+
+  std::vector<PageRun> LazyRuns(int pid) const override {
+    const auto found = images_.find(fmt::format("pagemap-{}.img", pid));
+    if (found == images_.end()) return {};
+    auto map = Pagemap::Parse(found->second);
+    std::erase_if(map->runs, [](const PageRun& run) { return !run.lazy; });
+    return map->runs;
+  }
+  Status ReadLazy(int pid, uint64_t address, MutableByteSpan out) override {
+    if (out.size() > kTouchBytesMax) {
+      std::unique_lock lock(mutex_);
+      allowed_.wait(lock, [this] { return may_fill_; });
+    }
+    if (fails_) return Status::Corruption("the store has gone bad");
+    const auto map = Pagemap::Parse(images_.at(fmt::format("pagemap-{}.img", pid)));
+    const Bytes& pages = images_.at(fmt::format("pages-{}.img", map->pages_id));
+    uint64_t at = 0;
+    for (const PageRun& run : map->runs) {
+      if (address >= run.address && address + out.size() <= run.address + run.bytes) {
+        const auto from = pages.begin() + static_cast<ptrdiff_t>(at + address - run.address);
+        std::copy_n(from, out.size(), out.begin());
+        return Status::Ok();
+      }
+      at += run.bytes;
+    }
+    return Status::Internal("not within one run");
+  }
+
+  void AllowFill() {
+    const std::lock_guard lock(mutex_);
+    may_fill_ = true;
+    allowed_.notify_all();
+  }
+  void Fail() { fails_ = true; }
+
+ private:
+  std::map<std::string, Bytes> images_;
+  std::atomic<bool> fails_ = false;
+  std::mutex mutex_;
+  std::condition_variable allowed_;
+  bool may_fill_ = false;
+};
+
+// Marks every page of several mappings. When `go` appears, it does to them what programs do to
+// memory, looks at everything, and writes what it found.
+constexpr const char* kApplication = R"(
+import mmap, os, sys, time
+folder = sys.argv[1]
+PAGE, MIB = 4096, 1 << 20
+
+def mapping(mib):
+    m = mmap.mmap(-1, mib * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for page in range(mib * MIB // PAGE):
+        m[page * PAGE:page * PAGE + 8] = (page + 1).to_bytes(8, "little")
+    return m
+
+def wrong(m, begin, end):
+    return sum(1 for page in range(begin, end)
+               if int.from_bytes(m[page * PAGE:page * PAGE + 8], "little") != page + 1)
+
+def wait(name):
+    while not os.path.exists(f"{folder}/{name}"):
+        time.sleep(0.005)
+
+def say(name, text):
+    with open(f"{folder}/{name}.new", "w") as f:
+        f.write(text)
+    os.rename(f"{folder}/{name}.new", f"{folder}/{name}")
+
+heap, moved, gone, dropped = mapping(16), mapping(4), mapping(4), mapping(4)
+say("ready", "")
+wait("go")
+found = [f"touched {wrong(heap, 1000, 1010)}"]
+child = os.fork()
+if child == 0:
+    os._exit(wrong(heap, 2000, 2100) + (7 if heap[3000 * PAGE] != 3001 % 256 else 0))
+found.append(f"child {os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}")
+stays = os.fork()
+if stays == 0:
+    wait("again")
+    say("stayed", f"stayed {wrong(heap, 0, 4096)}")
+    os._exit(0)
+gone.close()
+moved.resize(64 * MIB)
+found.append(f"moved {wrong(moved, 0, 1024)} {sum(moved[5 * MIB:6 * MIB])}")
+dropped.madvise(mmap.MADV_DONTNEED, MIB, MIB)
+found.append(f"dropped {sum(dropped[MIB:2 * MIB])} {wrong(dropped, 0, 256)}")
+fresh = mmap.mmap(-1, 4 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+found.append(f"fresh {sum(fresh[:MIB])}")
+say("found", ", ".join(found))
+wait("again")
+os.waitpid(stays, 0)
+say("whole", f"{wrong(heap, 0, 4096)} {wrong(moved, 0, 1024)} {sum(dropped[MIB:2 * MIB])}"
+             f" {wrong(dropped, 0, 256)} {wrong(dropped, 512, 1024)}")
+wait("never")
+)";
+
+class LazyRestoreTest : public CriuFixture {
+ protected:
+  void SetUp() override {
+    CriuFixture::SetUp();
+    if (IsSkipped()) return;
+    auto arena = Arena::Create(256 << 20);
+    ASSERT_TRUE(arena.ok());
+    arena_ = std::move(*arena);
+    std::filesystem::create_directory(Path("criu"));
+    script_ = Write("application.py", kApplication);
+    DumpApplication();
+  }
+  void TearDown() override {
+    if (images_ != nullptr) images_->AllowFill();
+    // In this order: no page is to become zero.
+    cell_.reset();
+    lazy_.reset();
+    CriuFixture::TearDown();
+  }
+
+  void DumpApplication() {
+    auto cell = Cell::Create(Options({"python3", script_, directory_}));
+    ASSERT_TRUE(cell.ok()) << cell.status().ToString();
+    ASSERT_TRUE((*cell)->StartApplication().ok());
+    ASSERT_TRUE(Eventually([&] { return Exists("ready"); }));
+    auto dumped = criu_->Dump(cell->get(), Path("criu"), arena_.get(), [] { return Status::Ok(); });
+    ASSERT_TRUE(dumped.ok()) << dumped.status().ToString();
+    images_ = std::make_shared<CapturedImages>(dumped->files);
+    arena_->Clear();
+  }
+
+  void Restore() {
+    auto cell = Cell::Create(Options({"true"}));
+    ASSERT_TRUE(cell.ok());
+    cell_ = std::move(*cell);
+    auto lazy = LazyRestore::Create(Path("criu"), cell_->init_pid(), images_);
+    ASSERT_TRUE(lazy.ok()) << lazy.status().ToString();
+    lazy_ = std::move(*lazy);
+    const Status restored = criu_->Restore(cell_.get(), Path("criu"), images_.get(),
+                                           images_->Get("pstree.img"), {.lazy = true});
+    ASSERT_TRUE(restored.ok()) << restored.ToString();
+  }
+
+  bool Exists(const std::string& name) { return std::filesystem::exists(Path(name)); }
+
+  std::unique_ptr<Arena> arena_;
+  std::shared_ptr<CapturedImages> images_;
+  std::string script_;
+  std::unique_ptr<LazyRestore> lazy_;
+  std::unique_ptr<Cell> cell_;
+};
+
+TEST_F(LazyRestoreTest, MemoryThatIsStillMissingCanBeUsedMovedDroppedAndForked) {
+  Restore();
+  lazy_->Fill();
+  EXPECT_GE(lazy_->progress().bytes, 28u << 20);
+  Write("go", "");
+  ASSERT_TRUE(Eventually([&] { return Exists("found"); }));
+  EXPECT_EQ(Read(Path("found")), "touched 0, child 0, moved 0 0, dropped 0 0, fresh 0");
+  const LazyProgress before = lazy_->progress();
+  EXPECT_FALSE(before.done);
+  EXPECT_TRUE(before.status.ok()) << before.status.ToString();
+  EXPECT_GT(before.missing_bytes, 10u << 20) << "most of it was never touched";
+  EXPECT_GT(before.touched, 10u);
+
+  images_->AllowFill();
+  pollfd event{lazy_->event_fd(), POLLIN, 0};
+  ASSERT_EQ(poll(&event, 1, 10'000), 1);
+  EXPECT_TRUE(lazy_->progress().done) << lazy_->progress().status.ToString();
+  EXPECT_EQ(lazy_->progress().missing_bytes, 0u);
+  lazy_.reset();
+  Write("again", "");
+  ASSERT_TRUE(Eventually([&] { return Exists("whole"); }));
+  EXPECT_EQ(Read(Path("stayed")), "stayed 0") << "a forked child has memory of its own";
+  EXPECT_EQ(Read(Path("whole")), "0 0 0 0 0");
+  EXPECT_FALSE(cell_->WaitForExit(milliseconds(20)).has_value());
+  auto again = criu_->Dump(cell_.get(), Path("criu"), arena_.get(), [] { return Status::Ok(); });
+  EXPECT_TRUE(again.ok()) << again.status().ToString();
+}
+
+TEST_F(LazyRestoreTest, AnApplicationThatEndsWithoutItsMemoryIsNotWaitedFor) {
+  Restore();
+  Write("go", "");
+  ASSERT_TRUE(Eventually([&] { return Exists("found"); }));
+  cell_->Kill();
+  lazy_->Fill();
+  images_->AllowFill();
+  ASSERT_TRUE(Eventually([&] { return lazy_->progress().done; }));
+}
+
+TEST_F(LazyRestoreTest, WhenAPageCannotBeHadTheCellIsEndedAndNoZerosAreSeen) {
+  Restore();
+  lazy_->Fill();
+  images_->Fail();
+  Write("go", "");
+  pollfd event{lazy_->event_fd(), POLLIN, 0};
+  ASSERT_EQ(poll(&event, 1, 10'000), 1);
+  EXPECT_THAT(lazy_->progress().status.message(), HasSubstr("the store has gone bad"));
+  EXPECT_TRUE(cell_->WaitForExit(seconds(10)).has_value());
+  EXPECT_FALSE(Exists("found"));
+}
+
+TEST_F(LazyRestoreTest, AFailureWhileCriuIsAtWorkFailsTheRestore) {
+  images_->Fail();
+  auto cell = Cell::Create(Options({"true"}));
+  ASSERT_TRUE(cell.ok());
+  cell_ = std::move(*cell);
+  auto lazy = LazyRestore::Create(Path("criu"), cell_->init_pid(), images_);
+  ASSERT_TRUE(lazy.ok());
+  lazy_ = std::move(*lazy);
+  (void)criu_->Restore(cell_.get(), Path("criu"), images_.get(), images_->Get("pstree.img"),
+                       {.lazy = true});
+  Write("go", "");
+  EXPECT_TRUE(cell_->WaitForExit(seconds(10)).has_value());
+  EXPECT_FALSE(lazy_->progress().status.ok());
+  EXPECT_FALSE(Exists("found"));
+}
+
+TEST_F(LazyRestoreTest, WithoutItsAgentTheCellEnds) {
+  Restore();
+  auto guard = LazyGuard::Start(cell_->init_pid());
+  ASSERT_TRUE(guard.ok()) << guard.status().ToString();
+  (*guard)->Release();
+  EXPECT_FALSE(cell_->WaitForExit(milliseconds(50)).has_value());
+  // As when the agent is killed: the guard's socket closes.
+  lazy_.reset();
+  EXPECT_TRUE(cell_->WaitForExit(seconds(10)).has_value());
+  EXPECT_FALSE(Exists("found"));
+}
+
+}  // namespace
+}  // namespace snapstore::agent
