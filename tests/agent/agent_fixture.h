@@ -60,9 +60,9 @@ class AgentFixture : public ::testing::Test {
     return lines;
   }
 
-  // Waits until `condition` holds, ten seconds at most.
+  // Waits until `condition` holds, half a minute at most.
   static bool Eventually(const std::function<bool()>& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
     while (!condition()) {
       if (std::chrono::steady_clock::now() > deadline) return false;
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
