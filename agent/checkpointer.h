@@ -18,6 +18,7 @@
 #include "agent/criu_driver.h"
 #include "agent/external_files.h"
 #include "agent/fence.h"
+#include "agent/hooks.h"
 #include "agent/platform.h"
 #include "agent/quiet_connections.h"
 #include "snapstore/repository.h"
@@ -53,6 +54,7 @@ class Checkpointer {
     // TCP connections of an application that is left stopped are to go on elsewhere: their peers
     // are told nothing.
     bool keep_connections = false;
+    const Hooks* hooks = nullptr;  // must outlive it; null: there are none
   };
 
   // `repository` and `criu` must outlive it.
@@ -82,6 +84,8 @@ class Checkpointer {
   Status Capture(Cell* cell, bool leave_stopped, Captured* captured);
   Result<SnapshotSummary> Store(SnapshotRequest* request);
   Status Commit(const Captured& captured, int root_pid, CheckpointRecord* record);
+  Status RunHooks(HookEvent event, const Cell& cell, const CheckpointRecord& record,
+                  bool leave_stopped) const;
 
   const Options options_;
   Repository* const repository_;

@@ -154,6 +154,7 @@ Status NodeAgent::SetUp() {
   application.token = control_token_;
   application.token_file = token_file;
   application.environment = Environment({"SPOTINST_"}, options_.metadata_url);
+  application.run_options = options_.run_options;
   application.changed = [this] { reporter_->Changed(); };
   application.on_checkpoint = [this](const NodeCheckpointReport& checkpoint) {
     reporter_->AddCheckpoint(checkpoint);

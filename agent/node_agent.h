@@ -42,6 +42,7 @@ struct NodeAgentOptions {
   std::string metadata_url;
   std::chrono::milliseconds poll{5000};  // between looks for notices
   std::string version;
+  std::vector<std::string> run_options = {};  // handed to the `run` of each application
 };
 
 class NodeAgent {

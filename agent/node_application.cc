@@ -179,6 +179,7 @@ Status NodeApplication::Start() {
                                         options_.directory, "--listen",
                                         "127.0.0.1:0",      "--token-file",
                                         options_.token_file};
+  arguments.insert(arguments.end(), options_.run_options.begin(), options_.run_options.end());
   std::vector<std::string> environment = options_.environment;
   const std::vector<char*> argv = ArgumentPointers(&arguments);
   const std::vector<char*> variables = ArgumentPointers(&environment);

@@ -8,13 +8,16 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/control_server.h"
+#include "agent/hooks.h"
 #include "agent/node_agent.h"
 #include "base/log.h"
+#include "base/status_macros.h"
 #include "tools/snapstore_agent/command.h"
 
 namespace snapstore::agent {
 namespace {
 
+constexpr const char* kDefaultHooks = "/etc/snapstore/hooks.json";
 constexpr const char* kTokenVariable = "SPOTINST_TOKEN";
 
 bool IsAccount(const std::string& text) {
@@ -51,6 +54,10 @@ class NodeCommand : public Command {
                     "Certificates (PEM) that the controller's is checked with; else this machine's")
         ->type_name("FILE")
         ->check(CLI::ExistingFile);
+    app->add_option("--hooks", hooks_file_,
+                    fmt::format("Hooks of the applications: a JSON file; else {} if there is one",
+                                kDefaultHooks))
+        ->type_name("FILE");
     app->add_option("--poll-seconds", poll_seconds_, "Between looks for notices of the cloud")
         ->check(CLI::Range(0.1, 60.0))
         ->capture_default_str();
@@ -110,6 +117,18 @@ class NodeCommand : public Command {
           fmt::format("no token: give --token-file or set {}", kTokenVariable));
     }
     HideInLogs(options_.token);
+    return CheckHooks();
+  }
+
+  Status CheckHooks() {
+    const bool given = !hooks_file_.empty();
+    const std::string path = given ? hooks_file_ : kDefaultHooks;
+    HookOptions ignored;
+    const Status loaded = LoadHooks(path, &ignored);
+    if (!given && loaded.Is(StatusCode::kNotFound)) return Status::Ok();
+    SNAP_RETURN_IF_ERROR(loaded);
+    options_.run_options.insert(options_.run_options.end(),
+                                {"--hooks", std::filesystem::absolute(path)});
     return Status::Ok();
   }
 
@@ -131,6 +150,7 @@ class NodeCommand : public Command {
                             .version = ""};
   std::string listen_ = "0.0.0.0:9527";
   std::string token_file_;
+  std::string hooks_file_;
   double poll_seconds_ = 5;
 };
 

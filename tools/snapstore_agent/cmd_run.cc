@@ -15,6 +15,7 @@
 #include "base/status_macros.h"
 #include "snapstore/repository.h"
 #include "tools/snapstore_agent/command.h"
+#include "tools/snapstore_agent/hook_options.h"
 #include "tools/snapstore_agent/running_agent.h"
 
 namespace snapstore::agent {
@@ -87,6 +88,7 @@ class RunCommand : public Command {
         ->type_name("WHAT")
         ->capture_default_str();
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
+    hook_flags_.AddOptions(app);
   }
 
   Outcome Run(const GlobalOptions& globals) override {
@@ -99,6 +101,9 @@ class RunCommand : public Command {
     auto tcp = ParseTcpChoice(tcp_);
     if (!tcp.ok()) return Outcome::Usage(tcp.status().WithContext("--tcp"));
     choices_ = {*lazy, *tcp};
+    auto hooks = hook_flags_.Read();
+    if (!hooks.ok()) return Outcome::Usage(hooks.status());
+    hooks_ = *std::move(hooks);
     if (geteuid() != 0) {
       return Outcome::Of(Status::PermissionDenied("run: must be root to make namespaces"));
     }
@@ -140,7 +145,8 @@ class RunCommand : public Command {
                               keep_,
                               !end_with_agent_,
                               when_superseded_ == "run-on",
-                              choices_};
+                              choices_,
+                              hooks_};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(address, token, supervisor->get());
@@ -202,6 +208,8 @@ class RunCommand : public Command {
   std::string lazy_ = "auto";
   std::string tcp_ = "auto";
   RestoreChoices choices_;
+  HookFlags hook_flags_;
+  HookOptions hooks_;
   bool init_ = false;
   bool fresh_ = false;
   bool end_with_agent_ = false;
