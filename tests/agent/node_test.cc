@@ -8,6 +8,7 @@
 
 #include "base/base64.h"
 #include "base/clock.h"
+#include "base/tls_certificate.h"
 #include "tests/agent/agent_fixture.h"
 #include "tests/agent/node_fakes.h"
 
@@ -142,7 +143,9 @@ while True:
   std::pair<int, json> Call(const std::string& method, const std::string& path,
                             const std::string& body = "", bool with_token = true) {
     const json newest = controller_.newest();
-    httplib::Client client("127.0.0.1", newest["port"].get<int>());
+    httplib::Client client(Url(newest));
+    CertificatePin pin;
+    Pin(newest, &pin, &client);
     client.set_read_timeout(30);
     httplib::Request request;
     request.method = method;
@@ -156,9 +159,21 @@ while True:
     return {answer->status, json::parse(answer->body, nullptr, false)};
   }
 
+  static std::string Url(const json& heartbeat) {
+    return fmt::format("https://127.0.0.1:{}", heartbeat["port"].get<int>());
+  }
+  // As the controller does.
+  static void Pin(const json& heartbeat, CertificatePin* pin, httplib::Client* client) {
+    pin->fingerprint = heartbeat["tlsFingerprint"].get<std::string>();
+    client->enable_server_certificate_verification(false);
+    PinCertificate(client->ssl_context(), pin);
+  }
+
   std::string Metrics() {
     const json newest = controller_.newest();
-    httplib::Client client("127.0.0.1", newest["port"].get<int>());
+    httplib::Client client(Url(newest));
+    CertificatePin pin;
+    Pin(newest, &pin, &client);
     client.set_bearer_token_auth(newest["controlToken"].get<std::string>());
     const auto answer = client.Get("/metrics");
     return answer ? answer->body : "";

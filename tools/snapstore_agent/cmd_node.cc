@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "tools/snapstore_agent/command.h"
+#include "tools/snapstore_agent/tls_options.h"
 
 namespace snapstore::agent {
 namespace {
@@ -54,6 +55,8 @@ class NodeCommand : public Command {
                     "Certificates (PEM) that the controller's is checked with; else this machine's")
         ->type_name("FILE")
         ->check(CLI::ExistingFile);
+    tls_flags_.AddOptions(app);
+    app->add_flag("--plain-http", options_.plain_http, "The control interface without TLS");
     app->add_option("--hooks", hooks_file_,
                     fmt::format("Hooks of the applications: a JSON file; else {} if there is one",
                                 kDefaultHooks))
@@ -101,6 +104,12 @@ class NodeCommand : public Command {
       return Status::InvalidArgument(
           fmt::format("--account: must be of the form act-…, not '{}'", options_.account));
     }
+    SNAP_RETURN_IF_ERROR(tls_flags_.Check());
+    options_.certificate_file = tls_flags_.certificate_file;
+    options_.key_file = tls_flags_.key_file;
+    if (options_.plain_http && !options_.certificate_file.empty()) {
+      return Status::InvalidArgument("--plain-http excludes --tls-certificate");
+    }
     if (!options_.metadata_url.starts_with("http://")) {
       return Status::InvalidArgument(
           fmt::format("--metadata-url: '{}' is no http:// URL", options_.metadata_url));
@@ -145,9 +154,12 @@ class NodeCommand : public Command {
                             .token = "",
                             .controller_ca = "",
                             .listen = {},
+                            .certificate_file = "",
+                            .key_file = "",
                             .state_directory = "/var/lib/snapstore-agent",
                             .metadata_url = kMetadataUrl,
                             .version = ""};
+  TlsFlags tls_flags_;
   std::string listen_ = "0.0.0.0:9527";
   std::string token_file_;
   std::string hooks_file_;
