@@ -1,15 +1,20 @@
 // TLS of the control interface: what servers take, and whom clients believe.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <httplib.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-#include <array>
-#include <cstdio>
 #include <filesystem>
+#include <vector>
 
 #include "agent/state_files.h"
 #include "agent/token_server.h"
+#include "base/bytes.h"
+#include "base/file.h"
 #include "base/tls_certificate.h"
 #include "tests/base/temp_folder.h"
 #include "tests/base/test_certificate.h"
@@ -47,16 +52,24 @@ class ControlTlsTest : public testing::Test {
   std::string address() const { return server_->address().ToString(); }
 
   // Of `snapstore-agent status` with these options: what it prints, errors too.
-  static std::string AgentStatus(const std::string& options) {
-    FILE* const pipe =
-        popen(fmt::format("{} status {} 2>&1", SNAPSTORE_AGENT_BIN, options).c_str(), "r");
-    std::string text;
-    std::array<char, 1024> piece{};
-    for (size_t got; (got = fread(piece.data(), 1, piece.size(), pipe)) > 0;) {
-      text.append(piece.data(), got);
-    }
-    pclose(pipe);
-    return text;
+  std::string AgentStatus(std::vector<std::string> options) const {
+    options.insert(options.begin(), {SNAPSTORE_AGENT_BIN, "status"});
+    std::vector<char*> argv;
+    argv.reserve(options.size() + 1);
+    for (std::string& option : options) argv.push_back(option.data());
+    argv.push_back(nullptr);
+    const std::string output = folder_.File("output");
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 1, output.c_str(), O_WRONLY | O_CREAT | O_TRUNC,
+                                     0600);
+    posix_spawn_file_actions_adddup2(&actions, 1, 2);
+    pid_t pid = 0;
+    EXPECT_EQ(posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    EXPECT_EQ(waitpid(pid, nullptr, 0), pid);
+    const auto text = ReadWholeFile(output, 64 << 10);
+    return text.ok() ? std::string(AsText(*text)) : text.status().message();
   }
 
   const TempFolder folder_;
@@ -77,10 +90,12 @@ TEST_F(ControlTlsTest, AClientTakesWhatItsFileHolds) {
   Make("b");
   Start("a");
   EXPECT_THAT(server_->url(), HasSubstr("https://127.0.0.1:"));
-  const std::string listen = "--listen " + address();
-  EXPECT_THAT(AgentStatus(listen + " --ca " + Certificate("a")), HasSubstr("BI (running)"));
-  EXPECT_THAT(AgentStatus(listen + " --ca " + Certificate("b")), HasSubstr("is not signed by"));
-  EXPECT_THAT(AgentStatus(listen + " --ca " + folder_.File("away")), HasSubstr("away"));
+  EXPECT_THAT(AgentStatus({"--listen", address(), "--ca", Certificate("a")}),
+              HasSubstr("BI (running)"));
+  EXPECT_THAT(AgentStatus({"--listen", address(), "--ca", Certificate("b")}),
+              HasSubstr("is not signed by"));
+  EXPECT_THAT(AgentStatus({"--listen", address(), "--ca", folder_.File("away")}),
+              HasSubstr("away"));
 }
 
 TEST_F(ControlTlsTest, AClientRefusesACertificateThatHasExpired) {
@@ -90,8 +105,9 @@ TEST_F(ControlTlsTest, AClientRefusesACertificateThatHasExpired) {
   const int port = server.bind_to_any_port("127.0.0.1");
   std::thread thread([&] { server.listen_after_bind(); });
   while (!server.is_running()) std::this_thread::yield();
-  EXPECT_THAT(AgentStatus(fmt::format("--listen 127.0.0.1:{} --ca {}", port, Certificate("old"))),
-              HasSubstr("has expired"));
+  EXPECT_THAT(
+      AgentStatus({"--listen", fmt::format("127.0.0.1:{}", port), "--ca", Certificate("old")}),
+      HasSubstr("has expired"));
   server.stop();
   thread.join();
 }
@@ -100,16 +116,16 @@ TEST_F(ControlTlsTest, AClientOfTheSameMachineKnowsTheCertificateByItsFingerprin
   Make("a");
   Start("a");
   ASSERT_TRUE(WriteAgentFile(folder_.path(), address(), server_->fingerprint()).ok());
-  EXPECT_THAT(AgentStatus("--state-dir " + folder_.path()), HasSubstr("BI (running)"));
+  EXPECT_THAT(AgentStatus({"--state-dir", folder_.path()}), HasSubstr("BI (running)"));
   ASSERT_TRUE(WriteAgentFile(folder_.path(), address(), std::string(64, 'a')).ok());
-  EXPECT_THAT(AgentStatus("--state-dir " + folder_.path()), HasSubstr("another certificate"));
+  EXPECT_THAT(AgentStatus({"--state-dir", folder_.path()}), HasSubstr("another certificate"));
 }
 
 TEST_F(ControlTlsTest, PlainHttpIsNotAnsweredAndHarmsNothing) {
   Make("a");
   Start("a");
-  EXPECT_THAT(AgentStatus("--listen " + address()), HasSubstr("speaks TLS"));
-  EXPECT_THAT(AgentStatus("--listen " + address() + " --ca " + Certificate("a")),
+  EXPECT_THAT(AgentStatus({"--listen", address()}), HasSubstr("speaks TLS"));
+  EXPECT_THAT(AgentStatus({"--listen", address(), "--ca", Certificate("a")}),
               HasSubstr("BI (running)"));
 }
 
@@ -119,7 +135,7 @@ TEST_F(ControlTlsTest, AServerWithoutTlsIsNotTalkedTo) {
   ASSERT_TRUE(server.ok()) << server.status().ToString();
   server_ = std::move(*server);
   EXPECT_TRUE(server_->fingerprint().empty());
-  EXPECT_THAT(AgentStatus("--listen " + address() + " --ca " + Certificate("a")),
+  EXPECT_THAT(AgentStatus({"--listen", address(), "--ca", Certificate("a")}),
               HasSubstr("does not speak TLS"));
 }
 
