@@ -198,7 +198,12 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
   } else if (!thawed.ok()) {
     record.status = thawed;
   }
-  if (record.status.ok()) record.status = Commit(captured, cell->root_pid(), &record);
+  if (record.status.ok() && leave_stopped) {
+    record.status = Commit(captured, cell->root_pid(), &record);
+  } else if (record.status.ok()) {
+    RunInBackground(options_.background,
+                    [&] { record.status = Commit(captured, cell->root_pid(), &record); });
+  }
   if (captured.quiet != nullptr) {
     record.status.ok() ? captured.quiet->Finish() : captured.quiet->Undo();
   }

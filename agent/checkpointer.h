@@ -14,6 +14,7 @@
 
 #include "agent/app_config.h"
 #include "agent/arena.h"
+#include "agent/background.h"
 #include "agent/cell.h"
 #include "agent/criu_driver.h"
 #include "agent/external_files.h"
@@ -54,7 +55,8 @@ class Checkpointer {
     // TCP connections of an application that is left stopped are to go on elsewhere: their peers
     // are told nothing.
     bool keep_connections = false;
-    const Hooks* hooks = nullptr;  // must outlive it; null: there are none
+    const Hooks* hooks = nullptr;        // must outlive it; null: there are none
+    BackgroundPriority background = {};  // of the work after the freeze, but of a final checkpoint
   };
 
   // `repository` and `criu` must outlive it.

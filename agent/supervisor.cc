@@ -117,7 +117,8 @@ Status Supervisor::SetUp() {
       log_path_,
       options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit(),
       options_.choices.tcp == TcpChoice::kKeep,
-      &hooks_};
+      &hooks_,
+      options_.background};
   SNAP_ASSIGN_OR_RETURN(checkpointer_,
                         Checkpointer::Create(std::move(checkpointer), repository_, criu_));
   fence_ = std::make_unique<Fence>(

@@ -56,6 +56,7 @@ struct SupervisorOptions {
   bool run_on_when_superseded = false;
   RestoreChoices choices = {};  // how to restore
   HookOptions hooks = {};
+  BackgroundPriority background = {};
 };
 
 enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded, kDetached };

@@ -11,6 +11,7 @@
 
 #include "agent/checkpoint_reader.h"
 #include "agent/control_json.h"
+#include "agent/log_keeper.h"
 #include "agent/process_tree.h"
 #include "snapstore/inspect.h"
 #include "snapstore/repository.h"
@@ -235,6 +236,39 @@ TEST_F(SupervisorTest, AHookThatFailsBeforeARestoreIsNoReasonToStartAfresh) {
   EXPECT_THAT(ended.message(), HasSubstr("the volume is away"));
   EXPECT_EQ(Read(Path("log")), log) << "nothing has run";
   supervisor_.reset();
+}
+
+TEST_F(SupervisorTest, AnApplicationWhoseLogWasCutIsRestoredWithoutTheOldPart) {
+  script_ = Write("talker.py", R"(
+import sys, time
+log = open(sys.argv[1], "a")
+n = 0
+while True:
+    n += 1
+    print("x" * 1000, flush=True)
+    log.write(f"{n}\n")
+    log.flush()
+    time.sleep(0.002)
+)");
+  StartAgent(Config());
+  const std::string output = Path("state/app.log");
+  auto cut_it = [&] {
+    return Eventually([&] {
+      const auto cut = CutHeldLog(output, 64 << 10, 3);
+      EXPECT_TRUE(cut.ok()) << cut.status().ToString();
+      return !cut.ok() || *cut;
+    });
+  };
+  ASSERT_TRUE(cut_it());
+  const CheckpointRecord record = supervisor_->RequestCheckpoint();
+  ASSERT_TRUE(record.status.ok()) << record.status.ToString();
+  ASSERT_TRUE(cut_it()) << "so that the log is shorter than it was at the checkpoint";
+  ASSERT_TRUE(EndAgent().ok());
+  std::filesystem::remove(output + ".1");
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(Counter() + 5));
+  EXPECT_EQ(supervisor_->status().restored_from, record.snapshot_id)
+      << supervisor_->status().start_reason;
 }
 
 TEST_F(SupervisorTest, AFinalCheckpointLosesNothing) {

@@ -18,6 +18,7 @@
 #include "tools/snapstore_agent/hook_options.h"
 #include "tools/snapstore_agent/running_agent.h"
 #include "tools/snapstore_agent/tls_options.h"
+#include "tools/snapstore_agent/upkeep_options.h"
 
 namespace snapstore::agent {
 namespace {
@@ -35,7 +36,7 @@ std::string FolderName(const std::string& app) {
 void BlockStopSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1}) sigaddset(&set, number);
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP}) sigaddset(&set, number);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
@@ -91,6 +92,7 @@ class RunCommand : public Command {
         ->capture_default_str();
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
     hook_flags_.AddOptions(app);
+    upkeep_.AddOptions(app);
   }
 
   Outcome Run(const GlobalOptions& globals) override {
@@ -104,6 +106,7 @@ class RunCommand : public Command {
     if (!tcp.ok()) return Outcome::Usage(tcp.status().WithContext("--tcp"));
     choices_ = {*lazy, *tcp};
     if (Status tls = tls_flags_.Check(); !tls.ok()) return Outcome::Usage(tls);
+    if (Status upkeep = upkeep_.Check(); !upkeep.ok()) return Outcome::Usage(upkeep);
     auto hooks = hook_flags_.Read();
     if (!hooks.ok()) return Outcome::Usage(hooks.status());
     hooks_ = *std::move(hooks);
@@ -133,6 +136,9 @@ class RunCommand : public Command {
 
  private:
   Outcome RunWith(AppConfig config, const ControlOptions& control, const GlobalOptions& globals) {
+    upkeep_.log.application_log = state_directory_ + "/app.log";
+    const auto logs = LogKeeper::Start(upkeep_.log);
+    if (!logs.ok()) return Outcome::Of(logs.status());
     auto criu = CriuDriver::Find();
     if (!criu.ok()) return Outcome::Of(criu.status());
     auto repository = OpenRepository(config);
@@ -149,7 +155,8 @@ class RunCommand : public Command {
                               !end_with_agent_,
                               when_superseded_ == "run-on",
                               choices_,
-                              hooks_};
+                              hooks_,
+                              upkeep_.background};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(control, supervisor->get());
@@ -214,6 +221,7 @@ class RunCommand : public Command {
   RestoreChoices choices_;
   TlsFlags tls_flags_;
   HookFlags hook_flags_;
+  UpkeepFlags upkeep_;
   HookOptions hooks_;
   bool init_ = false;
   bool fresh_ = false;
