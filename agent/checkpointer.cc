@@ -4,6 +4,8 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <filesystem>
+
 #include "agent/checkpoint_image.h"
 #include "agent/checkpoint_metadata.h"
 #include "agent/process_tree.h"
@@ -147,6 +149,23 @@ Status Checkpointer::Commit(const Captured& captured, int root_pid, CheckpointRe
   return Status::Ok();
 }
 
+Status Checkpointer::RunHooks(HookEvent event, const Cell& cell, const CheckpointRecord& record,
+                              bool leave_stopped) const {
+  if (options_.hooks == nullptr) return Status::Ok();
+  HookContext context;
+  context.app = options_.config.name;
+  context.state_directory = std::filesystem::path(options_.log_path).parent_path();
+  context.trigger = record.trigger;
+  context.checkpoint_id = parent_id_;
+  context.attempt = record.number;
+  context.pid = cell.init_pid();
+  context.time_ns = record.time_ns;
+  context.final = leave_stopped;
+  if (record.frozen_ms > 0) context.frozen_ms = record.frozen_ms;
+  context.error = record.status.ok() ? "" : record.status.message();
+  return options_.hooks->Run(event, context);
+}
+
 CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool leave_stopped) {
   CheckpointRecord record;
   record.number = ++count_;
@@ -158,7 +177,8 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
     return record;
   }
   Captured captured;
-  record.status = Capture(cell, leave_stopped, &captured);
+  record.status = RunHooks(HookEvent::kPreFreeze, *cell, record, leave_stopped);
+  if (record.status.ok()) record.status = Capture(cell, leave_stopped, &captured);
   if (cell->WasToldToEnd()) {
     // Restored it would go on ending; and CRIU may have met processes that ended under its hands.
     record.status = Status::Cancelled(
@@ -170,7 +190,19 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
     for (const CapturedFile& file : captured.files) record.bytes_external += file.info.size;
     record.bytes_captured = TotalBytes(captured.images.files) + record.bytes_external;
     record.bytes_grown_frozen = arena_->grown();
+  }
+  const Status thawed = RunHooks(HookEvent::kPostThaw, *cell, record, leave_stopped);
+  if (!thawed.ok() && (leave_stopped || !record.status.ok())) {
+    // There is nothing after a final checkpoint that could make good for it.
+    LogWarning("{}", thawed.message());
+  } else if (!thawed.ok()) {
+    record.status = thawed;
+  }
+  if (record.status.ok() && leave_stopped) {
     record.status = Commit(captured, cell->root_pid(), &record);
+  } else if (record.status.ok()) {
+    RunInBackground(options_.background,
+                    [&] { record.status = Commit(captured, cell->root_pid(), &record); });
   }
   if (captured.quiet != nullptr) {
     record.status.ok() ? captured.quiet->Finish() : captured.quiet->Undo();

@@ -14,10 +14,12 @@
 
 #include "agent/app_config.h"
 #include "agent/arena.h"
+#include "agent/background.h"
 #include "agent/cell.h"
 #include "agent/criu_driver.h"
 #include "agent/external_files.h"
 #include "agent/fence.h"
+#include "agent/hooks.h"
 #include "agent/platform.h"
 #include "agent/quiet_connections.h"
 #include "snapstore/repository.h"
@@ -53,6 +55,8 @@ class Checkpointer {
     // TCP connections of an application that is left stopped are to go on elsewhere: their peers
     // are told nothing.
     bool keep_connections = false;
+    const Hooks* hooks = nullptr;        // must outlive it; null: there are none
+    BackgroundPriority background = {};  // of the work after the freeze, but of a final checkpoint
   };
 
   // `repository` and `criu` must outlive it.
@@ -82,6 +86,8 @@ class Checkpointer {
   Status Capture(Cell* cell, bool leave_stopped, Captured* captured);
   Result<SnapshotSummary> Store(SnapshotRequest* request);
   Status Commit(const Captured& captured, int root_pid, CheckpointRecord* record);
+  Status RunHooks(HookEvent event, const Cell& cell, const CheckpointRecord& record,
+                  bool leave_stopped) const;
 
   const Options options_;
   Repository* const repository_;

@@ -111,12 +111,13 @@ bool IsTrigger(const std::string& text) {
          });
 }
 
-Result<std::unique_ptr<ControlServer>> ControlServer::Start(const ListenAddress& address,
-                                                            const std::string& token,
+Result<std::unique_ptr<ControlServer>> ControlServer::Start(const ControlOptions& control,
                                                             Supervisor* supervisor) {
   TokenServer::Options options;
-  options.address = address;
-  options.token = token;
+  options.address = control.address;
+  options.token = control.token;
+  options.certificate_file = control.certificate_file;
+  options.key_file = control.key_file;
   SNAP_ASSIGN_OR_RETURN(auto server,
                         TokenServer::Start(options, [supervisor](httplib::Server* routes) {
                           AddRoutes(supervisor, routes);

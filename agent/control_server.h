@@ -5,7 +5,8 @@
 //   POST /checkpoint   takes one and answers with its record (500 with the reason when it failed);
 //                      body {"trigger": "why"} or none
 //   POST /stop         final checkpoint, then the application ends; body {"checkpoint": false}:
-//   none GET  /metrics      Prometheus text
+//                      none
+//   GET  /metrics      Prometheus text
 // With a token every request needs "Authorization: Bearer <token>".
 #ifndef SNAPSTORE_AGENT_CONTROL_SERVER_H_
 #define SNAPSTORE_AGENT_CONTROL_SERVER_H_
@@ -19,16 +20,24 @@
 
 namespace snapstore::agent {
 
+struct ControlOptions {
+  ListenAddress address;
+  std::string token;             // empty: none is needed
+  std::string certificate_file;  // PEM, with its chain; empty: plain HTTP
+  std::string key_file;          // PEM
+};
+
 class ControlServer {
  public:
   // Listens and serves in threads of its own until destroyed. InvalidArgument: not a loopback
-  // address and no token. `supervisor` must outlive it.
-  static Result<std::unique_ptr<ControlServer>> Start(const ListenAddress& address,
-                                                      const std::string& token,
+  // address and no token, or a certificate and key that are unfit. `supervisor` must outlive it.
+  static Result<std::unique_ptr<ControlServer>> Start(const ControlOptions& options,
                                                       Supervisor* supervisor);
 
   // With the port that was really taken.
   const ListenAddress& address() const { return server_->address(); }
+  const std::string& fingerprint() const { return server_->fingerprint(); }  // empty: no TLS
+  std::string url() const { return server_->url(); }
 
  private:
   explicit ControlServer(std::unique_ptr<TokenServer> server) : server_(std::move(server)) {}

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/status_macros.h"
+#include "base/tls_certificate.h"
 
 namespace snapstore::agent {
 namespace {
@@ -154,6 +155,7 @@ Status NodeAgent::SetUp() {
   application.token = control_token_;
   application.token_file = token_file;
   application.environment = Environment({"SPOTINST_"}, options_.metadata_url);
+  application.run_options = options_.run_options;
   application.changed = [this] { reporter_->Changed(); };
   application.on_checkpoint = [this](const NodeCheckpointReport& checkpoint) {
     reporter_->AddCheckpoint(checkpoint);
@@ -175,11 +177,24 @@ Status NodeAgent::SetUp() {
   server.token = control_token_;
   server.open_path = kNodeStatusPath;
   server.body_bytes_max = 128 << 10;  // a script in base64
+  SNAP_RETURN_IF_ERROR(ChooseCertificate(&server));
   SNAP_ASSIGN_OR_RETURN(server_, TokenServer::Start(server, [&](httplib::Server* http) {
                           AddNodeRoutes(routes, http);
                         }));
-  LogInfo("control interface on http://{}", server_->address().ToString());
+  LogInfo("control interface on {}", server_->url());
   return Status::Ok();
+}
+
+// The controller learns its fingerprint from the heartbeats, so that nobody has to sign it.
+Status NodeAgent::ChooseCertificate(TokenServer::Options* server) const {
+  if (options_.plain_http) return Status::Ok();
+  server->certificate_file = options_.certificate_file;
+  server->key_file = options_.key_file;
+  if (!server->certificate_file.empty()) return Status::Ok();
+  server->certificate_file = options_.state_directory + "/control-cert.pem";
+  server->key_file = options_.state_directory + "/control-key.pem";
+  std::vector<std::string> names = {"127.0.0.1", "::1", "localhost"};
+  return MakeSelfSignedCertificate(server->certificate_file, server->key_file, names);
 }
 
 // Whether it is known now. An instance that is just booting may have no network yet.
@@ -274,6 +289,7 @@ NodeHeartbeat NodeAgent::Collect() const {
   heartbeat.private_ip = private_ip_;
   heartbeat.port = server_->address().port;
   heartbeat.control_token = control_token_;
+  heartbeat.tls_fingerprint = server_->fingerprint();
   heartbeat.version = options_.version;
   heartbeat.cpu_features = cpu_features_;
   heartbeat.applications = applications_->Reports();

@@ -38,10 +38,15 @@ struct NodeAgentOptions {
   std::string token;          // of the controller's API
   std::string controller_ca;  // PEM file; empty: this machine's
   ListenAddress listen;
+  // PEM; empty: the agent makes itself a new one at every start, STATE/control-cert.pem.
+  std::string certificate_file;
+  std::string key_file;
+  bool plain_http = false;      // no TLS
   std::string state_directory;  // absolute, short
   std::string metadata_url;
   std::chrono::milliseconds poll{5000};  // between looks for notices
   std::string version;
+  std::vector<std::string> run_options = {};  // handed to the `run` of each application
 };
 
 class NodeAgent {
@@ -65,6 +70,7 @@ class NodeAgent {
   Status SetUp();
   bool LearnIdentity();
   std::string StoppedFile() const;
+  Status ChooseCertificate(TokenServer::Options* server) const;
   void BeginStop(bool checkpoint, std::chrono::milliseconds limit);
   NodeHeartbeat Collect() const;
   void OnNotice(const NodeNotice& notice);

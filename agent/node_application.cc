@@ -38,7 +38,6 @@ constexpr seconds kKillLimit{5};
 constexpr int kFailuresShown = 3;        // fewer at the start are still "starting"
 constexpr int kBusyExitCode = 11;        // another process has the state directory
 constexpr int kSupersededExitCode = 14;  // another node has the application
-constexpr int64_t kApplicationLogBytesMax = 1 << 20;
 constexpr size_t kLogTailBytes = 4096;
 
 std::string TextOf(const json& object, const char* member) {
@@ -93,15 +92,6 @@ std::vector<char*> ArgumentPointers(std::vector<std::string>* strings) {
   close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
   execve("/proc/self/exe", argv, environment);
   _exit(127);
-}
-
-// A long history is of no use: one old part is kept.
-Result<UniqueFd> OpenLog(const std::string& path) {
-  struct stat now {};
-  if (stat(path.c_str(), &now) == 0 && now.st_size > kApplicationLogBytesMax) {
-    (void)rename(path.c_str(), (path + ".1").c_str());
-  }
-  return OpenFile(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
 }
 
 seconds BackOff(int failures) {
@@ -171,14 +161,25 @@ Status NodeApplication::Start() {
   RemoveEndedFile(options_.directory);
   // After a boot the number of its process may come again.
   RemoveAgentFile(options_.directory);
-  SNAP_ASSIGN_OR_RETURN(const UniqueFd log, OpenLog(options_.directory + "/agent.log"));
-  std::vector<std::string> arguments = {"snapstore-agent",  "run",
-                                        "--config",         config,
-                                        "--repo",           order_.repository,
-                                        "--init",           "--state-dir",
-                                        options_.directory, "--listen",
-                                        "127.0.0.1:0",      "--token-file",
-                                        options_.token_file};
+  const std::string log_path = options_.directory + "/agent.log";
+  SNAP_ASSIGN_OR_RETURN(const UniqueFd log,
+                        OpenFile(log_path, O_WRONLY | O_CREAT | O_APPEND, 0600));
+  std::vector<std::string> arguments = {"snapstore-agent",
+                                        "run",
+                                        "--config",
+                                        config,
+                                        "--repo",
+                                        order_.repository,
+                                        "--init",
+                                        "--state-dir",
+                                        options_.directory,
+                                        "--listen",
+                                        "127.0.0.1:0",
+                                        "--token-file",
+                                        options_.token_file,
+                                        "--log-file",
+                                        log_path};
+  arguments.insert(arguments.end(), options_.run_options.begin(), options_.run_options.end());
   std::vector<std::string> environment = options_.environment;
   const std::vector<char*> argv = ArgumentPointers(&arguments);
   const std::vector<char*> variables = ArgumentPointers(&environment);

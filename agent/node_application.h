@@ -44,7 +44,8 @@ class NodeApplication {
     std::string token;       // that its control interface wants to see
     std::string token_file;  // which holds that token
     std::vector<std::string> environment;
-    std::function<void()> changed;  // something that the controller should know at once
+    std::vector<std::string> run_options;  // more arguments for `snapstore-agent run`
+    std::function<void()> changed;         // something that the controller should know at once
     std::function<void(const NodeCheckpointReport&)> on_checkpoint;  // each once, in order
   };
 

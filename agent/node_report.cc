@@ -114,16 +114,19 @@ std::string HeartbeatText(const NodeHeartbeat& heartbeat) {
     notice = {{"action", heartbeat.notice->action},
               {"time", ReportTimeOrNull(heartbeat.notice->time)}};
   }
-  const json document = {{"heartbeat",
-                          {{"instanceId", heartbeat.instance_id},
-                           {"privateIp", heartbeat.private_ip},
-                           {"port", heartbeat.port},
-                           {"controlToken", heartbeat.control_token},
-                           {"version", heartbeat.version},
-                           {"cpuFeatures", heartbeat.cpu_features},
-                           {"applications", std::move(applications)},
-                           {"checkpoints", std::move(checkpoints)},
-                           {"notice", std::move(notice)}}}};
+  json document = {{"heartbeat",
+                    {{"instanceId", heartbeat.instance_id},
+                     {"privateIp", heartbeat.private_ip},
+                     {"port", heartbeat.port},
+                     {"controlToken", heartbeat.control_token},
+                     {"version", heartbeat.version},
+                     {"cpuFeatures", heartbeat.cpu_features},
+                     {"applications", std::move(applications)},
+                     {"checkpoints", std::move(checkpoints)},
+                     {"notice", std::move(notice)}}}};
+  if (!heartbeat.tls_fingerprint.empty()) {
+    document["heartbeat"]["tlsFingerprint"] = heartbeat.tls_fingerprint;
+  }
   return document.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

@@ -57,6 +57,7 @@ struct NodeHeartbeat {
   std::string private_ip;
   int port = 0;  // of the control interface
   std::string control_token;
+  std::string tls_fingerprint;  // of the control interface's certificate; empty: plain HTTP
   std::string version;
   std::vector<std::string> cpu_features;
   std::vector<NodeApplicationReport> applications;

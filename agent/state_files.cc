@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "base/tls_certificate.h"
 
 namespace snapstore::agent {
 namespace {
@@ -45,8 +46,11 @@ Result<json> Read(const std::string& path) {
 
 }  // namespace
 
-Status WriteAgentFile(const std::string& state_directory, const std::string& listen) {
-  return Write(AgentPath(state_directory), {{"listen", listen}, {"pid", getpid()}});
+Status WriteAgentFile(const std::string& state_directory, const std::string& listen,
+                      const std::string& fingerprint) {
+  json document = {{"listen", listen}, {"pid", getpid()}};
+  if (!fingerprint.empty()) document["tls_fingerprint"] = fingerprint;
+  return Write(AgentPath(state_directory), document);
 }
 
 Result<AgentFile> ReadAgentFile(const std::string& state_directory) {
@@ -61,7 +65,14 @@ Result<AgentFile> ReadAgentFile(const std::string& state_directory) {
       !pid->is_number_integer()) {
     return Status::Corruption(fmt::format("{}: damaged", AgentPath(state_directory)));
   }
-  return AgentFile{listen->get<std::string>(), pid->get<int>()};
+  AgentFile file{listen->get<std::string>(), pid->get<int>()};
+  if (const auto it = document->find("tls_fingerprint"); it != document->end()) {
+    if (!it->is_string() || !IsFingerprint(it->get<std::string>())) {
+      return Status::Corruption(fmt::format("{}: damaged", AgentPath(state_directory)));
+    }
+    file.fingerprint = it->get<std::string>();
+  }
+  return file;
 }
 
 void RemoveAgentFile(const std::string& state_directory) {

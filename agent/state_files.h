@@ -17,8 +17,10 @@ namespace snapstore::agent {
 struct AgentFile {
   std::string listen;
   int pid = 0;
+  std::string fingerprint = {};  // of its certificate; empty: plain HTTP
 };
-Status WriteAgentFile(const std::string& state_directory, const std::string& listen);
+Status WriteAgentFile(const std::string& state_directory, const std::string& listen,
+                      const std::string& fingerprint);
 // NotFound: nothing runs there. Corruption: damaged.
 Result<AgentFile> ReadAgentFile(const std::string& state_directory);
 void RemoveAgentFile(const std::string& state_directory);

@@ -18,6 +18,7 @@
 #include "agent/checkpoint_order.h"
 #include "agent/checkpoint_reader.h"
 #include "agent/dump_rescue.h"
+#include "agent/environment.h"
 #include "agent/state_files.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -41,21 +42,6 @@ uint64_t DefaultArenaLimit() {
   const uint64_t total =
       sysinfo(&info) == 0 ? static_cast<uint64_t>(info.totalram) * info.mem_unit : 2ull << 30;
   return std::min(total, CgroupMemoryLimit().value_or(total)) / 2;
-}
-
-// The agent's environment without what is its own: its secrets would end up in memory images.
-std::vector<std::string> ApplicationEnvironment() {
-  constexpr std::string_view kOwn[] = {
-      "SNAPSTORE_", "AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_SESSION_TOKEN="};
-  std::vector<std::string> environment;
-  for (char** variable = environ; *variable != nullptr; ++variable) {
-    const std::string_view text = *variable;
-    if (std::none_of(std::begin(kOwn), std::end(kOwn),
-                     [&](std::string_view own) { return text.starts_with(own); })) {
-      environment.emplace_back(text);
-    }
-  }
-  return environment;
 }
 
 sigset_t StopSignals() {
@@ -91,6 +77,7 @@ Supervisor::Supervisor(SupervisorOptions options, Repository* repository, const 
     : options_(std::move(options)),
       repository_(repository),
       criu_(criu),
+      hooks_(options_.hooks),
       log_path_(options_.state_directory + "/app.log"),
       criu_directory_(options_.state_directory + "/criu") {}
 
@@ -125,9 +112,13 @@ Status Supervisor::SetUp() {
   if (!signals_.valid() || !wake_.valid())
     return Status::FromErrno(errno, "make event descriptors");
   Checkpointer::Options checkpointer{
-      options_.config, criu_directory_, log_path_,
+      options_.config,
+      criu_directory_,
+      log_path_,
       options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit(),
-      options_.choices.tcp == TcpChoice::kKeep};
+      options_.choices.tcp == TcpChoice::kKeep,
+      &hooks_,
+      options_.background};
   SNAP_ASSIGN_OR_RETURN(checkpointer_,
                         Checkpointer::Create(std::move(checkpointer), repository_, criu_));
   fence_ = std::make_unique<Fence>(
@@ -141,6 +132,18 @@ Status Supervisor::SetUp() {
   status_.run_cmd = options_.config.run_cmd;
   status_.repository = repository_->location();
   return Status::Ok();
+}
+
+Status Supervisor::RunRestoreHooks(HookEvent event, const SnapshotInfo& checkpoint,
+                                   const Status& restored) const {
+  HookContext context;
+  context.app = options_.config.name;
+  context.state_directory = options_.state_directory;
+  context.checkpoint_id = checkpoint.id;
+  context.pid = cell_ != nullptr ? cell_->init_pid() : 0;
+  context.time_ns = WallNanos();
+  context.error = restored.ok() ? "" : restored.message();
+  return hooks_.Run(event, context);
 }
 
 Result<std::unique_ptr<Cell>> Supervisor::NewCell() const {
@@ -255,7 +258,10 @@ Status Supervisor::StartApplication() {
   const auto order = RestoreOrder(*checkpoints, keeper_->status().damaged);
   for (size_t i = 0; i < std::min(order.size(), kRestoreAttemptsMax); ++i) {
     const SnapshotInfo& checkpoint = order[i];
+    // A hook that fails says nothing about the checkpoint: it is no reason to go back further.
+    SNAP_RETURN_IF_ERROR(RunRestoreHooks(HookEvent::kPreRestore, checkpoint, Status::Ok()));
     Status restored = TryRestore(checkpoint);
+    SNAP_RETURN_IF_ERROR(RunRestoreHooks(HookEvent::kPostRestore, checkpoint, restored));
     if (restored.ok()) {
       std::lock_guard lock(mutex_);
       if (!reason.empty()) status_.start_reason += "; " + reason;

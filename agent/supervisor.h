@@ -3,8 +3,9 @@
 //
 // Start. The newest checkpoint of this application in the repository is restored: external files
 // first, then the processes. If that fails the one before is tried, then the application starts
-// afresh; why is logged and kept in the status. A repository that cannot be read is an error: the
-// application is not started afresh only because its checkpoints could not be seen.
+// afresh; why is logged and kept in the status. A hook that fails ends the start. A repository that
+// cannot be read is an error: the application is not started afresh only because its checkpoints
+// could not be seen.
 //
 // One agent. The application is claimed (agent/fence.h). When another agent has claimed it since,
 // wherever that is, no more checkpoints are taken and the application is ended, unless told
@@ -37,6 +38,7 @@
 #include "agent/checkpoint_keeper.h"
 #include "agent/checkpointer.h"
 #include "agent/fence.h"
+#include "agent/hooks.h"
 #include "agent/platform.h"
 #include "agent/restore_attempt.h"
 #include "agent/ticker.h"
@@ -53,6 +55,8 @@ struct SupervisorOptions {
   // The application goes on, without checkpoints, when another agent has taken over.
   bool run_on_when_superseded = false;
   RestoreChoices choices = {};  // how to restore
+  HookOptions hooks = {};
+  BackgroundPriority background = {};
 };
 
 enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded, kDetached };
@@ -140,6 +144,8 @@ class Supervisor {
   Status StartFresh(const std::string& reason);
   Status TryRestore(const SnapshotInfo& checkpoint);
   void NoteNewest(const SnapshotInfo& checkpoint, const std::vector<std::string>& cpu_features);
+  Status RunRestoreHooks(HookEvent event, const SnapshotInfo& checkpoint,
+                         const Status& restored) const;
   Result<std::unique_ptr<Cell>> NewCell() const;
   Status Loop();
   // Whether memory still arrives; checkpoints wait for it. An error: it cannot, and the application
@@ -166,6 +172,7 @@ class Supervisor {
   const SupervisorOptions options_;
   Repository* const repository_;
   const CriuDriver* const criu_;
+  const Hooks hooks_;
   // Of this machine: what is checkpointed here may have come to depend on them.
   const std::vector<std::string> cpu_features_ = Platform::OfThisMachine().cpu_features;
   std::string log_path_;

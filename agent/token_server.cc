@@ -7,6 +7,8 @@
 #include <thread>
 
 #include "agent/control_json.h"
+#include "base/status_macros.h"
+#include "base/tls_certificate.h"
 
 namespace snapstore::agent {
 namespace {
@@ -56,6 +58,23 @@ void SetUp(const TokenServer::Options& options, httplib::Server* server) {
   });
 }
 
+Result<std::unique_ptr<httplib::Server>> NewServer(const TokenServer::Options& options,
+                                                   std::string* fingerprint) {
+  if (options.certificate_file.empty() != options.key_file.empty()) {
+    return Status::InvalidArgument("TLS needs both a certificate and its key");
+  }
+  if (options.certificate_file.empty()) return std::make_unique<httplib::Server>();
+  SNAP_ASSIGN_OR_RETURN(*fingerprint, CheckTlsFiles(options.certificate_file, options.key_file));
+  auto server = std::make_unique<httplib::SSLServer>(options.certificate_file.c_str(),
+                                                     options.key_file.c_str());
+  if (!server->is_valid()) {
+    return Status::InvalidArgument(
+        fmt::format("TLS: {} and {} cannot be used", options.certificate_file, options.key_file));
+  }
+  RequireModernTls(server->ssl_context());
+  return std::unique_ptr<httplib::Server>(std::move(server));
+}
+
 }  // namespace
 
 void Reply(Response* response, int code, const std::string& body) {
@@ -68,7 +87,8 @@ void ReplyError(Response* response, int code, const Status& status) {
 }
 
 struct TokenServer::Impl {
-  httplib::Server server;
+  std::unique_ptr<httplib::Server> server;
+  std::string fingerprint;
   std::thread thread;
   ListenAddress address;
 };
@@ -76,11 +96,18 @@ struct TokenServer::Impl {
 TokenServer::TokenServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 TokenServer::~TokenServer() {
-  impl_->server.stop();
+  impl_->server->stop();
   if (impl_->thread.joinable()) impl_->thread.join();
 }
 
 const ListenAddress& TokenServer::address() const { return impl_->address; }
+
+const std::string& TokenServer::fingerprint() const { return impl_->fingerprint; }
+
+std::string TokenServer::url() const {
+  return fmt::format("{}://{}", impl_->fingerprint.empty() ? "http" : "https",
+                     impl_->address.ToString());
+}
 
 Result<std::unique_ptr<TokenServer>> TokenServer::Start(
     const Options& options, const std::function<void(httplib::Server*)>& add_routes) {
@@ -92,7 +119,8 @@ Result<std::unique_ptr<TokenServer>> TokenServer::Start(
                     address.ToString()));
   }
   auto impl = std::make_unique<Impl>();
-  httplib::Server& server = impl->server;
+  SNAP_ASSIGN_OR_RETURN(impl->server, NewServer(options, &impl->fingerprint));
+  httplib::Server& server = *impl->server;
   SetUp(options, &server);
   add_routes(&server);
   impl->address = address;
@@ -105,7 +133,7 @@ Result<std::unique_ptr<TokenServer>> TokenServer::Start(
     return Status::Io(
         fmt::format("listen on {}: address not available or in use", address.ToString()));
   }
-  impl->thread = std::thread([raw = impl.get()] { raw->server.listen_after_bind(); });
+  impl->thread = std::thread([raw = impl.get()] { raw->server->listen_after_bind(); });
   // A stop() before the server runs would be lost.
   while (!server.is_running()) std::this_thread::yield();
   return std::unique_ptr<TokenServer>(new TokenServer(std::move(impl)));

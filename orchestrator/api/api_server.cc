@@ -6,6 +6,8 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/status_macros.h"
+#include "base/tls_certificate.h"
 #include "orchestrator/api/internal/replies.h"
 #include "orchestrator/dashboard/dashboard.h"
 
@@ -139,8 +141,11 @@ Result<std::unique_ptr<ApiServer>> ApiServer::Start(const ListenAddress& address
   if (options.certificate_file.empty()) {
     impl->server = std::make_unique<httplib::Server>();
   } else {
-    impl->server = std::make_unique<httplib::SSLServer>(options.certificate_file.c_str(),
-                                                        options.key_file.c_str());
+    SNAP_RETURN_IF_ERROR(CheckTlsFiles(options.certificate_file, options.key_file).status());
+    auto server = std::make_unique<httplib::SSLServer>(options.certificate_file.c_str(),
+                                                       options.key_file.c_str());
+    if (server->is_valid()) RequireModernTls(server->ssl_context());
+    impl->server = std::move(server);
     if (!impl->server->is_valid()) {
       return Status::InvalidArgument(
           fmt::format("TLS: {} and {} are no certificate and its key, in PEM",

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/status_macros.h"
+#include "base/tls_certificate.h"
 #include "orchestrator/model/json.h"
 
 namespace snapstore::spot {
@@ -25,8 +26,14 @@ std::string TextAt(const Json& object, const char* name) {
 Result<Json> HttpAgentCaller::Call(const AgentRecord& agent, const std::string& method,
                                    const std::string& path, const Json& body, int64_t deadline_ms) {
   const std::string what = fmt::format("agent at {}: {} {}", agent.address, method, path);
-  httplib::Client client("http://" + agent.address);
+  const bool tls = agent.tls_fingerprint.has_value();
+  CertificatePin pin{agent.tls_fingerprint.value_or("")};
+  httplib::Client client((tls ? "https://" : "http://") + agent.address);
   if (!client.is_valid()) return Status::InvalidArgument(what + ": not an address");
+  if (tls) {
+    client.enable_server_certificate_verification(false);
+    PinCertificate(client.ssl_context(), &pin);
+  }
   client.set_connection_timeout(
       std::min<time_t>(kConnectSeconds, static_cast<time_t>(deadline_ms / kMsOfSecond + 1)));
   client.set_read_timeout(static_cast<time_t>(deadline_ms / kMsOfSecond + 1));
@@ -48,6 +55,9 @@ Result<Json> HttpAgentCaller::Call(const AgentRecord& agent, const std::string& 
     const std::lock_guard lock(mutex_);
     under_way_.erase(&client);
     if (!answer && abandoned_) return Status::Cancelled(what + ": abandoned");
+  }
+  if (pin.refused) {
+    return Status::PermissionDenied(what + ": shows another certificate than the agent reported");
   }
   if (!answer) {
     const bool late = answer.error() == httplib::Error::Read;

@@ -1,4 +1,5 @@
-// HttpAgentCaller: AgentCaller over the agents' control interface (docs/agent.md).
+// HttpAgentCaller: AgentCaller over the agents' control interface (docs/agent.md). An agent that
+// reported the fingerprint of its certificate is spoken to over TLS, and must show that one.
 //
 // Thread safety: all calls may run concurrently.
 #ifndef SNAPSTORE_ORCHESTRATOR_LIFECYCLE_HTTP_AGENT_CALLER_H_

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "base/clock.h"
+#include "base/tls_certificate.h"
 #include "orchestrator/model/ids.h"
 #include "orchestrator/model/internal/checks.h"
 #include "orchestrator/model/internal/compute_fields.h"
@@ -50,6 +51,10 @@ struct WireReport {
   std::vector<WireCheckpoint> checkpoints;
   std::optional<WireNotice> notice;
 };
+
+std::string CheckFingerprint(const std::string& value) {
+  return IsFingerprint(value) ? "" : "must be 64 hexadecimal digits";
+}
 
 // As the kernel spells them: "avx512_vbmi2".
 std::string CheckFeature(const std::string& value) {
@@ -137,6 +142,7 @@ void Fields(V& v, T& o) {
   v.Required("port", o.port, Between(1, 65'535));
   v.Required("privateIp", o.private_ip, CheckIpv4);
   v.Required("controlToken", o.agent.control_token, CheckToken);
+  v.Field("tlsFingerprint", o.agent.tls_fingerprint, CheckFingerprint);
   v.Field("version", o.agent.version, TextOf{0, 64});
   v.Field("cpuFeatures", o.agent.cpu_features, Each(CheckFeature), kUnique);
   v.Field("applications", o.applications, [](const std::vector<WireApplication>& all) {

@@ -200,6 +200,8 @@ struct AgentRecord {
   std::string instance_id;
   std::string address;        // of its control interface: "10.0.1.5:9527"
   std::string control_token;  // what that wants to see
+  // SHA-256 of the certificate that it shows there; none: plain HTTP.
+  std::optional<std::string> tls_fingerprint;
   std::string version;
   std::vector<std::string> cpu_features;  // of the instance
   std::vector<ReportedApplication> applications;

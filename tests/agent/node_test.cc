@@ -8,6 +8,7 @@
 
 #include "base/base64.h"
 #include "base/clock.h"
+#include "base/tls_certificate.h"
 #include "tests/agent/agent_fixture.h"
 #include "tests/agent/node_fakes.h"
 
@@ -72,6 +73,7 @@ while True:
         "--account",         "act-1",         "--token-file",   Path("token"),
         "--listen",          "127.0.0.1:0",   "--state-dir",    Path("state"),
         "--metadata-url",    metadata_.url(), "--poll-seconds", "0.1"};
+    arguments.insert(arguments.end(), more_arguments_.begin(), more_arguments_.end());
     std::vector<std::string> environment = {
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:"
         "/sbin:/bin",
@@ -142,7 +144,9 @@ while True:
   std::pair<int, json> Call(const std::string& method, const std::string& path,
                             const std::string& body = "", bool with_token = true) {
     const json newest = controller_.newest();
-    httplib::Client client("127.0.0.1", newest["port"].get<int>());
+    httplib::Client client(Url(newest));
+    CertificatePin pin;
+    Pin(newest, &pin, &client);
     client.set_read_timeout(30);
     httplib::Request request;
     request.method = method;
@@ -156,9 +160,21 @@ while True:
     return {answer->status, json::parse(answer->body, nullptr, false)};
   }
 
+  static std::string Url(const json& heartbeat) {
+    return fmt::format("https://127.0.0.1:{}", heartbeat["port"].get<int>());
+  }
+  // As the controller does.
+  static void Pin(const json& heartbeat, CertificatePin* pin, httplib::Client* client) {
+    pin->fingerprint = heartbeat["tlsFingerprint"].get<std::string>();
+    client->enable_server_certificate_verification(false);
+    PinCertificate(client->ssl_context(), pin);
+  }
+
   std::string Metrics() {
     const json newest = controller_.newest();
-    httplib::Client client("127.0.0.1", newest["port"].get<int>());
+    httplib::Client client(Url(newest));
+    CertificatePin pin;
+    Pin(newest, &pin, &client);
     client.set_bearer_token_auth(newest["controlToken"].get<std::string>());
     const auto answer = client.Get("/metrics");
     return answer ? answer->body : "";
@@ -189,6 +205,7 @@ while True:
   FakeMetadata metadata_;
   FakeController controller_;
   std::string script_;
+  std::vector<std::string> more_arguments_;
   pid_t node_ = 0;
   std::vector<pid_t> children_;
 };
@@ -283,6 +300,36 @@ TEST_F(NodeTest, IsCheckpointedAndStoppedByItsControlInterface) {
   EXPECT_TRUE(controller_.newest()["applications"].empty());
   EXPECT_EQ(Call("GET", "/status").second["stopped"], true);
   EXPECT_EQ(End(SIGTERM), 0);
+}
+
+TEST_F(NodeTest, HooksAndLimitsOfTheNodeHoldForItsApplications) {
+  Write("hooks.json", fmt::format(R"({{"preFreeze": "cat >> {}"}})", Path("hooks")));
+  more_arguments_ = {"--hooks", Path("hooks.json"), "--log-keep", "7", "--arena-limit", "64M"};
+  StartCounting();
+  EXPECT_EQ(Call("POST", "/checkpoint").first, 200);
+  EXPECT_THAT(Read(Path("hooks")), HasSubstr(R"("event":"pre-freeze")"));
+  std::string line = Read(fmt::format("/proc/{}/cmdline", Child()));
+  std::replace(line.begin(), line.end(), '\0', ' ');
+  EXPECT_THAT(line, HasSubstr("--log-keep 7"));
+  EXPECT_THAT(line, HasSubstr("--arena-limit 67108864"));
+  // The log is opened anew, nothing more.
+  std::filesystem::rename(Path("state/apc-1/agent.log"), Path("moved"));
+  kill(Child(), SIGHUP);
+  kill(node_, SIGHUP);
+  EXPECT_TRUE(Eventually([&] { return std::filesystem::exists(Path("state/apc-1/agent.log")); }));
+  EXPECT_TRUE(CounterPasses(Counter() + 5));
+  EXPECT_EQ(Call("POST", "/checkpoint").first, 200);
+}
+
+TEST_F(NodeTest, SpeaksPlainHttpWhenItIsTold) {
+  more_arguments_ = {"--plain-http"};
+  Start();
+  const json newest = controller_.newest();
+  EXPECT_FALSE(newest.contains("tlsFingerprint"));
+  httplib::Client client("127.0.0.1", newest["port"].get<int>());
+  const auto answer = client.Get("/status");
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 200);
 }
 
 TEST_F(NodeTest, ANoticeStopsApplicationsAlsoWithoutAController) {

@@ -11,6 +11,7 @@
 
 #include "agent/checkpoint_reader.h"
 #include "agent/control_json.h"
+#include "agent/log_keeper.h"
 #include "agent/process_tree.h"
 #include "snapstore/inspect.h"
 #include "snapstore/repository.h"
@@ -72,8 +73,9 @@ while True:
   }
 
   void StartAgent(AppConfig config) {
-    auto supervisor = Supervisor::Create({std::move(config), Path("state"), 512ull << 20, true},
-                                         repository_.get(), criu_.get());
+    auto supervisor = Supervisor::Create(
+        {std::move(config), Path("state"), 512ull << 20, true, 3, true, false, {}, hooks_},
+        repository_.get(), criu_.get());
     ASSERT_TRUE(supervisor.ok()) << supervisor.status().ToString();
     supervisor_ = std::move(*supervisor);
     running_ = std::async(std::launch::async, [this] { return supervisor_->Run(); });
@@ -104,6 +106,7 @@ while True:
 
   RepositoryOptions repository_options_;
   std::unique_ptr<Repository> repository_;
+  HookOptions hooks_;
   std::unique_ptr<Supervisor> supervisor_;
   std::future<Status> running_;
   std::string script_;
@@ -181,6 +184,91 @@ TEST_F(SupervisorTest, TheNewestThreeThatAreVerifiedStay) {
   EXPECT_EQ(stored->size(), 3u);
   EXPECT_THAT(CheckpointsJson(*stored, {}, supervisor_->status().kept),
               HasSubstr(R"("verified":true)"));
+}
+
+TEST_F(SupervisorTest, HooksRunAroundCheckpointAndRestore) {
+  for (const HookEvent event : kAllHookEvents) {
+    hooks_.Of(event) = {
+        fmt::format("cat >> {}; if [ $SNAPSTORE_HOOK = pre-freeze ] && [ -e {} ]; "
+                    "then echo no quiet >&2; exit 4; fi",
+                    Path("hooks"), Path("refuse"))};
+  }
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(5));
+  const CheckpointRecord good = supervisor_->RequestCheckpoint();
+  ASSERT_TRUE(good.status.ok()) << good.status.ToString();
+  Write("refuse", "");
+  const CheckpointRecord bad = supervisor_->RequestCheckpoint();
+  ASSERT_FALSE(bad.status.ok());
+  EXPECT_THAT(bad.status.message(), HasSubstr("hook pre-freeze"));
+  EXPECT_THAT(bad.status.message(), HasSubstr("exit code 4: no quiet"));
+  EXPECT_EQ(bad.frozen_ms, 0) << "it was never frozen";
+  ASSERT_TRUE(CounterPasses(Counter() + 5)) << "it must run on";
+  ASSERT_TRUE(EndAgent().ok());
+  const auto told = Lines(Path("hooks"));
+  ASSERT_EQ(told.size(), 4u);
+  EXPECT_THAT(told[0], HasSubstr(R"("event":"pre-freeze")"));
+  EXPECT_THAT(told[1], HasSubstr(R"("event":"post-thaw")"));
+  EXPECT_THAT(told[1], HasSubstr(R"("error":null)"));
+  EXPECT_THAT(told[3], HasSubstr(R"("event":"post-thaw")"));
+  EXPECT_THAT(told[3], HasSubstr("no quiet")) << "also after a checkpoint that failed";
+
+  std::filesystem::remove(Path("hooks"));
+  StartAgent(Config());
+  ASSERT_TRUE(Eventually([&] { return supervisor_->status().state == AppState::kRunning; }));
+  const auto restored = Lines(Path("hooks"));
+  ASSERT_EQ(restored.size(), 2u);
+  EXPECT_THAT(restored[0], HasSubstr(R"("event":"pre-restore")"));
+  EXPECT_THAT(restored[0], HasSubstr(good.snapshot_id));
+  EXPECT_THAT(restored[1], HasSubstr(R"("event":"post-restore")"));
+}
+
+TEST_F(SupervisorTest, AHookThatFailsBeforeARestoreIsNoReasonToStartAfresh) {
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(5));
+  ASSERT_TRUE(supervisor_->RequestCheckpoint().status.ok());
+  ASSERT_TRUE(EndAgent().ok());
+  const std::string log = Read(Path("log"));
+  hooks_.Of(HookEvent::kPreRestore) = {"echo the volume is away >&2; exit 1"};
+  StartAgent(Config());
+  const Status ended = running_.get();
+  EXPECT_THAT(ended.message(), HasSubstr("hook pre-restore"));
+  EXPECT_THAT(ended.message(), HasSubstr("the volume is away"));
+  EXPECT_EQ(Read(Path("log")), log) << "nothing has run";
+  supervisor_.reset();
+}
+
+TEST_F(SupervisorTest, AnApplicationWhoseLogWasCutIsRestoredWithoutTheOldPart) {
+  script_ = Write("talker.py", R"(
+import sys, time
+log = open(sys.argv[1], "a")
+n = 0
+while True:
+    n += 1
+    print("x" * 1000, flush=True)
+    log.write(f"{n}\n")
+    log.flush()
+    time.sleep(0.002)
+)");
+  StartAgent(Config());
+  const std::string output = Path("state/app.log");
+  auto cut_it = [&] {
+    return Eventually([&] {
+      const auto cut = CutHeldLog(output, 64 << 10, 3);
+      EXPECT_TRUE(cut.ok()) << cut.status().ToString();
+      return !cut.ok() || *cut;
+    });
+  };
+  ASSERT_TRUE(cut_it());
+  const CheckpointRecord record = supervisor_->RequestCheckpoint();
+  ASSERT_TRUE(record.status.ok()) << record.status.ToString();
+  ASSERT_TRUE(cut_it()) << "so that the log is shorter than it was at the checkpoint";
+  ASSERT_TRUE(EndAgent().ok());
+  std::filesystem::remove(output + ".1");
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(Counter() + 5));
+  EXPECT_EQ(supervisor_->status().restored_from, record.snapshot_id)
+      << supervisor_->status().start_reason;
 }
 
 TEST_F(SupervisorTest, AFinalCheckpointLosesNothing) {

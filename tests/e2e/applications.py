@@ -119,9 +119,9 @@ class ApplicationTest(stateful.LifeTest):
         if not self.persist_application:
             return None
         answer = self.cloud.inside(
-            instance, "curl -s -X POST -H \"Authorization: Bearer "
+            instance, "curl -s --cacert /var/lib/snapstore-agent/control-cert.pem -X POST -H \"Authorization: Bearer "
                       "$(cat /var/lib/snapstore-agent/control-token)\" "
-                      "http://127.0.0.1:9527/checkpoint")
+                      "https://127.0.0.1:9527/checkpoint")
         self.assertIn("checkpointId", answer)
         return json.loads(answer)["applications"][0]["checkpointId"]
 

@@ -8,13 +8,18 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/control_server.h"
+#include "agent/hooks.h"
 #include "agent/node_agent.h"
 #include "base/log.h"
+#include "base/status_macros.h"
 #include "tools/snapstore_agent/command.h"
+#include "tools/snapstore_agent/tls_options.h"
+#include "tools/snapstore_agent/upkeep_options.h"
 
 namespace snapstore::agent {
 namespace {
 
+constexpr const char* kDefaultHooks = "/etc/snapstore/hooks.json";
 constexpr const char* kTokenVariable = "SPOTINST_TOKEN";
 
 bool IsAccount(const std::string& text) {
@@ -51,6 +56,22 @@ class NodeCommand : public Command {
                     "Certificates (PEM) that the controller's is checked with; else this machine's")
         ->type_name("FILE")
         ->check(CLI::ExistingFile);
+    tls_flags_.AddOptions(app);
+    upkeep_.AddOptions(app);
+    app->add_option(
+           "--arena-limit", arena_limit_,
+           "Memory one checkpoint of an application may take up; 0: half of this machine's")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("BYTES");
+    app->add_option("--memory-limit", memory_limit_,
+                    "Memory of the storage engine, for each application; 0: as `run` has it")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("BYTES");
+    app->add_flag("--plain-http", options_.plain_http, "The control interface without TLS");
+    app->add_option("--hooks", hooks_file_,
+                    fmt::format("Hooks of the applications: a JSON file; else {} if there is one",
+                                kDefaultHooks))
+        ->type_name("FILE");
     app->add_option("--poll-seconds", poll_seconds_, "Between looks for notices of the cloud")
         ->check(CLI::Range(0.1, 60.0))
         ->capture_default_str();
@@ -69,6 +90,8 @@ class NodeCommand : public Command {
     if (directory.ends_with('/')) directory.pop_back();
     options_.poll = std::chrono::milliseconds(static_cast<int64_t>(poll_seconds_ * 1000));
     options_.version = SNAPSTORE_VERSION;
+    const auto logs = LogKeeper::Start(upkeep_.log);
+    if (!logs.ok()) return Outcome::Of(logs.status());
     auto agent = NodeAgent::Create(options_);
     if (!agent.ok()) {
       return agent.status().Is(StatusCode::kInvalidArgument) ? Outcome::Usage(agent.status())
@@ -94,6 +117,15 @@ class NodeCommand : public Command {
       return Status::InvalidArgument(
           fmt::format("--account: must be of the form act-…, not '{}'", options_.account));
     }
+    SNAP_RETURN_IF_ERROR(tls_flags_.Check());
+    SNAP_RETURN_IF_ERROR(upkeep_.Check());
+    options_.run_options = upkeep_.ForRun();
+    AddLimits();
+    options_.certificate_file = tls_flags_.certificate_file;
+    options_.key_file = tls_flags_.key_file;
+    if (options_.plain_http && !options_.certificate_file.empty()) {
+      return Status::InvalidArgument("--plain-http excludes --tls-certificate");
+    }
     if (!options_.metadata_url.starts_with("http://")) {
       return Status::InvalidArgument(
           fmt::format("--metadata-url: '{}' is no http:// URL", options_.metadata_url));
@@ -110,6 +142,26 @@ class NodeCommand : public Command {
           fmt::format("no token: give --token-file or set {}", kTokenVariable));
     }
     HideInLogs(options_.token);
+    return CheckHooks();
+  }
+
+  void AddLimits() {
+    for (const auto& [name, bytes] :
+         {std::pair("--arena-limit", arena_limit_), std::pair("--memory-limit", memory_limit_)}) {
+      if (bytes == 0) continue;
+      options_.run_options.insert(options_.run_options.end(), {name, std::to_string(bytes)});
+    }
+  }
+
+  Status CheckHooks() {
+    const bool given = !hooks_file_.empty();
+    const std::string path = given ? hooks_file_ : kDefaultHooks;
+    HookOptions ignored;
+    const Status loaded = LoadHooks(path, &ignored);
+    if (!given && loaded.Is(StatusCode::kNotFound)) return Status::Ok();
+    SNAP_RETURN_IF_ERROR(loaded);
+    options_.run_options.insert(options_.run_options.end(),
+                                {"--hooks", std::filesystem::absolute(path)});
     return Status::Ok();
   }
 
@@ -117,7 +169,7 @@ class NodeCommand : public Command {
   static void BlockStopSignals() {
     sigset_t set;
     sigemptyset(&set);
-    for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1}) sigaddset(&set, number);
+    for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP}) sigaddset(&set, number);
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
   }
 
@@ -126,11 +178,18 @@ class NodeCommand : public Command {
                             .token = "",
                             .controller_ca = "",
                             .listen = {},
+                            .certificate_file = "",
+                            .key_file = "",
                             .state_directory = "/var/lib/snapstore-agent",
                             .metadata_url = kMetadataUrl,
                             .version = ""};
+  TlsFlags tls_flags_;
+  UpkeepFlags upkeep_;
+  uint64_t arena_limit_ = 0;
+  uint64_t memory_limit_ = 0;
   std::string listen_ = "0.0.0.0:9527";
   std::string token_file_;
+  std::string hooks_file_;
   double poll_seconds_ = 5;
 };
 

@@ -15,7 +15,10 @@
 #include "base/status_macros.h"
 #include "snapstore/repository.h"
 #include "tools/snapstore_agent/command.h"
+#include "tools/snapstore_agent/hook_options.h"
 #include "tools/snapstore_agent/running_agent.h"
+#include "tools/snapstore_agent/tls_options.h"
+#include "tools/snapstore_agent/upkeep_options.h"
 
 namespace snapstore::agent {
 namespace {
@@ -33,7 +36,7 @@ std::string FolderName(const std::string& app) {
 void BlockStopSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1}) sigaddset(&set, number);
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP}) sigaddset(&set, number);
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
@@ -54,6 +57,7 @@ class RunCommand : public Command {
     app->add_option("--token-file", token_file_,
                     "Requests must carry this bearer token; required unless on loopback")
         ->type_name("FILE");
+    tls_flags_.AddOptions(app);
     app->add_option("--state-dir", state_directory_,
                     "Log of the application, CRIU's working files; else "
                     "/var/lib/snapstore-agent/NAME")
@@ -87,6 +91,8 @@ class RunCommand : public Command {
         ->type_name("WHAT")
         ->capture_default_str();
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
+    hook_flags_.AddOptions(app);
+    upkeep_.AddOptions(app);
   }
 
   Outcome Run(const GlobalOptions& globals) override {
@@ -99,6 +105,11 @@ class RunCommand : public Command {
     auto tcp = ParseTcpChoice(tcp_);
     if (!tcp.ok()) return Outcome::Usage(tcp.status().WithContext("--tcp"));
     choices_ = {*lazy, *tcp};
+    if (Status tls = tls_flags_.Check(); !tls.ok()) return Outcome::Usage(tls);
+    if (Status upkeep = upkeep_.Check(); !upkeep.ok()) return Outcome::Usage(upkeep);
+    auto hooks = hook_flags_.Read();
+    if (!hooks.ok()) return Outcome::Usage(hooks.status());
+    hooks_ = *std::move(hooks);
     if (geteuid() != 0) {
       return Outcome::Of(Status::PermissionDenied("run: must be root to make namespaces"));
     }
@@ -119,12 +130,15 @@ class RunCommand : public Command {
     }
     state_directory_ = std::filesystem::absolute(state_directory_).lexically_normal();
     if (state_directory_.ends_with('/')) state_directory_.pop_back();
-    return RunWith(std::move(*config), *address, token, globals);
+    return RunWith(std::move(*config),
+                   {*address, token, tls_flags_.certificate_file, tls_flags_.key_file}, globals);
   }
 
  private:
-  Outcome RunWith(AppConfig config, const ListenAddress& address, const std::string& token,
-                  const GlobalOptions& globals) {
+  Outcome RunWith(AppConfig config, const ControlOptions& control, const GlobalOptions& globals) {
+    upkeep_.log.application_log = state_directory_ + "/app.log";
+    const auto logs = LogKeeper::Start(upkeep_.log);
+    if (!logs.ok()) return Outcome::Of(logs.status());
     auto criu = CriuDriver::Find();
     if (!criu.ok()) return Outcome::Of(criu.status());
     auto repository = OpenRepository(config);
@@ -140,17 +154,20 @@ class RunCommand : public Command {
                               keep_,
                               !end_with_agent_,
                               when_superseded_ == "run-on",
-                              choices_};
+                              choices_,
+                              hooks_,
+                              upkeep_.background};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
-    auto server = ControlServer::Start(address, token, supervisor->get());
+    auto server = ControlServer::Start(control, supervisor->get());
     if (!server.ok()) return Outcome::Of(server.status());
     RemoveEndedFile(state_directory_);
     const std::string listening = (*server)->address().ToString();
-    if (Status written = WriteAgentFile(state_directory_, listening); !written.ok()) {
+    if (Status written = WriteAgentFile(state_directory_, listening, (*server)->fingerprint());
+        !written.ok()) {
       return Outcome::Of(written);
     }
-    LogInfo("control interface on http://{}", listening);
+    LogInfo("control interface on {}", (*server)->url());
     if (globals.json) {
       fmt::print("{}\n", nlohmann::json({{"message_type", "started"},
                                          {"listen", listening},
@@ -202,6 +219,10 @@ class RunCommand : public Command {
   std::string lazy_ = "auto";
   std::string tcp_ = "auto";
   RestoreChoices choices_;
+  TlsFlags tls_flags_;
+  HookFlags hook_flags_;
+  UpkeepFlags upkeep_;
+  HookOptions hooks_;
   bool init_ = false;
   bool fresh_ = false;
   bool end_with_agent_ = false;
@@ -213,7 +234,8 @@ class RunCommand : public Command {
 const CommandInfo kRunCommand{
     "run", "Run an application, from its newest checkpoint if there is one.",
     R"(  snapstore-agent run --config app.json --repo /mnt/efs/checkpoints --init
-  snapstore-agent run --config app.json --listen 0.0.0.0:9527 --token-file /etc/snapstore/token
+  snapstore-agent run --config app.json --listen 0.0.0.0:9527 --token-file /etc/snapstore/token \
+      --tls-certificate agent.pem --tls-key agent-key.pem
 
 app.json:
   {"config": {"name": "BI", "runCmd": "python3 /srv/app.py", "snapshotDestination": "fs-0123abcd",

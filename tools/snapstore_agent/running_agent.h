@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "agent/state_files.h"
 #include "snapstore/status.h"
 
 namespace snapstore::agent {
@@ -14,7 +15,7 @@ inline constexpr const char* kDefaultListen = "127.0.0.1:9527";
 
 class RunningAgent {
  public:
-  // --listen, --state-dir and --token-file.
+  // --listen, --state-dir, --token-file and --ca.
   void AddOptions(CLI::App* app);
 
   // The JSON document it answers with. An error it reports comes back as that error.
@@ -23,11 +24,12 @@ class RunningAgent {
 
  private:
   Result<nlohmann::json> Call(bool post, const std::string& path, const std::string& body) const;
-  Result<std::string> Address() const;
+  Result<AgentFile> Find() const;
 
   std::string listen_;
   std::string state_directory_;
   std::string token_file_;
+  std::string ca_file_;
 };
 
 }  // namespace snapstore::agent

@@ -237,6 +237,7 @@ void Fields(V& v, T& o) {
   v.Required("instanceId", o.instance_id);
   v.Required("address", o.address);
   v.Required("controlToken", o.control_token);
+  v.Field("tlsFingerprint", o.tls_fingerprint);
   v.Field("version", o.version);
   v.Field("cpuFeatures", o.cpu_features);
   v.Field("applications", o.applications);

@@ -10,6 +10,9 @@
 #include <future>
 #include <thread>
 
+#include "base/tls_certificate.h"
+#include "tests/base/temp_folder.h"
+
 namespace snapstore::spot {
 namespace {
 
@@ -76,6 +79,73 @@ TEST(HttpAgentCallerTest, CallsThatAreAbandonedEndAtOnce) {
   // Nor is a new one begun.
   const Status next = caller.StartShutdownScript(agent.record(), "true");
   EXPECT_TRUE(next.Is(StatusCode::kCancelled)) << next.ToString();
+}
+
+class TlsAgentTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const std::string certificate = folder_.File("agent.pem");
+    const std::string key = folder_.File("agent-key.pem");
+    ASSERT_TRUE(MakeSelfSignedCertificate(certificate, key, {"localhost"}).ok());
+    const auto fingerprint = CheckTlsFiles(certificate, key);
+    ASSERT_TRUE(fingerprint.ok()) << fingerprint.status().ToString();
+    fingerprint_ = *fingerprint;
+    server_ = std::make_unique<httplib::SSLServer>(certificate.c_str(), key.c_str());
+    server_->Post("/stop", [this](const httplib::Request& request, httplib::Response& answer) {
+      token_ = request.get_header_value("Authorization");
+      answer.set_content(R"({"applications": []})", "application/json");
+    });
+    port_ = server_->bind_to_any_port("127.0.0.1");
+    thread_ = std::thread([this] { server_->listen_after_bind(); });
+    while (!server_->is_running()) std::this_thread::yield();
+  }
+  void TearDown() override {
+    server_->stop();
+    thread_.join();
+  }
+  AgentRecord Record(std::optional<std::string> fingerprint) const {
+    AgentRecord record;
+    record.address = fmt::format("127.0.0.1:{}", port_);
+    record.control_token = "secret";
+    record.tls_fingerprint = std::move(fingerprint);
+    return record;
+  }
+
+  const TempFolder folder_;
+  std::string fingerprint_;
+  std::unique_ptr<httplib::SSLServer> server_;
+  int port_ = 0;
+  std::string token_;  // that the agent was shown
+  std::thread thread_;
+  HttpAgentCaller caller_;
+};
+
+TEST_F(TlsAgentTest, TheCertificateThatTheAgentReportedIsTaken) {
+  const auto outcomes = caller_.Stop(Record(fingerprint_), 60'000);
+  EXPECT_TRUE(outcomes.ok()) << outcomes.status().ToString();
+  EXPECT_EQ(token_, "Bearer secret");
+}
+
+TEST_F(TlsAgentTest, AnotherCertificateIsNotShownTheToken) {
+  const Status refused = caller_.Stop(Record(std::string(64, '0')), 60'000).status();
+  EXPECT_TRUE(refused.Is(StatusCode::kPermissionDenied)) << refused.ToString();
+  EXPECT_THAT(refused.message(), testing::HasSubstr("another certificate"));
+  EXPECT_EQ(token_, "");
+}
+
+TEST_F(TlsAgentTest, PlainHttpGetsNoAnswer) {
+  const Status refused = caller_.Stop(Record(std::nullopt), 60'000).status();
+  EXPECT_FALSE(refused.ok());
+  EXPECT_EQ(token_, "");
+}
+
+TEST(HttpAgentCallerTest, AnAgentThatReportedACertificateIsNotSpokenToWithoutTls) {
+  SlowAgent agent;
+  agent.Answer();
+  AgentRecord record = agent.record();
+  record.tls_fingerprint = std::string(64, '0');
+  HttpAgentCaller caller;
+  EXPECT_FALSE(caller.Stop(record, 60'000).ok());
 }
 
 }  // namespace

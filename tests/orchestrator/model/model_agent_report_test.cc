@@ -11,7 +11,8 @@ using ::testing::HasSubstr;
 
 constexpr const char* kFull = R"({
   "instanceId": "i-1", "port": 9527, "privateIp": "10.0.1.5",
-  "controlToken": "0123456789abcdef", "version": "0.1", "cpuFeatures": ["avx2", "sse4_2"],
+  "controlToken": "0123456789abcdef", "tlsFingerprint":
+  "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", "version": "0.1", "cpuFeatures": ["avx2", "sse4_2"],
   "applications": [{"configId": "apc-1", "state": "running", "restoredFrom": "c0",
     "reason": "restored", "error": null, "checkpointId": "c1",
     "checkpointAt": "2026-03-01T09:15:00.250Z", "cpuFeatures": ["avx2"]},
@@ -29,6 +30,7 @@ TEST(AgentReport, BecomesRecords) {
   const auto report = ParseAgentReport(Json::parse(kFull), &errors);
   ASSERT_TRUE(report) << errors.ToStatus().message();
   EXPECT_EQ(report->agent.address, "10.0.1.5:9527");
+  EXPECT_THAT(report->agent.tls_fingerprint.value_or(""), HasSubstr("0123456789abcdef"));
   ASSERT_EQ(report->agent.applications.size(), 2u);
   EXPECT_EQ(report->agent.applications[0].state, "running");
   EXPECT_EQ(report->agent.applications[0].checkpoint_at_ms, 1'772'356'500'250);
@@ -50,6 +52,7 @@ TEST(AgentReport, NeedsLittle) {
                        &errors);
   ASSERT_TRUE(report) << errors.ToStatus().message();
   EXPECT_FALSE(report->agent.notice);
+  EXPECT_FALSE(report->agent.tls_fingerprint) << "it speaks plain HTTP";
   EXPECT_TRUE(report->agent.applications.empty());
 }
 
@@ -88,6 +91,7 @@ TEST(AgentReport, RefusesBadValues) {
            Wrong{"/controlToken", "", ".controlToken: is required"},
            Wrong{"/controlToken", "\"short\"", ".controlToken: must be 16 to 256"},
            Wrong{"/controlToken", "\"0123456789 abcdef\"", ".controlToken: must be 16 to 256"},
+           Wrong{"/tlsFingerprint", "\"0123\"", ".tlsFingerprint: must be 64"},
            Wrong{"/version", "\"a\\nb\"", ".version: must not contain control"},
            Wrong{"/cpuFeatures/0", "\"AVX\"", ".cpuFeatures[0]: must be 1 to 32"},
            Wrong{"/cpuFeatures/0", "\"sse4_2\"", ".cpuFeatures: has 'sse4_2' twice"},

@@ -1,0 +1,27 @@
+# systemd finds nothing wrong with the units, with the program in place.
+find_program(ANALYZE systemd-analyze)
+if(NOT ANALYZE)
+  message("SKIPPED: there is no systemd-analyze here")
+  return()
+endif()
+set(folder ${BUILD}/tests/package/units)
+file(REMOVE_RECURSE ${folder})
+file(MAKE_DIRECTORY ${folder})
+set(SNAPSTORE_BINDIR ${BUILD}/tools/snapstore_agent)
+foreach(unit snapstore-agent@.service snapstore-agent-node.service)
+  configure_file(${SOURCE}/tools/systemd/${unit}.in ${folder}/${unit} @ONLY)
+  execute_process(COMMAND ${ANALYZE} verify --man=no ${folder}/${unit}
+                  RESULT_VARIABLE result OUTPUT_VARIABLE out ERROR_VARIABLE err)
+  # It says some things, as of unknown settings, and ends with 0 all the same. What it says of other
+  # units of the machine is none of ours.
+  if(result OR "${out}${err}" MATCHES "${unit}|snapstore")
+    message(FATAL_ERROR "${unit}: ${result}\n${out}${err}")
+  endif()
+  file(READ ${folder}/${unit} text)
+  foreach(line IN ITEMS KillMode=process RestartKillSignal=SIGUSR1 Delegate=yes RequiresMountsFor=/var/lib/snapstore-agent)
+    if(NOT text MATCHES "\n${line}\n")
+      message(FATAL_ERROR "${unit}: ${line} is missing")
+    endif()
+  endforeach()
+endforeach()
+file(REMOVE_RECURSE ${folder})
