@@ -1,6 +1,11 @@
 #include "agent/restore_attempt.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -11,10 +16,23 @@ namespace {
 // After this one the application executed nothing more.
 constexpr std::string_view kFinalTrigger = "final";
 
+// As CRIU needs it; containers may forbid it.
+bool HasUserfaultfd() {
+  const UniqueFd fd(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP |
+                 UFFD_FEATURE_EVENT_REMOVE;
+  return fd.valid() && ioctl(fd.get(), UFFDIO_API, &api) == 0;
+}
+
 bool WantsLazy(LazyChoice choice, const CheckpointReader& checkpoint) {
   const uint64_t bytes = checkpoint.lazy_bytes();
   if (choice == LazyChoice::kOn) return bytes > 0;
-  return choice == LazyChoice::kAuto && bytes >= kLazyBytesMin;
+  if (choice == LazyChoice::kOff || bytes < kLazyBytesMin) return false;
+  if (HasUserfaultfd()) return true;
+  LogInfo("no lazy restore: the kernel does not grant userfaultfd(2)");
+  return false;
 }
 
 // Empty: established connections are to be kept. Else why not.

@@ -151,33 +151,6 @@ Result<std::unique_ptr<Cell>> Supervisor::NewCell() const {
                        CellSocketOf(options_.state_directory)});
 }
 
-Status Supervisor::TryRestore(const SnapshotInfo& checkpoint) {
-  LogInfo("restoring checkpoint {} of {}", Short(checkpoint.id), FormatTime(checkpoint.time_ns));
-  const Stopwatch watch;
-  SNAP_ASSIGN_OR_RETURN(const std::shared_ptr<CheckpointReader> reader,
-                        CheckpointReader::Open(repository_, checkpoint.id));
-  NoteNewest(checkpoint, reader->metadata().platform.cpu_features);
-  SNAP_RETURN_IF_ERROR(CheckCanResume(reader->metadata().platform, Platform::OfThisMachine()));
-  RestoreChoices choices = options_.choices;
-  if (!lazy_allowed_) choices.lazy = LazyChoice::kOff;
-  const auto trigger = checkpoint.tags.find("snapstore.trigger");
-  SNAP_ASSIGN_OR_RETURN(RestoredApplication restored,
-                        RestoreApplication(*criu_, criu_directory_, reader,
-                                           trigger == checkpoint.tags.end() ? "" : trigger->second,
-                                           choices, [this] { return NewCell(); }));
-  cell_ = std::move(restored.cell);
-  checkpointer_->set_parent(checkpoint.id);
-  if (restored.lazy != nullptr) lazy_hold_.emplace(keeper_.get());
-  std::lock_guard lock(mutex_);
-  lazy_ = std::move(restored.lazy);
-  status_.connections = restored.connections;
-  status_.restored_from = checkpoint.id;
-  status_.restore_seconds = watch.Seconds();
-  status_.start_reason =
-      fmt::format("restored from the checkpoint of {}", FormatTime(checkpoint.time_ns));
-  return Status::Ok();
-}
-
 void Supervisor::NoteNewest(const SnapshotInfo& checkpoint,
                             const std::vector<std::string>& cpu_features) {
   std::lock_guard lock(mutex_);
@@ -315,9 +288,10 @@ Status Supervisor::Loop() {
     if (cell_->WaitForExit(std::chrono::milliseconds(0))) continue;
     if (auto stopped = HandleSignals()) return *stopped;
     if (auto stopped = HandleStops()) return *stopped;
-    if (lazy_ != nullptr) continue;
-    HandleCheckpointRequests();
-    HandleSchedule();
+    if (lazy_ == nullptr) {
+      HandleCheckpointRequests();
+      HandleSchedule();
+    }
     if (auto superseded = HandleSuperseded()) return *superseded;
   }
 }

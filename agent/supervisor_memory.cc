@@ -1,11 +1,40 @@
-// Of the supervisor: an application whose memory has not all arrived.
+// Of the supervisor: restores, and an application whose memory has not all arrived.
 #include <fmt/format.h>
 
 #include "agent/supervisor.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
 namespace snapstore::agent {
+
+Status Supervisor::TryRestore(const SnapshotInfo& checkpoint) {
+  LogInfo("restoring checkpoint {} of {}", checkpoint.id.substr(0, 12),
+          FormatTime(checkpoint.time_ns));
+  const Stopwatch watch;
+  SNAP_ASSIGN_OR_RETURN(const std::shared_ptr<CheckpointReader> reader,
+                        CheckpointReader::Open(repository_, checkpoint.id));
+  NoteNewest(checkpoint, reader->metadata().platform.cpu_features);
+  SNAP_RETURN_IF_ERROR(CheckCanResume(reader->metadata().platform, Platform::OfThisMachine()));
+  RestoreChoices choices = options_.choices;
+  if (!lazy_allowed_) choices.lazy = LazyChoice::kOff;
+  const auto trigger = checkpoint.tags.find("snapstore.trigger");
+  SNAP_ASSIGN_OR_RETURN(RestoredApplication restored,
+                        RestoreApplication(*criu_, criu_directory_, reader,
+                                           trigger == checkpoint.tags.end() ? "" : trigger->second,
+                                           choices, [this] { return NewCell(); }));
+  cell_ = std::move(restored.cell);
+  checkpointer_->set_parent(checkpoint.id);
+  if (restored.lazy != nullptr) lazy_hold_.emplace(keeper_.get());
+  std::lock_guard lock(mutex_);
+  lazy_ = std::move(restored.lazy);
+  status_.connections = restored.connections;
+  status_.restored_from = checkpoint.id;
+  status_.restore_seconds = watch.Seconds();
+  status_.start_reason =
+      fmt::format("restored from the checkpoint of {}", FormatTime(checkpoint.time_ns));
+  return Status::Ok();
+}
 
 void Supervisor::ForgetMemory() {
   std::unique_ptr<LazyRestore> lazy;
@@ -39,6 +68,7 @@ Status Supervisor::RestartWithoutMemory(const Status& why) {
   SetState(AppState::kStarting);
   cell_.reset();
   ForgetMemory();
+  if (why.Is(StatusCode::kCorruption)) keeper_->Doubt();
   lazy_allowed_ = false;
   {
     const std::lock_guard lock(mutex_);

@@ -55,6 +55,71 @@ TEST(PagemapTest, KeepsPresentPagesOnlyAndJoinsNeighbours) {
   EXPECT_TRUE(map->ascending);
 }
 
+TEST(PagemapTest, TellsPagesApartThatMayComeLater) {
+  const auto map = Pagemap::Parse(PagemapImage()
+                                      .Record({{1, 7}})
+                                      .Record({{1, 0x1000}, {2, 2}, {4, 4}})
+                                      .Record({{1, 0x3000}, {2, 1}, {4, 6}})
+                                      .Record({{1, 0x4000}, {2, 3}, {4, 6}})
+                                      .bytes());
+  ASSERT_TRUE(map.ok()) << map.status().ToString();
+  ASSERT_EQ(map->runs.size(), 2u);
+  EXPECT_FALSE(map->runs[0].lazy);
+  EXPECT_TRUE(map->runs[1].lazy);
+  EXPECT_EQ(map->runs[1].bytes, 0x4000u);
+  EXPECT_EQ(map->lazy_bytes, 0x4000u);
+}
+
+// A record of files.img with the socket's fields, packed by hand.
+void AddSocket(uint32_t family, uint32_t type, uint32_t state, const std::vector<uint32_t>& local,
+               const std::vector<uint32_t>& remote, Bytes* image) {
+  Bytes socket;
+  ByteWriter fields(&socket);
+  const auto number = [&](uint64_t field, uint64_t value) {
+    fields.Varint(field << 3);
+    fields.Varint(value);
+  };
+  number(3, family);
+  number(4, type);
+  number(5, 6);
+  number(6, state);
+  for (const uint32_t word : local) number(11, word);
+  for (const uint32_t word : remote) number(12, word);
+  Bytes message;
+  ByteWriter entry(&message);
+  entry.Varint(1 << 3);
+  entry.Varint(4);
+  entry.Varint(4 << 3 | 2);
+  entry.Varint(socket.size());
+  entry.Raw(socket);
+  ByteWriter(image).U32(static_cast<uint32_t>(message.size()));
+  ByteWriter(image).Raw(message);
+}
+
+TEST(TcpConnectionsTest, NamesThoseThatHaveAPeer) {
+  constexpr uint32_t kStream = 1;
+  constexpr uint32_t kDatagram = 2;
+  constexpr uint32_t kEstablished = 1;
+  constexpr uint32_t kListen = 10;
+  Bytes image = ImageBuilder(0x54564319, 0x56303138).bytes();
+  AddSocket(2, kStream, kListen, {0}, {0}, &image);
+  AddSocket(2, kDatagram, kEstablished, {0x0100000a}, {0x0200000a}, &image);
+  AddSocket(2, kStream, kEstablished, {0x0100000a}, {0x0200000a}, &image);
+  AddSocket(10, kStream, kEstablished, {0x000000fd, 0, 0, 0x01000000}, {0, 0, 0, 0x01000000},
+            &image);
+  const auto connections = ParseTcpConnections(image);
+  ASSERT_TRUE(connections.ok()) << connections.status().ToString();
+  ASSERT_EQ(connections->size(), 2u);
+  EXPECT_EQ((*connections)[0].local, "10.0.0.1");
+  EXPECT_EQ((*connections)[0].remote, "10.0.0.2");
+  EXPECT_EQ((*connections)[1].local, "fd00::1");
+  EXPECT_EQ((*connections)[1].remote, "::1");
+
+  Bytes damaged = ImageBuilder(0x54564319, 0x56303138).bytes();
+  AddSocket(10, kStream, kEstablished, {1}, {1}, &damaged);
+  EXPECT_EQ(ParseTcpConnections(damaged).status().code(), StatusCode::kCorruption);
+}
+
 TEST(PagemapTest, SaysWhenAddressesDoNotAscend) {
   const auto map = Pagemap::Parse(PagemapImage()
                                       .Record({{1, 1}})

@@ -218,7 +218,7 @@ TEST_F(LazyRestoreTest, MemoryThatIsStillMissingCanBeUsedMovedDroppedAndForked) 
 
   images_->AllowFill();
   pollfd event{lazy_->event_fd(), POLLIN, 0};
-  ASSERT_EQ(poll(&event, 1, 10'000), 1);
+  ASSERT_EQ(poll(&event, 1, 60'000), 1);
   EXPECT_TRUE(lazy_->progress().done) << lazy_->progress().status.ToString();
   EXPECT_EQ(lazy_->progress().missing_bytes, 0u);
   lazy_.reset();
@@ -247,7 +247,7 @@ TEST_F(LazyRestoreTest, WhenAPageCannotBeHadTheCellIsEndedAndNoZerosAreSeen) {
   images_->Fail();
   Write("go", "");
   pollfd event{lazy_->event_fd(), POLLIN, 0};
-  ASSERT_EQ(poll(&event, 1, 10'000), 1);
+  ASSERT_EQ(poll(&event, 1, 60'000), 1);
   EXPECT_THAT(lazy_->progress().status.message(), HasSubstr("the store has gone bad"));
   EXPECT_TRUE(cell_->WaitForExit(seconds(10)).has_value());
   EXPECT_FALSE(Exists("found"));
