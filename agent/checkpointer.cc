@@ -9,6 +9,7 @@
 #include "agent/checkpoint_image.h"
 #include "agent/checkpoint_metadata.h"
 #include "agent/process_tree.h"
+#include "agent/unlisted_files.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -52,9 +53,25 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
   return checkpointer;
 }
 
-Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Captured* captured) {
+// Before the freeze: what is opened in between is told of next time.
+void Checkpointer::NoteUnlisted(const std::vector<pid_t>& pids, CheckpointRecord* record) {
+  ListedFiles listed{options_.config.external_files, options_.volumes};
+  listed.files.push_back(options_.log_path);
+  record->unlisted_files = UnlistedFiles(pids, listed);
+  for (const std::string& path : record->unlisted_files) {
+    if (!told_unlisted_.insert(path).second) continue;
+    LogWarning(
+        "{} is written by {} and is neither an external file nor on a volume: after a "
+        "restore elsewhere it is missing or of another time",
+        path, options_.config.name);
+  }
+}
+
+Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Captured* captured,
+                             CheckpointRecord* record) {
   SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> pids, DescendantsOf(cell->init_pid()));
   if (pids.empty()) return Status::NotFound("the application has ended");
+  NoteUnlisted(pids, record);
   arena_->Clear();
   SNAP_RETURN_IF_ERROR(arena_->Prepare(DumpBytesEstimate(pids) +
                                        ExternalFileBytes(options_.config.external_files) +
@@ -178,7 +195,7 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
   }
   Captured captured;
   record.status = RunHooks(HookEvent::kPreFreeze, *cell, record, leave_stopped);
-  if (record.status.ok()) record.status = Capture(cell, leave_stopped, &captured);
+  if (record.status.ok()) record.status = Capture(cell, leave_stopped, &captured, &record);
   if (cell->WasToldToEnd()) {
     // Restored it would go on ending; and CRIU may have met processes that ended under its hands.
     record.status = Status::Cancelled(

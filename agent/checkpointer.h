@@ -10,7 +10,9 @@
 #define SNAPSTORE_AGENT_CHECKPOINTER_H_
 
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "agent/app_config.h"
 #include "agent/arena.h"
@@ -43,6 +45,7 @@ struct CheckpointRecord {
   uint64_t bytes_new = 0;
   uint64_t bytes_stored = 0;
   uint64_t bytes_grown_frozen = 0;  // memory that had to be got while frozen; 0 is as it should be
+  std::vector<std::string> unlisted_files;  // written by the application, and not in the checkpoint
 };
 
 class Checkpointer {
@@ -57,6 +60,7 @@ class Checkpointer {
     bool keep_connections = false;
     const Hooks* hooks = nullptr;        // must outlive it; null: there are none
     BackgroundPriority background = {};  // of the work after the freeze, but of a final checkpoint
+    std::vector<std::string> volumes = {};  // folders whose files go along without being listed
   };
 
   // `repository` and `criu` must outlive it.
@@ -83,7 +87,8 @@ class Checkpointer {
     std::vector<pid_t> stopped;
     std::unique_ptr<QuietConnections> quiet;
   };
-  Status Capture(Cell* cell, bool leave_stopped, Captured* captured);
+  Status Capture(Cell* cell, bool leave_stopped, Captured* captured, CheckpointRecord* record);
+  void NoteUnlisted(const std::vector<pid_t>& pids, CheckpointRecord* record);
   Result<SnapshotSummary> Store(SnapshotRequest* request);
   Status Commit(const Captured& captured, int root_pid, CheckpointRecord* record);
   Status RunHooks(HookEvent event, const Cell& cell, const CheckpointRecord& record,
@@ -97,6 +102,7 @@ class Checkpointer {
   Fence* fence_ = nullptr;
   std::string parent_id_;
   std::unique_ptr<QuietConnections> quiet_;  // of an application that was left stopped
+  std::set<std::string> told_unlisted_;
   uint64_t count_ = 0;
 };
 

@@ -32,7 +32,8 @@ json Record(const CheckpointRecord& record) {
           {"bytes_read", record.bytes_read},
           {"bytes_new", record.bytes_new},
           {"bytes_stored", record.bytes_stored},
-          {"bytes_grown_frozen", record.bytes_grown_frozen}};
+          {"bytes_grown_frozen", record.bytes_grown_frozen},
+          {"unlisted_files", record.unlisted_files}};
 }
 
 json Newest(const NewestCheckpoint& newest) {
@@ -91,6 +92,7 @@ std::string StatusJson(const SupervisorStatus& status) {
        {"keeper_error", TextOrNull(status.kept.error)},
        {"last_checkpoint", status.last ? Record(*status.last) : json()},
        {"last_good_checkpoint", status.last_success ? Record(*status.last_success) : json()},
+       {"unlisted_files", status.last ? json(status.last->unlisted_files) : json::array()},
        {"newest_checkpoint", status.newest_checkpoint ? Newest(*status.newest_checkpoint) : json()},
        {"epoch", status.epoch},
        {"superseded", TextOrNull(status.superseded)},

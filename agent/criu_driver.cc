@@ -15,6 +15,7 @@
 #include "agent/criu_log.h"
 #include "agent/dump_rescue.h"
 #include "agent/image_capture.h"
+#include "agent/timer_images.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -150,8 +151,9 @@ Result<DumpedImages> CriuDriver::Dump(Cell* cell, const std::string& directory, 
   std::vector<std::string> words{path_, "dump", "-t", fmt::format("{}", cell->root_pid()),
                                  "--leave-running"};
   Append(&words, CommonArguments(directory, "dump.log"));
-  Append(&words, {"--tcp-established", "--network-lock", "nftables", "--ghost-limit", "100M",
-                  "--action-script", capture->hook_command()});
+  Append(&words,
+         {"--tcp-established", "--skip-in-flight", "--network-lock", "nftables", "--ghost-limit",
+          fmt::format("{}", kDeletedFileBytesMax), "--action-script", capture->hook_command()});
   DumpRescue rescue(directory);
   const Status noted = rescue.Begin(*cell);
   SNAP_ASSIGN_OR_RETURN(CellProcess process, cell->Spawn(words, output.get()));
@@ -188,8 +190,9 @@ Status CriuDriver::Restore(Cell* cell, const std::string& directory, ImageSource
   SNAP_ASSIGN_OR_RETURN(const ProcessTree tree, ProcessTree::Parse(process_tree));
   SNAP_RETURN_IF_ERROR(
       cell->PrepareRestore(tree.FreePidsAfter(PidMax(), kPidsOfRestorer), tree.root_pid));
+  RearmedImages mended(images);
   SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ImageServe> serve,
-                        ImageServe::Create(directory, images));
+                        ImageServe::Create(directory, &mended));
   SNAP_ASSIGN_OR_RETURN(const UniqueFd output, StartFresh(directory, "restore.log", "restore.out"));
   std::vector<std::string> words{path_, "restore", "-d"};
   words.emplace_back(options.keep_connections ? "--tcp-established" : "--tcp-close");

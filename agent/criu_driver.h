@@ -20,6 +20,9 @@
 
 namespace snapstore::agent {
 
+// A deleted file that is still open goes into the images up to this size on disk.
+inline constexpr uint64_t kDeletedFileBytesMax = 100 << 20;
+
 struct DumpedImages {
   std::vector<ArenaFile> files;  // in the arena
   DumpStats stats;

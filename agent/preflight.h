@@ -1,8 +1,11 @@
-// Preflight: what of a running application CRIU cannot dump, before anybody relies on it.
+// Preflight: what of a running application CRIU cannot dump or restore, and what does not survive
+// although it can, before anybody relies on it.
 //
-// Looks at descriptors, mappings and sockets of each process. What it finds is certain to fail or
-// to go wrong after a restore; what it does not find may still: only a trial dump proves that
-// (`snapstore-agent check CMD` makes one).
+// Looks at descriptors, mappings, sockets, namespaces and attributes of each process. A blocker is
+// certain to fail a dump or its restore; a warning is certain to be different after a restore, or
+// depends on something outside. What is not found may still fail: the kernel shows no Landlock
+// domain and no key ring of a process. Only a trial dump proves that a dump works
+// (`snapstore-agent check` of a command makes one). docs/agent.md has the whole list.
 #ifndef SNAPSTORE_AGENT_PREFLIGHT_H_
 #define SNAPSTORE_AGENT_PREFLIGHT_H_
 
@@ -11,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/unlisted_files.h"
 #include "snapstore/status.h"
 
 namespace snapstore::agent {
@@ -24,8 +28,10 @@ struct Finding {
   std::string reason;
 };
 
-// Looks at `pids`, which are to be dumped together. NotFound: none of them exists.
-Result<std::vector<Finding>> InspectProcesses(const std::vector<pid_t>& pids);
+// Looks at `pids`, which are to be dumped together, the first one's parent outside. NotFound: none
+// of them exists.
+Result<std::vector<Finding>> InspectProcesses(const std::vector<pid_t>& pids,
+                                              const ListedFiles& listed = {});
 
 }  // namespace snapstore::agent
 

@@ -118,7 +118,8 @@ Status Supervisor::SetUp() {
       options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit(),
       options_.choices.tcp == TcpChoice::kKeep,
       &hooks_,
-      options_.background};
+      options_.background,
+      options_.volumes};
   SNAP_ASSIGN_OR_RETURN(checkpointer_,
                         Checkpointer::Create(std::move(checkpointer), repository_, criu_));
   fence_ = std::make_unique<Fence>(

@@ -57,6 +57,7 @@ struct SupervisorOptions {
   RestoreChoices choices = {};  // how to restore
   HookOptions hooks = {};
   BackgroundPriority background = {};
+  std::vector<std::string> volumes = {};  // absolute; their files go along without being listed
 };
 
 enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded, kDetached };

@@ -23,15 +23,27 @@ struct SocketListRequest {
 void AddSocket(const nlmsghdr* header, std::map<uint32_t, UnixSocket>* sockets) {
   if (header->nlmsg_len < NLMSG_LENGTH(sizeof(unix_diag_msg))) return;
   const auto* message = static_cast<const unix_diag_msg*>(NLMSG_DATA(header));
-  UnixSocket socket{message->udiag_type, 0};
+  UnixSocket socket;
+  socket.type = message->udiag_type;
   auto left = static_cast<int>(header->nlmsg_len - NLMSG_LENGTH(sizeof(unix_diag_msg)));
   const auto* attribute = reinterpret_cast<const rtattr*>(message + 1);
   for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
     if (attribute->rta_type == UNIX_DIAG_PEER && RTA_PAYLOAD(attribute) >= sizeof(uint32_t)) {
+      socket.connected = true;
       socket.peer = LoadLe<uint32_t>(static_cast<const uint8_t*>(RTA_DATA(attribute)));
     }
+    if (attribute->rta_type == UNIX_DIAG_SHUTDOWN && RTA_PAYLOAD(attribute) >= 1) {
+      constexpr uint8_t kBothWays = 3;
+      socket.closed = *static_cast<const uint8_t*>(RTA_DATA(attribute)) == kBothWays;
+    }
+    if (attribute->rta_type == UNIX_DIAG_ICONS) {
+      const auto* inodes = static_cast<const uint8_t*>(RTA_DATA(attribute));
+      for (size_t at = 0; at + sizeof(uint32_t) <= RTA_PAYLOAD(attribute); at += sizeof(uint32_t)) {
+        socket.waiting.push_back(LoadLe<uint32_t>(inodes + at));
+      }
+    }
   }
-  (*sockets)[message->udiag_ino] = socket;
+  (*sockets)[message->udiag_ino] = std::move(socket);
 }
 
 }  // namespace
@@ -45,7 +57,7 @@ Result<std::map<uint32_t, UnixSocket>> ListUnixSockets() {
   request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   request.body.sdiag_family = AF_UNIX;
   request.body.udiag_states = ~0U;
-  request.body.udiag_show = UDIAG_SHOW_PEER;
+  request.body.udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS;
   if (send(fd.get(), &request, sizeof(request), 0) < 0) {
     return Status::FromErrno(errno, "ask for the kernel's socket list");
   }

@@ -4,14 +4,18 @@
 
 #include <cstdint>
 #include <map>
+#include <vector>
 
 #include "snapstore/status.h"
 
 namespace snapstore::agent {
 
 struct UnixSocket {
-  int type = 0;       // SOCK_STREAM, …
-  uint32_t peer = 0;  // inode of the other end, 0: not connected
+  int type = 0;  // SOCK_STREAM, …
+  bool connected = false;
+  bool closed = false;            // the other end is gone
+  uint32_t peer = 0;              // inode of the other end, 0: gone, or not accepted yet
+  std::vector<uint32_t> waiting;  // of a listener: who connected and was not accepted yet
 };
 
 // By inode, of this process's network namespace.

@@ -7,35 +7,15 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include <map>
-
 #include "base/file.h"
 #include "tests/agent/agent_fixture.h"
+#include "tests/agent/memory_images.h"
 
 namespace snapstore::agent {
 namespace {
 
 using std::chrono::milliseconds;
 using ::testing::HasSubstr;
-
-// Serves images straight from captured memory.
-class MemoryImages : public ImageSource {
- public:
-  explicit MemoryImages(const std::vector<ArenaFile>& files) {
-    for (const ArenaFile& file : files) {
-      Bytes& bytes = images_[file.name];
-      for (const auto& part : file.parts) bytes.insert(bytes.end(), part.begin(), part.end());
-    }
-  }
-  bool Has(const std::string& name) const override { return images_.contains(name); }
-  Status WriteTo(const std::string& name, int fd) override {
-    return WriteFull(fd, images_.at(name), name);
-  }
-  const Bytes& Get(const std::string& name) { return images_[name]; }
-
- private:
-  std::map<std::string, Bytes> images_;
-};
 
 class CriuDriverTest : public CriuFixture {
  protected:

@@ -167,6 +167,24 @@ TEST_F(SupervisorTest, AMissingExternalFileFailsThatCheckpointAndNothingElse) {
   EXPECT_EQ(stored->front().id, third.snapshot_id);
 }
 
+TEST_F(SupervisorTest, FilesThatNobodySavesAreNamedInEachRecord) {
+  AppConfig config = Config();
+  config.external_files.clear();
+  StartAgent(config);
+  ASSERT_TRUE(CounterPasses(5));
+  const CheckpointRecord record = supervisor_->RequestCheckpoint();
+  ASSERT_TRUE(record.status.ok()) << record.status.ToString();
+  EXPECT_EQ(record.unlisted_files, std::vector<std::string>{Path("log")});
+  EXPECT_THAT(StatusJson(supervisor_->status()), HasSubstr("\"unlisted_files\":[\"" + Path("log")));
+  ASSERT_TRUE(EndAgent().ok());
+
+  StartAgent(Config());
+  ASSERT_TRUE(Eventually([&] { return supervisor_->status().state == AppState::kRunning; }));
+  const CheckpointRecord listed = supervisor_->RequestCheckpoint();
+  ASSERT_TRUE(listed.status.ok()) << listed.status.ToString();
+  EXPECT_TRUE(listed.unlisted_files.empty()) << listed.unlisted_files.front();
+}
+
 TEST_F(SupervisorTest, TheNewestThreeThatAreVerifiedStay) {
   StartAgent(Config());
   ASSERT_TRUE(CounterPasses(5));

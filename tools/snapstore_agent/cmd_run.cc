@@ -90,6 +90,11 @@ class RunCommand : public Command {
                     "final checkpoint, if their addresses are here")
         ->type_name("WHAT")
         ->capture_default_str();
+    app->add_option(
+           "--volume", volumes_,
+           "A folder on a volume that goes along with the application: files written there "
+           "need not be external files; may be repeated")
+        ->type_name("DIR");
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
     hook_flags_.AddOptions(app);
     upkeep_.AddOptions(app);
@@ -156,7 +161,8 @@ class RunCommand : public Command {
                               when_superseded_ == "run-on",
                               choices_,
                               hooks_,
-                              upkeep_.background};
+                              upkeep_.background,
+                              volumes_};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(control, supervisor->get());
@@ -223,6 +229,7 @@ class RunCommand : public Command {
   HookFlags hook_flags_;
   UpkeepFlags upkeep_;
   HookOptions hooks_;
+  std::vector<std::string> volumes_;
   bool init_ = false;
   bool fresh_ = false;
   bool end_with_agent_ = false;

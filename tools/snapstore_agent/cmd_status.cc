@@ -31,6 +31,12 @@ class StatusCommand : public Command {
         last != status->end() && last->is_object()) {
       fmt::print("last checkpoint  {}\n", RecordText(*last));
     }
+    if (const auto files = status->find("unlisted_files");
+        files != status->end() && files->is_array()) {
+      for (const auto& path : *files) {
+        fmt::print("unlisted file    {}\n", path.is_string() ? path.get<std::string>() : "");
+      }
+    }
     if (const std::string ended = TextOf(*status, "ended"); !ended.empty()) {
       fmt::print("ended            {}\n", ended);
     }
