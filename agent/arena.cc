@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <sys/sysinfo.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "base/check.h"
+#include "base/memory_limit.h"
 
 namespace snapstore::agent {
 namespace {
@@ -18,6 +20,13 @@ constexpr uint64_t kHugePageBytes = 2 << 20;
 uint64_t RoundUp(uint64_t value, uint64_t to) { return (value + to - 1) / to * to; }
 
 }  // namespace
+
+uint64_t DefaultArenaLimit() {
+  struct sysinfo info {};
+  const uint64_t total =
+      sysinfo(&info) == 0 ? static_cast<uint64_t>(info.totalram) * info.mem_unit : 2ull << 30;
+  return std::min(total, CgroupMemoryLimit().value_or(total)) / 2;
+}
 
 Result<std::unique_ptr<Arena>> Arena::Create(uint64_t bytes_max) {
   bytes_max = RoundUp(std::max(bytes_max, kNextPieceBytes), kHugePageBytes);

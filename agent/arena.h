@@ -19,6 +19,10 @@
 
 namespace snapstore::agent {
 
+// What a checkpoint may take up unless told otherwise: half of this machine's memory, or of what
+// this process may have of it.
+uint64_t DefaultArenaLimit();
+
 class Arena {
  public:
   // Reserves addresses for `bytes_max`; memory is used only as it is prepared or taken.

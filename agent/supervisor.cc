@@ -7,7 +7,6 @@
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
-#include <sys/sysinfo.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,7 +22,6 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "base/memory_limit.h"
 #include "base/status_macros.h"
 
 namespace snapstore::agent {
@@ -36,13 +34,6 @@ constexpr std::chrono::milliseconds kOwnEndLimit{3000};
 constexpr std::chrono::milliseconds kCrashLimit{50};
 // The clock may be set; look at it at least this often.
 constexpr int64_t kPollMillisMax = 30'000;
-
-uint64_t DefaultArenaLimit() {
-  struct sysinfo info {};
-  const uint64_t total =
-      sysinfo(&info) == 0 ? static_cast<uint64_t>(info.totalram) * info.mem_unit : 2ull << 30;
-  return std::min(total, CgroupMemoryLimit().value_or(total)) / 2;
-}
 
 sigset_t StopSignals() {
   sigset_t set;
@@ -132,18 +123,6 @@ Status Supervisor::SetUp() {
   status_.run_cmd = options_.config.run_cmd;
   status_.repository = repository_->location();
   return Status::Ok();
-}
-
-Status Supervisor::RunRestoreHooks(HookEvent event, const SnapshotInfo& checkpoint,
-                                   const Status& restored) const {
-  HookContext context;
-  context.app = options_.config.name;
-  context.state_directory = options_.state_directory;
-  context.checkpoint_id = checkpoint.id;
-  context.pid = cell_ != nullptr ? cell_->init_pid() : 0;
-  context.time_ns = WallNanos();
-  context.error = restored.ok() ? "" : restored.message();
-  return hooks_.Run(event, context);
 }
 
 Result<std::unique_ptr<Cell>> Supervisor::NewCell() const {
@@ -258,10 +237,16 @@ Status Supervisor::StartApplication() {
   const auto order = RestoreOrder(*checkpoints, keeper_->status().damaged);
   for (size_t i = 0; i < std::min(order.size(), kRestoreAttemptsMax); ++i) {
     const SnapshotInfo& checkpoint = order[i];
+    HookContext about{.app = options_.config.name,
+                      .state_directory = options_.state_directory,
+                      .checkpoint_id = checkpoint.id,
+                      .time_ns = WallNanos()};
     // A hook that fails says nothing about the checkpoint: it is no reason to go back further.
-    SNAP_RETURN_IF_ERROR(RunRestoreHooks(HookEvent::kPreRestore, checkpoint, Status::Ok()));
+    SNAP_RETURN_IF_ERROR(hooks_.Run(HookEvent::kPreRestore, about));
     Status restored = TryRestore(checkpoint);
-    SNAP_RETURN_IF_ERROR(RunRestoreHooks(HookEvent::kPostRestore, checkpoint, restored));
+    about.pid = cell_ != nullptr ? cell_->init_pid() : 0;
+    about.error = restored.ok() ? "" : restored.message();
+    SNAP_RETURN_IF_ERROR(hooks_.Run(HookEvent::kPostRestore, about));
     if (restored.ok()) {
       std::lock_guard lock(mutex_);
       if (!reason.empty()) status_.start_reason += "; " + reason;

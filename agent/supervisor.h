@@ -144,8 +144,6 @@ class Supervisor {
   Status StartFresh(const std::string& reason);
   Status TryRestore(const SnapshotInfo& checkpoint);
   void NoteNewest(const SnapshotInfo& checkpoint, const std::vector<std::string>& cpu_features);
-  Status RunRestoreHooks(HookEvent event, const SnapshotInfo& checkpoint,
-                         const Status& restored) const;
   Result<std::unique_ptr<Cell>> NewCell() const;
   Status Loop();
   // Whether memory still arrives; checkpoints wait for it. An error: it cannot, and the application
