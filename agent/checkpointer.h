@@ -10,12 +10,14 @@
 #define SNAPSTORE_AGENT_CHECKPOINTER_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "agent/app_config.h"
 #include "agent/arena.h"
 #include "agent/cell.h"
 #include "agent/criu_driver.h"
+#include "agent/dirty_tracker.h"
 #include "agent/external_files.h"
 #include "agent/fence.h"
 #include "agent/platform.h"
@@ -53,6 +55,8 @@ class Checkpointer {
     // TCP connections of an application that is left stopped are to go on elsewhere: their peers
     // are told nothing.
     bool keep_connections = false;
+    // Copy and compare only pages that changed, where the machine can tell.
+    bool track_pages = true;
   };
 
   // `repository` and `criu` must outlive it.
@@ -64,10 +68,13 @@ class Checkpointer {
   CheckpointRecord Take(Cell* cell, const std::string& trigger, bool leave_stopped);
 
   // The checkpoint the next one is compared with; empty: none.
-  void set_parent(std::string id) { parent_id_ = std::move(id); }
+  void set_parent(std::string id);
   const std::string& parent() const { return parent_id_; }
   // Asked before and after each commit; must outlive the checkpointer. Null: nobody is.
   void set_fence(Fence* fence) { fence_ = fence; }
+
+  // See DirtyTracker::DirtyBytes; nothing either when pages are not tracked.
+  std::optional<uint64_t> DirtyBytes(const Cell& cell) const;
 
  private:
   Checkpointer(Options options, Repository* repository, const CriuDriver* criu)
@@ -78,16 +85,23 @@ class Checkpointer {
     std::vector<CapturedFile> files;
     std::vector<pid_t> stopped;
     std::unique_ptr<QuietConnections> quiet;
+    bool lacks_pages = false;  // what was let go could not be read
+    bool takes_over = false;   // what is unchanged is only in the parent
   };
-  Status Capture(Cell* cell, bool leave_stopped, Captured* captured);
+  Status Capture(Cell* cell, bool leave_stopped, bool let_go, Captured* captured);
+  Status CaptureAtMostTwice(Cell* cell, bool leave_stopped, Captured* captured);
   Result<SnapshotSummary> Store(SnapshotRequest* request);
-  Status Commit(const Captured& captured, int root_pid, CheckpointRecord* record);
+  Status Commit(int root_pid, Captured* captured, CheckpointRecord* record);
+  Status TakeOnce(Cell* cell, bool leave_stopped, Captured* captured, CheckpointRecord* record);
+  void LetRunOn(Cell* cell, bool leave_stopped, bool taken, Captured* captured);
 
   const Options options_;
   Repository* const repository_;
   const CriuDriver* const criu_;
   const Platform platform_ = Platform::OfThisMachine();
   std::unique_ptr<Arena> arena_;
+  uint64_t arena_wanted_ = 0;  // by the newest checkpoints, large ones before them fading
+  std::unique_ptr<DirtyTracker> tracker_;  // null: none
   Fence* fence_ = nullptr;
   std::string parent_id_;
   std::unique_ptr<QuietConnections> quiet_;  // of an application that was left stopped

@@ -53,6 +53,7 @@ struct SupervisorOptions {
   // The application goes on, without checkpoints, when another agent has taken over.
   bool run_on_when_superseded = false;
   RestoreChoices choices = {};  // how to restore
+  bool track_pages = true;      // as Checkpointer::Options
 };
 
 enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded, kDetached };

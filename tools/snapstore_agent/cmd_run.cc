@@ -86,6 +86,11 @@ class RunCommand : public Command {
                     "final checkpoint, if their addresses are here")
         ->type_name("WHAT")
         ->capture_default_str();
+    app->add_option("--dirty-tracking", dirty_tracking_,
+                    "auto: copy and compare only pages that were written since the last "
+                    "checkpoint, where the kernel (6.7) can tell; off: all")
+        ->check(CLI::IsMember({"auto", "off"}))
+        ->capture_default_str();
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
   }
 
@@ -140,7 +145,8 @@ class RunCommand : public Command {
                               keep_,
                               !end_with_agent_,
                               when_superseded_ == "run-on",
-                              choices_};
+                              choices_,
+                              dirty_tracking_ == "auto"};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(address, token, supervisor->get());
@@ -202,6 +208,7 @@ class RunCommand : public Command {
   std::string lazy_ = "auto";
   std::string tcp_ = "auto";
   RestoreChoices choices_;
+  std::string dirty_tracking_ = "auto";
   bool init_ = false;
   bool fresh_ = false;
   bool end_with_agent_ = false;
