@@ -70,6 +70,13 @@ std::span<uint8_t> Arena::Take(uint64_t bytes) {
   return {piece, bytes};
 }
 
+Status Arena::Full() const {
+  return Status::NoSpace(
+      fmt::format("the application's memory does not fit into the checkpoint memory of {} MiB "
+                  "(--arena-limit)",
+                  bytes_max_ >> 20));
+}
+
 void Arena::GiveBack(const uint8_t* end, uint64_t bytes) {
   SNAP_CHECK(bytes % kBlockBytes == 0 && bytes <= used_);
   if (end == base_ + used_) used_ -= bytes;
@@ -79,6 +86,21 @@ void Arena::Clear() {
   ready_ = std::max(ready_, used_max_);
   used_ = 0;
   used_max_ = 0;
+}
+
+void Arena::Trim(uint64_t bytes) {
+  SNAP_CHECK(used_ == 0);
+  bytes = RoundUp(bytes, kHugePageBytes);
+  if (bytes >= ready_) return;
+  // What the kernel does not take is ready all the same.
+  if (madvise(base_ + bytes, ready_ - bytes, MADV_DONTNEED) == 0) ready_ = bytes;
+}
+
+Bytes Flatten(const ArenaFile& file) {
+  Bytes bytes;
+  bytes.reserve(file.size);
+  for (const auto& part : file.parts) bytes.insert(bytes.end(), part.begin(), part.end());
+  return bytes;
 }
 
 std::span<uint8_t> ArenaWriter::Space() {

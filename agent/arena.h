@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "snapstore/status.h"
 
 namespace snapstore::agent {
@@ -44,6 +45,12 @@ class Arena {
   // All pieces are free again. Memory stays ready.
   void Clear();
 
+  // Gives what is ready beyond `bytes` back to the system. REQUIRES: nothing is taken.
+  void Trim(uint64_t bytes);
+
+  // What to say when Take has nothing left: NoSpace.
+  Status Full() const;
+
   static constexpr uint64_t kBlockBytes = 4096;
 
   uint64_t bytes_max() const { return bytes_max_; }
@@ -67,7 +74,12 @@ struct ArenaFile {
   std::string name;
   uint64_t size = 0;
   std::vector<std::span<uint8_t>> parts;
+  // Of a pages image: what is unchanged was let go, so the parts hold less than `size`.
+  bool only_changed = false;
 };
+
+// The file's bytes in one piece.
+Bytes Flatten(const ArenaFile& file);
 
 // Fills an ArenaFile from the front, taking memory in growing steps.
 class ArenaWriter {

@@ -13,9 +13,11 @@
 #define SNAPSTORE_AGENT_CHECKPOINT_IMAGE_H_
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "agent/address_set.h"
 #include "agent/arena.h"
 #include "agent/criu_image.h"
 #include "snapstore/snapshot.h"
@@ -30,11 +32,21 @@ inline constexpr const char* kFilesFolder = "files";  // followed by an absolute
 // An image kept byte by byte under `name`. Refers to the file's memory.
 MemorySource FileSource(const ArenaFile& file, std::string name);
 
-// All images of one dump. The sources refer to the files' memory. Corruption: a damaged page map.
-Result<std::vector<MemorySource>> ImageSources(const std::vector<ArenaFile>& files);
+// Pages by the name of the page map that has them.
+using PagesByMap = std::map<std::string, AddressSet>;
 
-// The name CRIU gives the pages image with this id, and whether a name is one of a page map.
+// All images of one dump. The sources refer to the files' memory. `unchanged` pages, which the
+// parent has in its memory files, are taken from there; if `placed` is not null it becomes what is
+// in memory files now. Corruption: a damaged page map; Internal: a pages image lacks what is not
+// unchanged.
+Result<std::vector<MemorySource>> ImageSources(const std::vector<ArenaFile>& files,
+                                               const PagesByMap& unchanged = {},
+                                               PagesByMap* placed = nullptr);
+
+// The name CRIU gives the pages image with this id, and whether a name is one of such or of a page
+// map.
 std::string PagesImageName(uint32_t pages_id);
+bool IsPagesName(std::string_view name);
 bool IsPagemapName(std::string_view name);
 
 // Addresses that share a memory file. Stored: do not change.

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "agent/checkpoint_image.h"
@@ -31,6 +32,21 @@ uint64_t TotalBytes(const std::vector<ArenaFile>& files) {
   return bytes;
 }
 
+// Whether that commit failed because of what it was, not because of the store's mood: then it may
+// be the parent that is gone or bad.
+bool MayBeTheParents(const Status& status) {
+  return status.Is(StatusCode::kNotFound) || status.Is(StatusCode::kCorruption) ||
+         status.Is(StatusCode::kInvalidArgument) || status.Is(StatusCode::kInternal);
+}
+
+// Whether it is only whole with what the parent holds.
+bool TakesOver(const SnapshotRequest& request) {
+  return std::any_of(request.images.begin(), request.images.end(), [](const MemorySource& image) {
+    return std::any_of(image.extents.begin(), image.extents.end(),
+                       [](const MemorySource::Extent& extent) { return extent.unchanged != 0; });
+  });
+}
+
 // A source that could not be stored must fail the checkpoint: half of one is of no use.
 class FirstWarning : public Observer {
  public:
@@ -50,6 +66,11 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
   std::unique_ptr<Checkpointer> checkpointer(
       new Checkpointer(std::move(options), repository, criu));
   SNAP_ASSIGN_OR_RETURN(checkpointer->arena_, Arena::Create(checkpointer->options_.arena_limit));
+  if (checkpointer->options_.track_pages) {
+    auto tracker = DirtyTracker::Create();
+    if (tracker.ok()) checkpointer->tracker_ = std::move(*tracker);
+    if (!tracker.ok()) LogInfo("all memory is compared: {}", tracker.status().message());
+  }
   return checkpointer;
 }
 
@@ -67,15 +88,48 @@ void Checkpointer::NoteUnlisted(const std::vector<pid_t>& pids, CheckpointRecord
   }
 }
 
-Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Captured* captured,
+void Checkpointer::set_parent(std::string id) {
+  if (id == parent_id_) return;
+  parent_id_ = std::move(id);
+  if (tracker_ != nullptr) tracker_->Forget();
+}
+
+std::optional<uint64_t> Checkpointer::DirtyBytes(const Cell& cell) const {
+  if (tracker_ == nullptr) return std::nullopt;
+  const auto pids = DescendantsOf(cell.init_pid());
+  return pids.ok() ? tracker_->DirtyBytes(*pids) : std::nullopt;
+}
+
+Status Checkpointer::CaptureAtMostTwice(Cell* cell, bool leave_stopped, Captured* captured,
+                                        CheckpointRecord* record) {
+  const Status status = Capture(cell, leave_stopped, /*let_go=*/true, captured, record);
+  if (status.ok() || !captured->lacks_pages || cell->WasToldToEnd()) return status;
+  LogWarning("checkpoint is begun again, with all memory from CRIU: {}", status.message());
+  tracker_->Forget();
+  *captured = {};
+  return Capture(cell, leave_stopped, /*let_go=*/false, captured, record);
+}
+
+Status Checkpointer::Capture(Cell* cell, bool leave_stopped, bool let_go, Captured* captured,
                              CheckpointRecord* record) {
   SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> pids, DescendantsOf(cell->init_pid()));
   if (pids.empty()) return Status::NotFound("the application has ended");
   NoteUnlisted(pids, record);
+  CapturePlan plan;
+  uint64_t expected = DumpBytesEstimate(pids) + ExternalFileBytes(options_.config.external_files);
+  if (tracker_ != nullptr) {
+    tracker_->Attach(pids);
+    LetGoPlan spared = let_go ? tracker_->LetGo() : LetGoPlan();
+    plan.let_go = std::move(spared.pagemaps);
+    expected -= std::min(expected, spared.bytes_spared);
+    plan.complete = [&](std::vector<ArenaFile>* files) {
+      const Status complete = tracker_->Complete(files, arena_.get());
+      captured->lacks_pages = !complete.ok() && !plan.let_go.empty();
+      return complete;
+    };
+  }
   arena_->Clear();
-  SNAP_RETURN_IF_ERROR(arena_->Prepare(DumpBytesEstimate(pids) +
-                                       ExternalFileBytes(options_.config.external_files) +
-                                       kArenaSpareBytes));
+  SNAP_RETURN_IF_ERROR(arena_->Prepare(expected + kArenaSpareBytes));
   auto while_frozen = [&]() -> Status {
     SNAP_ASSIGN_OR_RETURN(captured->files,
                           CaptureExternalFiles(options_.config.external_files, arena_.get()));
@@ -93,7 +147,8 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Captured* captured,
     return Status::Ok();
   };
   SNAP_ASSIGN_OR_RETURN(captured->images,
-                        criu_->Dump(cell, options_.directory, arena_.get(), while_frozen));
+                        criu_->Dump(cell, options_.directory, arena_.get(), while_frozen,
+                                    tracker_ != nullptr ? &plan : nullptr));
   return Status::Ok();
 }
 
@@ -108,10 +163,12 @@ Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
   const bool parent_gone =
       summary.status().Is(StatusCode::kNotFound) || summary.status().Is(StatusCode::kCorruption);
   if (parent_gone && !parent_id_.empty()) {
-    // Forgotten by somebody else, or damaged. All that it was compared with it for is still here.
+    // Forgotten by somebody else, or damaged. All that it was compared with it for is still here,
+    // or else in the application.
     LogWarning("checkpoint {} cannot be built upon, so all is stored that it held alone: {}",
                parent_id_.substr(0, 12), summary.status().message());
     parent_id_.clear();
+    if (TakesOver(*request)) return summary.status();
     request->parent = "none";
     summary = TakeSnapshot(*repository_, *request, &warnings);
   }
@@ -128,7 +185,7 @@ Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
   return summary;
 }
 
-Status Checkpointer::Commit(const Captured& captured, int root_pid, CheckpointRecord* record) {
+Status Checkpointer::Commit(int root_pid, Captured* captured, CheckpointRecord* record) {
   CheckpointMetadata metadata;
   metadata.app = options_.config.name;
   metadata.run_cmd = options_.config.run_cmd;
@@ -140,12 +197,16 @@ Status Checkpointer::Commit(const Captured& captured, int root_pid, CheckpointRe
   metadata.log_path = options_.log_path;
   struct stat log {};
   if (stat(options_.log_path.c_str(), &log) == 0) metadata.log_mode = log.st_mode & 07777;
-  for (const CapturedFile& file : captured.files) metadata.external_files.push_back(file.info);
+  for (const CapturedFile& file : captured->files) metadata.external_files.push_back(file.info);
   const std::string json = metadata.ToJson();
 
   SnapshotRequest request;
-  SNAP_ASSIGN_OR_RETURN(request.images, ImageSources(captured.images.files));
-  for (const CapturedFile& file : captured.files) {
+  PagesByMap unchanged;
+  if (tracker_ != nullptr) unchanged = tracker_->Unchanged();
+  PagesByMap placed;
+  SNAP_ASSIGN_OR_RETURN(request.images, ImageSources(captured->images.files, unchanged, &placed));
+  captured->takes_over = TakesOver(request);
+  for (const CapturedFile& file : captured->files) {
     request.images.push_back(FileSource(file.content, kFilesFolder + file.info.path));
   }
   MemorySource description;
@@ -158,6 +219,7 @@ Status Checkpointer::Commit(const Captured& captured, int root_pid, CheckpointRe
                   {"snapstore.trigger", record->trigger},
                   {"snapstore.frozen_ms", fmt::format("{:.1f}", record->frozen_ms)}};
   SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary, Store(&request));
+  if (tracker_ != nullptr) tracker_->Committed(placed);
   record->snapshot_id = summary.info.id;
   record->parent_id = summary.info.parent_id;
   record->bytes_read = summary.info.bytes_read;
@@ -183,6 +245,50 @@ Status Checkpointer::RunHooks(HookEvent event, const Cell& cell, const Checkpoin
   return options_.hooks->Run(event, context);
 }
 
+// What one capture came to, up to its commit.
+Status Checkpointer::TakeOnce(Cell* cell, bool leave_stopped, Captured* captured,
+                              CheckpointRecord* record) {
+  record->status = RunHooks(HookEvent::kPreFreeze, *cell, *record, leave_stopped);
+  if (record->status.ok()) {
+    record->status = CaptureAtMostTwice(cell, leave_stopped, captured, record);
+  }
+  if (cell->WasToldToEnd()) {
+    // Restored it would go on ending; and CRIU may have met processes that ended under its hands.
+    record->status = Status::Cancelled(
+        "the machine is shutting down, and has told the application to end: what it is now is not "
+        "worth keeping");
+  }
+  if (record->status.ok()) {
+    record->frozen_ms = static_cast<double>(captured->images.stats.frozen_us) / 1000;
+    record->bytes_external = 0;
+    for (const CapturedFile& file : captured->files) record->bytes_external += file.info.size;
+    record->bytes_captured = TotalBytes(captured->images.files) + record->bytes_external;
+    record->bytes_grown_frozen = arena_->grown();
+  }
+  const Status thawed = RunHooks(HookEvent::kPostThaw, *cell, *record, leave_stopped);
+  if (!thawed.ok() && (leave_stopped || !record->status.ok())) {
+    // There is nothing after a final checkpoint that could make good for it.
+    LogWarning("{}", thawed.message());
+  } else if (!thawed.ok()) {
+    record->status = thawed;
+  }
+  SNAP_RETURN_IF_ERROR(record->status);
+  if (leave_stopped) return Commit(cell->root_pid(), captured, record);
+  Status committed;
+  RunInBackground(options_.background,
+                  [&] { committed = Commit(cell->root_pid(), captured, record); });
+  return committed;
+}
+
+void Checkpointer::LetRunOn(Cell* cell, bool leave_stopped, bool taken, Captured* captured) {
+  if (captured->quiet != nullptr) taken ? captured->quiet->Finish() : captured->quiet->Undo();
+  quiet_ = std::move(captured->quiet);
+  if (!taken && leave_stopped) {
+    SignalAll(captured->stopped, SIGCONT);
+    (void)cell->SetHeld(false);
+  }
+}
+
 CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool leave_stopped) {
   CheckpointRecord record;
   record.number = ++count_;
@@ -194,43 +300,24 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
     return record;
   }
   Captured captured;
-  record.status = RunHooks(HookEvent::kPreFreeze, *cell, record, leave_stopped);
-  if (record.status.ok()) record.status = Capture(cell, leave_stopped, &captured, &record);
-  if (cell->WasToldToEnd()) {
-    // Restored it would go on ending; and CRIU may have met processes that ended under its hands.
-    record.status = Status::Cancelled(
-        "the machine is shutting down, and has told the application to end: what it is now is not "
-        "worth keeping");
-  }
-  if (record.status.ok()) {
-    record.frozen_ms = static_cast<double>(captured.images.stats.frozen_us) / 1000;
-    for (const CapturedFile& file : captured.files) record.bytes_external += file.info.size;
-    record.bytes_captured = TotalBytes(captured.images.files) + record.bytes_external;
-    record.bytes_grown_frozen = arena_->grown();
-  }
-  const Status thawed = RunHooks(HookEvent::kPostThaw, *cell, record, leave_stopped);
-  if (!thawed.ok() && (leave_stopped || !record.status.ok())) {
-    // There is nothing after a final checkpoint that could make good for it.
-    LogWarning("{}", thawed.message());
-  } else if (!thawed.ok()) {
-    record.status = thawed;
-  }
-  if (record.status.ok() && leave_stopped) {
-    record.status = Commit(captured, cell->root_pid(), &record);
-  } else if (record.status.ok()) {
-    RunInBackground(options_.background,
-                    [&] { record.status = Commit(captured, cell->root_pid(), &record); });
-  }
-  if (captured.quiet != nullptr) {
-    record.status.ok() ? captured.quiet->Finish() : captured.quiet->Undo();
-  }
-  quiet_ = std::move(captured.quiet);
-  if (!record.status.ok() && leave_stopped) {
-    SignalAll(captured.stopped, SIGCONT);
-    (void)cell->SetHeld(false);
+  record.status = TakeOnce(cell, leave_stopped, &captured, &record);
+  LetRunOn(cell, leave_stopped, record.status.ok(), &captured);
+  if (captured.takes_over && MayBeTheParents(record.status)) {
+    LogWarning("checkpoint is begun again, with all memory: {}", record.status.message());
+    tracker_->Forget();
+    captured = {};
+    record.time_ns = WallNanos();
+    record.status = TakeOnce(cell, leave_stopped, &captured, &record);
+    LetRunOn(cell, leave_stopped, record.status.ok(), &captured);
   }
   record.seconds = watch.Seconds();
-  if (record.status.ok()) parent_id_ = record.snapshot_id;
+  if (record.status.ok()) {
+    parent_id_ = record.snapshot_id;
+    // What is captured is not needed any more. A single large one is remembered for a while.
+    arena_wanted_ = std::max(arena_->used(), arena_wanted_ / 4 * 3);
+    arena_->Clear();
+    arena_->Trim(arena_wanted_ + kArenaSpareBytes);
+  }
   return record;
 }
 

@@ -10,6 +10,7 @@
 #define SNAPSTORE_AGENT_CHECKPOINTER_H_
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "agent/background.h"
 #include "agent/cell.h"
 #include "agent/criu_driver.h"
+#include "agent/dirty_tracker.h"
 #include "agent/external_files.h"
 #include "agent/fence.h"
 #include "agent/hooks.h"
@@ -61,6 +63,8 @@ class Checkpointer {
     const Hooks* hooks = nullptr;        // must outlive it; null: there are none
     BackgroundPriority background = {};  // of the work after the freeze, but of a final checkpoint
     std::vector<std::string> volumes = {};  // folders whose files go along without being listed
+    // Copy and compare only pages that changed, where the machine can tell.
+    bool track_pages = true;
   };
 
   // `repository` and `criu` must outlive it.
@@ -72,10 +76,13 @@ class Checkpointer {
   CheckpointRecord Take(Cell* cell, const std::string& trigger, bool leave_stopped);
 
   // The checkpoint the next one is compared with; empty: none.
-  void set_parent(std::string id) { parent_id_ = std::move(id); }
+  void set_parent(std::string id);
   const std::string& parent() const { return parent_id_; }
   // Asked before and after each commit; must outlive the checkpointer. Null: nobody is.
   void set_fence(Fence* fence) { fence_ = fence; }
+
+  // See DirtyTracker::DirtyBytes; nothing either when pages are not tracked.
+  std::optional<uint64_t> DirtyBytes(const Cell& cell) const;
 
  private:
   Checkpointer(Options options, Repository* repository, const CriuDriver* criu)
@@ -86,11 +93,18 @@ class Checkpointer {
     std::vector<CapturedFile> files;
     std::vector<pid_t> stopped;
     std::unique_ptr<QuietConnections> quiet;
+    bool lacks_pages = false;  // what was let go could not be read
+    bool takes_over = false;   // what is unchanged is only in the parent
   };
-  Status Capture(Cell* cell, bool leave_stopped, Captured* captured, CheckpointRecord* record);
+  Status Capture(Cell* cell, bool leave_stopped, bool let_go, Captured* captured,
+                 CheckpointRecord* record);
+  Status CaptureAtMostTwice(Cell* cell, bool leave_stopped, Captured* captured,
+                            CheckpointRecord* record);
   void NoteUnlisted(const std::vector<pid_t>& pids, CheckpointRecord* record);
   Result<SnapshotSummary> Store(SnapshotRequest* request);
-  Status Commit(const Captured& captured, int root_pid, CheckpointRecord* record);
+  Status Commit(int root_pid, Captured* captured, CheckpointRecord* record);
+  Status TakeOnce(Cell* cell, bool leave_stopped, Captured* captured, CheckpointRecord* record);
+  void LetRunOn(Cell* cell, bool leave_stopped, bool taken, Captured* captured);
   Status RunHooks(HookEvent event, const Cell& cell, const CheckpointRecord& record,
                   bool leave_stopped) const;
 
@@ -99,6 +113,8 @@ class Checkpointer {
   const CriuDriver* const criu_;
   const Platform platform_ = Platform::OfThisMachine();
   std::unique_ptr<Arena> arena_;
+  uint64_t arena_wanted_ = 0;  // by the newest checkpoints, large ones before them fading
+  std::unique_ptr<DirtyTracker> tracker_;  // null: none
   Fence* fence_ = nullptr;
   std::string parent_id_;
   std::unique_ptr<QuietConnections> quiet_;  // of an application that was left stopped

@@ -144,9 +144,10 @@ Status CriuDriver::Check() const {
 }
 
 Result<DumpedImages> CriuDriver::Dump(Cell* cell, const std::string& directory, Arena* arena,
-                                      const std::function<Status()>& while_frozen) const {
+                                      const std::function<Status()>& while_frozen,
+                                      const CapturePlan* plan) const {
   SNAP_ASSIGN_OR_RETURN(const std::unique_ptr<ImageCapture> capture,
-                        ImageCapture::Create(directory, arena));
+                        ImageCapture::Create(directory, arena, plan));
   SNAP_ASSIGN_OR_RETURN(const UniqueFd output, StartFresh(directory, "dump.log", "dump.out"));
   std::vector<std::string> words{path_, "dump", "-t", fmt::format("{}", cell->root_pid()),
                                  "--leave-running"};

@@ -45,8 +45,10 @@ class CriuDriver {
   // private) gets the log. `while_frozen` is called while nothing of the application runs; its
   // error fails the dump, and the application runs on as well. A CRIU that hangs is killed, and
   // what a CRIU that was killed leaves behind is put in order.
+  // `plan`: null, or what of its memory need not be captured.
   Result<DumpedImages> Dump(Cell* cell, const std::string& directory, Arena* arena,
-                            const std::function<Status()>& while_frozen) const;
+                            const std::function<Status()>& while_frozen,
+                            const CapturePlan* plan = nullptr) const;
 
   struct RestoreOptions {
     bool keep_connections = false;  // established ones; else they are closed

@@ -103,6 +103,12 @@ Result<Pagemap> Pagemap::Parse(ByteSpan image) {
   return map;
 }
 
+AddressSet Pagemap::Addresses() const {
+  AddressSet addresses;
+  for (const PageRun& run : runs) addresses.Append(run.address, run.address + run.bytes);
+  return addresses;
+}
+
 Result<ProcessTree> ProcessTree::Parse(ByteSpan image) {
   constexpr std::string_view kWhat = "process tree";
   ByteReader reader(image);

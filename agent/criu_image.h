@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/address_set.h"
 #include "base/bytes.h"
 #include "snapstore/status.h"
 
@@ -29,6 +30,9 @@ struct Pagemap {
   uint64_t bytes = 0;         // of all runs
   bool ascending = true;      // by address, without overlap
   uint64_t lazy_bytes = 0;    // of the runs that may come later
+
+  // Of all runs. REQUIRES: ascending.
+  AddressSet Addresses() const;
 
   // Corruption when it is no page map. Pages that are in a parent image are not in `runs`.
   static Result<Pagemap> Parse(ByteSpan image);

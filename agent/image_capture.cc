@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 
+#include "agent/checkpoint_image.h"
 #include "agent/stream_protocol.h"
 #include "base/file.h"
 #include "base/status_macros.h"
@@ -27,6 +28,7 @@ constexpr const char* kHookAnswerName = "/post-dump.answer";
 constexpr std::string_view kLastImage = "inventory.img";
 // Reads from one pipe before the others get their turn.
 constexpr int kReadsPerTurn = 16;
+constexpr size_t kSpliceBytes = 1 << 20;
 
 // Shell built-ins only, so that nothing but /bin/sh must exist in the cell. Each open is such that
 // it does not wait for an agent that is gone, and the read then meets an end of file.
@@ -56,8 +58,8 @@ Result<UniqueFd> MakeFifo(const std::string& path) {
 }  // namespace
 
 Result<std::unique_ptr<ImageCapture>> ImageCapture::Create(const std::string& directory,
-                                                           Arena* arena) {
-  std::unique_ptr<ImageCapture> capture(new ImageCapture(directory, arena));
+                                                           Arena* arena, const CapturePlan* plan) {
+  std::unique_ptr<ImageCapture> capture(new ImageCapture(directory, arena, plan));
   SNAP_RETURN_IF_ERROR(capture->SetUp());
   return capture;
 }
@@ -76,6 +78,7 @@ Status ImageCapture::SetUp() {
   }
   epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return Status::FromErrno(errno, "make an epoll descriptor");
+  SNAP_ASSIGN_OR_RETURN(null_, snapstore::OpenFile("/dev/null", O_WRONLY));
   SNAP_ASSIGN_OR_RETURN(listening_, ListenUnix(directory_ + kCaptureSocketName));
   SNAP_ASSIGN_OR_RETURN(hook_request_, MakeFifo(directory_ + kHookRequestName));
   SNAP_ASSIGN_OR_RETURN(hook_answer_, MakeFifo(directory_ + kHookAnswerName));
@@ -108,20 +111,43 @@ Status ImageCapture::HandleRequest() {
   }
   const int fd = pipe.get();
   SNAP_RETURN_IF_ERROR(Watch(fd));
-  open_.emplace(fd, OpenFile{std::move(pipe), ArenaWriter(arena_, std::move(*name))});
+  const bool let_go = IsLetGo(*name);
+  open_.emplace(fd, OpenFile{std::move(pipe), ArenaWriter(arena_, std::move(*name)), let_go});
+  return Status::Ok();
+}
+
+// CRIU opens the pages of a page map right after it. Should that ever change, whoever completes the
+// files finds out: page maps name their pages.
+bool ImageCapture::IsLetGo(const std::string& name) {
+  if (IsPagemapName(name)) last_pagemap_ = name;
+  return plan_ != nullptr && IsPagesName(name) && plan_->let_go.contains(last_pagemap_);
+}
+
+Status ImageCapture::LetGo(std::map<int, OpenFile>::iterator file) {
+  for (int turn = 0; turn < kReadsPerTurn; ++turn) {
+    const ssize_t gone = splice(file->first, nullptr, null_.get(), nullptr, kSpliceBytes,
+                                SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (gone < 0 && errno == EINTR) continue;
+    if (gone < 0 && errno == EAGAIN) return Status::Ok();
+    if (gone < 0) return Status::FromErrno(errno, "pass an image by");
+    if (gone == 0) {
+      files_.push_back(file->second.writer.Finish());
+      files_.back().size = file->second.bytes_gone;
+      files_.back().only_changed = true;
+      open_.erase(file);
+      return Status::Ok();
+    }
+    file->second.bytes_gone += static_cast<uint64_t>(gone);
+  }
   return Status::Ok();
 }
 
 Status ImageCapture::ReadPipe(std::map<int, OpenFile>::iterator file) {
+  if (file->second.let_go) return LetGo(file);
   ArenaWriter& writer = file->second.writer;
   for (int turn = 0; turn < kReadsPerTurn; ++turn) {
     const std::span<uint8_t> space = writer.Space();
-    if (space.empty()) {
-      return Status::NoSpace(
-          fmt::format("the application's memory does not fit into the checkpoint memory of {} MiB "
-                      "(--arena-limit)",
-                      arena_->bytes_max() >> 20));
-    }
+    if (space.empty()) return arena_->Full();
     const ssize_t got = read(file->first, space.data(), space.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == EAGAIN) return Status::Ok();
@@ -172,6 +198,7 @@ Status ImageCapture::FinishFreeze(const std::function<Status()>& while_frozen) {
   const bool complete = std::any_of(files_.begin(), files_.end(),
                                     [](const ArenaFile& f) { return f.name == kLastImage; });
   if (!complete) return Status::Corruption("CRIU's image stream ended without an inventory");
+  if (plan_ != nullptr) SNAP_RETURN_IF_ERROR(plan_->complete(&files_));
   SNAP_RETURN_IF_ERROR(while_frozen());
   frozen_done_ = true;
   AnswerHook(true);

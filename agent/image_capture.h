@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,11 +26,20 @@ struct epoll_event;
 
 namespace snapstore::agent {
 
+// For a dump of an application of which some memory need not be captured.
+struct CapturePlan {
+  // The pages of these page maps pass by unread; their files say ArenaFile::only_changed.
+  std::set<std::string> let_go;
+  // Called before `while_frozen`, as that is, with what was captured.
+  std::function<Status(std::vector<ArenaFile>*)> complete;
+};
+
 class ImageCapture {
  public:
   // Puts the socket and the hook into `directory` (the one CRIU gets as -D), before CRIU starts.
-  // `arena` must outlive the captured files.
-  static Result<std::unique_ptr<ImageCapture>> Create(const std::string& directory, Arena* arena);
+  // `arena` must outlive the captured files, `plan` (null: everything is captured) the capture.
+  static Result<std::unique_ptr<ImageCapture>> Create(const std::string& directory, Arena* arena,
+                                                      const CapturePlan* plan = nullptr);
   ~ImageCapture();
 
   // For criu's --action-script.
@@ -57,16 +67,20 @@ class ImageCapture {
   struct OpenFile {
     UniqueFd pipe;
     ArenaWriter writer;
+    bool let_go = false;
+    uint64_t bytes_gone = 0;
   };
 
-  ImageCapture(std::string directory, Arena* arena)
-      : directory_(std::move(directory)), arena_(arena) {}
+  ImageCapture(std::string directory, Arena* arena, const CapturePlan* plan)
+      : directory_(std::move(directory)), arena_(arena), plan_(plan) {}
   Status SetUp();
   Status Watch(int fd);
   Status HandleEvent(int fd);
   Status HandleEvents(std::span<const epoll_event> events, int criu_pidfd);
   Status HandleRequest();
   Status ReadPipe(std::map<int, OpenFile>::iterator file);
+  Status LetGo(std::map<int, OpenFile>::iterator file);
+  bool IsLetGo(const std::string& name);
   Status HandleHook();
   Status FinishFreeze(const std::function<Status()>& while_frozen);
   bool RequestWaits() const;
@@ -75,6 +89,9 @@ class ImageCapture {
 
   const std::string directory_;
   Arena* const arena_;
+  const CapturePlan* const plan_;
+  std::string last_pagemap_;  // that CRIU named; the pages it names next belong to it
+  UniqueFd null_;             // /dev/null
   UniqueFd epoll_;
   UniqueFd listening_;
   UniqueFd connection_;

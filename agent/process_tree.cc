@@ -73,6 +73,32 @@ uint64_t DumpBytesEstimate(const std::vector<pid_t>& pids) {
   return kib << 10;
 }
 
+uint64_t PrivateBytes(pid_t pid) {
+  const std::string status = StatusOf(pid);
+  return (Number(status, "\nRssAnon:") + Number(status, "\nVmSwap:")) << 10;
+}
+
+pid_t InnerPid(pid_t pid) {
+  // "NSpid:	4711	2": as seen from here, in the cell, in what the application made within.
+  const std::string status = StatusOf(pid);
+  constexpr std::string_view kKey = "\nNSpid:";
+  const size_t at = status.find(kKey);
+  if (at == std::string::npos) return 0;
+  const char* const end = status.data() + status.size();
+  const char* next = status.data() + at + kKey.size();
+  pid_t inner = 0;
+  for (int level = 0; level < 2 && next < end && *next == '\t'; ++level) {
+    next = std::from_chars(next + 1, end, inner).ptr;
+  }
+  return inner;
+}
+
+bool HasSeccompFilter(pid_t pid) { return Number(StatusOf(pid), "\nSeccomp:") != 0; }
+
+bool IsUninterruptible(pid_t thread) {
+  return StatusOf(thread).find("\nState:\tD") != std::string::npos;
+}
+
 bool IsPending(pid_t pid, int signal_number) {
   const std::string status = StatusOf(pid);
   constexpr int kHex = 16;

@@ -19,6 +19,19 @@ Result<std::vector<pid_t>> DescendantsOf(pid_t ancestor);
 // shared anonymous memory, resident or swapped. Processes that are gone count nothing.
 uint64_t DumpBytesEstimate(const std::vector<pid_t>& pids);
 
+// Private anonymous memory of one process that is resident or swapped. 0 when it is gone.
+uint64_t PrivateBytes(pid_t pid);
+
+// The process's id in the cell it lives in, which is its own one when it is in none; 0 when it is
+// gone.
+pid_t InnerPid(pid_t pid);
+
+// Whether its first thread runs under seccomp. False when it is gone.
+bool HasSeccompFilter(pid_t pid);
+
+// Whether the thread is in a wait that no signal ends. False when it is gone.
+bool IsUninterruptible(pid_t thread);
+
 // Whether that signal was sent to the process and is blocked there. False when it is gone.
 bool IsPending(pid_t pid, int signal_number);
 

@@ -16,7 +16,8 @@ namespace snapstore::agent {
 namespace {
 
 constexpr size_t kRequestBytesMax = 4096;
-constexpr int kPipeBytes = 1 << 20;
+// The larger, the less often the two sides wait for each other; the second is what anybody gets.
+constexpr int kPipeBytes[] = {16 << 20, 1 << 20};
 constexpr uint8_t kFilenameTag = 0x0a;  // field 1, length-delimited
 constexpr uint8_t kExistsTag = 0x08;    // field 1, varint
 constexpr int kPeerTimeoutSeconds = 10;
@@ -139,6 +140,10 @@ Status SendImageReply(int fd, bool exists) {
   return Status::Ok();
 }
 
-void EnlargePipe(int fd) { (void)fcntl(fd, F_SETPIPE_SZ, kPipeBytes); }
+void EnlargePipe(int fd) {
+  for (const int bytes : kPipeBytes) {
+    if (fcntl(fd, F_SETPIPE_SZ, bytes) >= 0) return;
+  }
+}
 
 }  // namespace snapstore::agent

@@ -35,7 +35,7 @@ Result<UniqueFd> ReceiveDescriptor(int fd);
 // Tells CRIU whether the file it asked for exists.
 Status SendImageReply(int fd, bool exists);
 
-// Makes a pipe hold as much as the kernel allows without privilege (1 MiB); smaller is slower only.
+// Makes a pipe hold 16 MiB or, without the privilege, 1 MiB; smaller is slower only.
 void EnlargePipe(int fd);
 
 }  // namespace snapstore::agent

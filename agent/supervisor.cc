@@ -102,15 +102,13 @@ Status Supervisor::SetUp() {
   wake_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!signals_.valid() || !wake_.valid())
     return Status::FromErrno(errno, "make event descriptors");
-  Checkpointer::Options checkpointer{
-      options_.config,
-      criu_directory_,
-      log_path_,
-      options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit(),
-      options_.choices.tcp == TcpChoice::kKeep,
-      &hooks_,
-      options_.background,
-      options_.volumes};
+  Checkpointer::Options checkpointer{options_.config, criu_directory_, log_path_};
+  checkpointer.arena_limit = options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit();
+  checkpointer.keep_connections = options_.choices.tcp == TcpChoice::kKeep;
+  checkpointer.track_pages = options_.track_pages;
+  checkpointer.hooks = &hooks_;
+  checkpointer.background = options_.background;
+  checkpointer.volumes = options_.volumes;
   SNAP_ASSIGN_OR_RETURN(checkpointer_,
                         Checkpointer::Create(std::move(checkpointer), repository_, criu_));
   fence_ = std::make_unique<Fence>(

@@ -58,6 +58,7 @@ struct SupervisorOptions {
   HookOptions hooks = {};
   BackgroundPriority background = {};
   std::vector<std::string> volumes = {};  // absolute; their files go along without being listed
+  bool track_pages = true;                // as Checkpointer::Options
 };
 
 enum class AppState { kStarting, kRunning, kCheckpointing, kStopping, kEnded, kDetached };

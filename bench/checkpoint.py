@@ -37,11 +37,51 @@ def compressed(path):
                               check=True, capture_output=True).stdout)
 
 
+def numbers(message):
+    """(field, value) of the integers in a protobuf message, those of messages within included."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(message):
+        key = varint()
+        if key & 7 == 2:
+            length = varint()
+            yield from numbers(message[at:at + length])
+            at += length
+        else:
+            yield key >> 3, varint()
+
+
+def criu_frozen_seconds(init_pid, folder):
+    """How long CRIU itself freezes the application of this cell for a dump to files in `folder`."""
+    for name in os.listdir(folder):
+        os.unlink(os.path.join(folder, name))
+    criu = os.environ.get("SNAPSTORE_CRIU", "/opt/snapstore/bin/criu")
+    subprocess.run(["nsenter", "-t", str(init_pid), "-p", "-m", criu, "dump", "-t", "2", "-D", folder,
+                    "-o", "log", "--leave-running", "--file-locks", "--manage-cgroups=ignore"],
+                   check=True)
+    with open(os.path.join(folder, "stats-dump"), "rb") as file:
+        # Two magic numbers and a length come first; 2 is frozen_time, in microseconds.
+        return dict(numbers(file.read()[12:]))[2] / 1e6
+
+
 class Run:
     def __init__(self, folder, options):
         self._options = options
         self._signals = os.path.join(folder, "signals")
+        self._images = os.path.join(folder, "images")
         os.mkdir(self._signals)
+        os.mkdir(self._images)
         cache = os.path.join(folder, "cache")
         repository = os.path.join(folder, "repository")
         Store(options.snapstore, repository, cache).run("init")
@@ -53,12 +93,15 @@ class Run:
                 "runCmd": f"{sys.executable} {APPLICATION} {self._signals} {options.size_mib}"
                           f" {options.percent}"}}, file)
         self.agent = Agent(options.agent, config, repository, os.path.join(folder, "state"), cache,
-                           os.path.join(folder, "agent.log"))
+                           os.path.join(folder, "agent.log"),
+                           ["--dirty-tracking", options.dirty_tracking])
 
     def measure(self):
         """Seconds and bytes of each checkpoint but the first, then of a restore."""
-        samples = {"frozen": [], "committed": [], "stored": []}
-        self.agent.start()
+        samples = {"frozen": [], "committed": [], "read": [], "stored": []}
+        if self._options.criu:
+            samples["criu frozen"] = []
+        init_pid = self.agent.start()["pid"]
         wait_for(os.path.join(self._signals, "0.done"))
         first = self.agent.ask("checkpoint")
         samples["first frozen"] = [first["frozen_ms"] / 1000]
@@ -71,6 +114,9 @@ class Run:
             record = self.agent.ask("checkpoint")
             samples["frozen"].append(record["frozen_ms"] / 1000)
             samples["committed"].append(record["seconds"])
+            if self._options.criu:
+                samples["criu frozen"].append(criu_frozen_seconds(init_pid, self._images))
+            samples["read"].append(record["bytes_read"] / (self._options.size_mib * MIB))
             samples["stored"].append(record["bytes_stored"] / compressed(wanted + ".pages"))
             script.note(f"checkpoint {number}: frozen {record['frozen_ms']} ms, "
                         f"{record['seconds']:.2f} s, {samples['stored'][-1]:.2f} times the pages")
@@ -89,6 +135,10 @@ def main():
     parser.add_argument("--work", default="/var/tmp/snapstore-bench")
     parser.add_argument("--size-mib", type=int, default=1024, help="of the heap")
     parser.add_argument("--percent", type=int, default=1, help="of its pages that change")
+    parser.add_argument("--dirty-tracking", choices=("auto", "off"), default="auto",
+                        help="as of snapstore-agent run")
+    parser.add_argument("--criu", action="store_true",
+                        help="also dump with CRIU alone, to files in the folder of --work, each time")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", type=argparse.FileType("a"))
     options = parser.parse_args()
@@ -101,8 +151,9 @@ def main():
         finally:
             run.agent.kill()
         records = [results.result("checkpoint", "snapstore", step,
-                                  "ratio" if step == "stored" else "s", values,
-                                  input=f"heap, {options.percent} % of its pages changed",
+                                  "ratio" if step in ("read", "stored") else "s", values,
+                                  input=f"heap, {options.percent} % of its pages changed,"
+                                        f" dirty tracking {options.dirty_tracking}",
                                   bytes=options.size_mib * MIB)
                    for step, values in samples.items()]
         if options.json:

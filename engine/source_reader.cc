@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <fnmatch.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -379,13 +380,23 @@ Status SourceReader::VisitImage(const std::string& path, const MemorySource& ima
   const CutRule rule = image.profile == Profile::kCdc ? CutRule::kCdc : CutRule::kAlignedBlocks;
   SNAP_RETURN_IF_ERROR(sink_->Begin(entry, rule, parent));
   uint64_t at = 0;
+  const uint64_t parent_size = parent.has_value() ? parent->runs().span() : 0;
   for (const MemorySource::Extent& extent : image.extents) {
-    if (extent.offset < at || extent.offset > image.size ||
-        extent.bytes.size() > image.size - extent.offset) {
+    const uint64_t length = std::max<uint64_t>(extent.bytes.size(), extent.unchanged);
+    if (extent.offset < at || extent.offset > image.size || length > image.size - extent.offset) {
       return Status::InvalidArgument(path + ": extents overlap or exceed the size");
     }
     SNAP_RETURN_IF_ERROR(sink_->Hole(extent.offset - at));
     at = extent.offset;
+    if (extent.unchanged != 0) {
+      if (!extent.bytes.empty() || rule == CutRule::kCdc || at + length > parent_size) {
+        return Status::InvalidArgument(fmt::format(
+            "{}: bytes {} to {} are not in the parent snapshot", path, at, at + length));
+      }
+      SNAP_RETURN_IF_ERROR(sink_->Unchanged(length));
+      at += length;
+      continue;
+    }
     // In pieces, so that progress and cancellation are seen.
     for (size_t done = 0; done < extent.bytes.size();) {
       const size_t piece = std::min(sink_->buffer_bytes(), extent.bytes.size() - done);

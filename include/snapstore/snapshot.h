@@ -47,6 +47,9 @@ struct MemorySource {
   struct Extent {
     uint64_t offset = 0;             // in the file; multiple of 4 KiB if the file has several
     std::span<const uint8_t> bytes;  // the caller's; must stay unchanged during the call
+    // In place of bytes: so many are what the parent holds there, and are not looked at. Between
+    // multiples of 4 KiB, of a profile that is not kCdc; the parent must reach that far.
+    uint64_t unchanged = 0;
   };
   std::string name;             // path within the snapshot, without a leading '/'
   uint64_t size = 0;            // of the file; at least the end of the last extent

@@ -6,6 +6,7 @@
 
 #include <map>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "agent/checkpoint_metadata.h"
@@ -105,6 +106,104 @@ TEST_F(CheckpointImageTest, ARunThatCrossesAWindowIsSplitThere) {
   EXPECT_EQ((*sources)[1].name, "memory/pagemap-9.img/000000000c000000");
   EXPECT_EQ((*sources)[1].size, 2 * kPageBytes);
   EXPECT_EQ(RegeneratePages(*Pagemap::Parse(map_image), "pagemap-9.img", *sources), pages);
+}
+
+TEST_F(CheckpointImageTest, UnchangedPagesAreNotLookedAtWhetherTheyWereCapturedOrLetGo) {
+  const uint64_t seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  SplitMix64 random(seed);
+  for (int round = 0; round < 40; ++round) {
+    std::vector<PageRun> runs;
+    AddressSet unchanged;
+    Bytes all;
+    uint64_t address = kWindowBytes - 30 * kPageBytes;
+    for (int i = 0; i < 30; ++i) {
+      address += kPageBytes * (1 + random.Below(4));
+      const uint64_t count = 1 + random.Below(5);
+      runs.push_back({address, count * kPageBytes});
+      for (uint64_t page = 0; page < count; ++page, address += kPageBytes) {
+        all.insert(all.end(), kPageBytes, static_cast<uint8_t>(random.Next()));
+        // Not only pages that were dumped are unchanged.
+        const uint64_t kept = random.Below(3);
+        unchanged.Append(address, address + kept * kPageBytes);
+      }
+    }
+    Bytes changed;
+    Bytes expected;  // with 0xee for what is unchanged
+    size_t offset = 0;
+    for (const PageRun& run : runs) {
+      for (uint64_t at = run.address; at < run.address + run.bytes; at += kPageBytes) {
+        AddressSet page;
+        page.Append(at, at + kPageBytes);
+        const bool kept = !page.Intersect(unchanged).empty();
+        const auto begin = all.begin() + static_cast<ptrdiff_t>(offset);
+        if (!kept) changed.insert(changed.end(), begin, begin + kPageBytes);
+        if (kept) expected.insert(expected.end(), kPageBytes, 0xee);
+        if (!kept) expected.insert(expected.end(), begin, begin + kPageBytes);
+        offset += kPageBytes;
+      }
+    }
+    arena_->Clear();
+    const Bytes map_image = PagemapImage(3, runs);
+    const ArenaFile map_file = Store("pagemap-2.img", map_image);
+    ArenaFile let_go = Store("pages-3.img", changed);
+    let_go.size = all.size();
+    let_go.only_changed = true;
+    const PagesByMap known{{"pagemap-2.img", unchanged}};
+    for (const ArenaFile& pages : {Store("pages-3.img", all), let_go}) {
+      PagesByMap placed;
+      auto sources = ImageSources({map_file, pages}, known, &placed);
+      ASSERT_TRUE(sources.ok()) << sources.status().ToString();
+      EXPECT_EQ(placed["pagemap-2.img"].bytes(), all.size());
+      const Bytes marked(kWindowBytes, 0xee);
+      for (MemorySource& source : *sources) {
+        for (MemorySource::Extent& extent : source.extents) {
+          ASSERT_TRUE(extent.bytes.empty() || extent.unchanged == 0);
+          if (extent.unchanged != 0) extent.bytes = ByteSpan(marked).first(extent.unchanged);
+        }
+      }
+      EXPECT_EQ(RegeneratePages(*Pagemap::Parse(map_image), "pagemap-2.img", *sources), expected);
+    }
+    EXPECT_EQ(ImageSources({map_file, let_go}).status().code(), StatusCode::kInternal)
+        << "what was let go is nowhere";
+  }
+}
+
+TEST(AddressSetTest, AgreesWithASetOfAddresses) {
+  const uint64_t seed = std::random_device()();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  SplitMix64 random(seed);
+  for (int round = 0; round < 200; ++round) {
+    AddressSet sets[2];
+    std::set<uint64_t> model[2];
+    for (int i = 0; i < 2; ++i) {
+      for (uint64_t at = 0; at < 60;) {
+        const uint64_t begin = at + random.Below(4);
+        at = begin + random.Below(8);
+        sets[i].Append(begin, at);
+        for (uint64_t address = begin; address < at; ++address) model[i].insert(address);
+      }
+    }
+    auto flat = [](const AddressSet& set) {
+      std::set<uint64_t> addresses;
+      uint64_t end = 0;
+      for (const AddressRange& range : set.ranges()) {
+        EXPECT_TRUE(range.begin < range.end && (range.begin > end || addresses.empty()));
+        end = range.end;
+        for (uint64_t at = range.begin; at < range.end; ++at) addresses.insert(at);
+      }
+      EXPECT_EQ(set.bytes(), addresses.size());
+      return addresses;
+    };
+    std::set<uint64_t> both;
+    std::set<uint64_t> rest;
+    for (const uint64_t address : model[0]) {
+      (model[1].contains(address) ? both : rest).insert(address);
+    }
+    EXPECT_EQ(flat(sets[0]), model[0]);
+    EXPECT_EQ(flat(sets[0].Intersect(sets[1])), both);
+    EXPECT_EQ(flat(sets[0].Subtract(sets[1])), rest);
+  }
 }
 
 TEST_F(CheckpointImageTest, APagesImageNoMapDescribesStaysAsItIs) {

@@ -428,6 +428,62 @@ TEST_F(Invariant7, CutsAndHolesDoNotDependOnHowTheContentWasRead) {
   }
 }
 
+TEST_F(SnapshotTest, PartsOfMemoryThatAreUnchangedAreTakenFromTheParent) {
+  constexpr uint64_t kPages = 3000;
+  std::string bytes = RandomBytes(kPages * kPage, 11);
+  bytes.replace(1000 * kPage, 10 * kPage, std::string(10 * kPage, '\0'));
+  std::string parent = Take(ImageOf({{0, bytes}}, bytes.size())).id;
+  SplitMix64 random(12);
+  for (int round = 0; round < 5; ++round) {
+    SCOPED_TRACE(round);
+    // Each page: unchanged, written, or gone. Data that were the parent's must not be looked at.
+    MemorySource image{.name = "memory/heap", .size = bytes.size(), .extents = {}};
+    const std::string written = RandomBytes(bytes.size(), 100 + static_cast<uint64_t>(round));
+    uint64_t expected_read = 0;
+    for (uint64_t page = 0; page < kPages;) {
+      const uint64_t count = std::min(1 + random.Below(40), kPages - page);
+      const uint64_t offset = page * kPage;
+      const uint64_t length = count * kPage;
+      const uint64_t kind = random.Below(4);
+      if (kind >= 2) image.extents.push_back({offset, {}, length});
+      if (kind == 1) {
+        image.extents.push_back({offset, Span(written).subspan(offset, length)});
+        bytes.replace(offset, length, written, offset, length);
+        expected_read += length;
+      }
+      if (kind == 0) bytes.replace(offset, length, length, '\0');
+      page += count;
+    }
+    SnapshotRequest request;
+    request.images = {image};
+    request.parent = parent;
+    const SnapshotInfo info = Take(request);
+    EXPECT_EQ(info.bytes_read, expected_read);
+    EXPECT_LE(info.chunks_new, expected_read / kPage);
+    EXPECT_TRUE(Content(info.id, "memory/heap") == bytes);
+    parent = info.id;
+  }
+}
+
+TEST_F(SnapshotTest, UnchangedMemoryThatTheParentDoesNotHoldIsRefused) {
+  const std::string bytes = RandomBytes(4 * kPage, 1);
+  const std::string parent = Take(ImageOf({{0, bytes}}, bytes.size())).id;
+  SnapshotRequest request;
+  request.parent = parent;
+  request.images = {{.name = "memory/heap", .size = 5 * kPage, .extents = {{0, {}, 5 * kPage}}}};
+  EXPECT_EQ(TakeSnapshot(repository(), request, nullptr).status().code(),
+            StatusCode::kInvalidArgument);
+  request.images[0].name = "memory/other";
+  request.images[0].extents[0].unchanged = kPage;
+  EXPECT_EQ(TakeSnapshot(repository(), request, nullptr).status().code(),
+            StatusCode::kInvalidArgument);
+  request.images[0].name = "memory/heap";
+  EXPECT_TRUE(TakeSnapshot(repository(), request, nullptr).ok());
+  request.parent = "none";
+  EXPECT_EQ(TakeSnapshot(repository(), request, nullptr).status().code(),
+            StatusCode::kInvalidArgument);
+}
+
 TEST_F(SnapshotTest, SourcesThatOverlapAreTakenOnceAndCollidingNamesRefused) {
   WriteFileAt(source("d/x"), "x");
   SnapshotRequest request;

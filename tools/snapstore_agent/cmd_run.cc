@@ -95,6 +95,11 @@ class RunCommand : public Command {
            "A folder on a volume that goes along with the application: files written there "
            "need not be external files; may be repeated")
         ->type_name("DIR");
+    app->add_option("--dirty-tracking", dirty_tracking_,
+                    "auto: copy and compare only pages that were written since the last "
+                    "checkpoint, where the kernel (6.7) can tell; off: all")
+        ->check(CLI::IsMember({"auto", "off"}))
+        ->capture_default_str();
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
     hook_flags_.AddOptions(app);
     upkeep_.AddOptions(app);
@@ -162,7 +167,8 @@ class RunCommand : public Command {
                               choices_,
                               hooks_,
                               upkeep_.background,
-                              volumes_};
+                              volumes_,
+                              dirty_tracking_ == "auto"};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(control, supervisor->get());
@@ -230,6 +236,7 @@ class RunCommand : public Command {
   UpkeepFlags upkeep_;
   HookOptions hooks_;
   std::vector<std::string> volumes_;
+  std::string dirty_tracking_ = "auto";
   bool init_ = false;
   bool fresh_ = false;
   bool end_with_agent_ = false;

@@ -1,0 +1,83 @@
+// DirtyTracker: which pages of an application changed since its newest committed checkpoint, so
+// that the others are neither copied while it is frozen nor hashed afterwards.
+//
+// Per checkpoint: Attach while the application runs; let the pages images of LetGo() pass by
+// unread; Complete while it is frozen; Committed once the checkpoint exists. Forget whenever the
+// next checkpoint will have another parent than the last one that was Committed. Processes with
+// little memory are not worth stopping for and are not tracked; what is not tracked is read and
+// compared.
+//
+// Thread safety: all calls may come from any thread.
+#ifndef SNAPSTORE_AGENT_DIRTY_TRACKER_H_
+#define SNAPSTORE_AGENT_DIRTY_TRACKER_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "agent/arena.h"
+#include "agent/checkpoint_image.h"
+#include "agent/tracked_process.h"
+#include "snapstore/status.h"
+
+namespace snapstore::agent {
+
+struct LetGoPlan {
+  std::set<std::string> pagemaps;
+  uint64_t bytes_spared = 0;  // of memory that need not be ready, with some reserve
+};
+
+class DirtyTracker {
+ public:
+  // Unsupported when this machine cannot.
+  static Result<std::unique_ptr<DirtyTracker>> Create();
+
+  // Begins to track those of `pids`, the whole application, that are new; each stands still for a
+  // moment. What cannot be tracked is not.
+  void Attach(const std::vector<pid_t>& pids);
+
+  // Page maps of processes so little of which changed that reading it from the process is quicker
+  // than having all of it from CRIU.
+  LetGoPlan LetGo() const;
+
+  // The images of a dump have arrived and the application is still frozen: notes what changed, and
+  // reads what changed of the pages images that were let go (ArenaFile::only_changed). An error
+  // fails the dump: the next one had better let nothing go.
+  Status Complete(std::vector<ArenaFile>* files, Arena* arena);
+
+  // As of the last Complete: pages that are what the parent holds.
+  PagesByMap Unchanged() const;
+
+  // The checkpoint of the last Complete is committed and holds `pages`.
+  void Committed(const PagesByMap& pages);
+
+  // Nothing is known to be unchanged until the next commit.
+  void Forget();
+
+  // Private memory of `pids`, the whole application, written since the last commit; the memory of
+  // untracked processes counts as written, shared memory and files do not count. Takes about 1 ms
+  // per GiB. Nothing when no checkpoint was committed.
+  std::optional<uint64_t> DirtyBytes(const std::vector<pid_t>& pids) const;
+
+ private:
+  DirtyTracker() = default;
+  Status ReadChanged(const std::vector<ArenaFile>& files, const TrackedProcess& process,
+                     ArenaFile* pages, Arena* arena) const;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::map<pid_t, std::unique_ptr<TrackedProcess>> processes_;
+  std::map<pid_t, int> refusals_;
+  int complaints_ = 0;  // that were told
+  bool committed_ = false;
+};
+
+}  // namespace snapstore::agent
+
+#endif  // SNAPSTORE_AGENT_DIRTY_TRACKER_H_
