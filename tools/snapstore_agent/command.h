@@ -57,6 +57,7 @@ extern const CommandInfo kCheckpointCommand;
 extern const CommandInfo kListCommand;
 extern const CommandInfo kStopCommand;
 extern const CommandInfo kCheckCommand;
+extern const CommandInfo kBenchCommand;
 extern const CommandInfo kNodeCommand;
 
 }  // namespace snapstore::agent
