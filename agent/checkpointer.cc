@@ -45,7 +45,8 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
                                                            const CriuDriver* criu) {
   std::unique_ptr<Checkpointer> checkpointer(
       new Checkpointer(std::move(options), repository, criu));
-  SNAP_ASSIGN_OR_RETURN(checkpointer->arena_, Arena::Create(checkpointer->options_.arena_limit));
+  SNAP_ASSIGN_OR_RETURN(checkpointer->arena_, Arena::Create(checkpointer->options_.arena_limit,
+                                                            checkpointer->options_.spool));
   return checkpointer;
 }
 
@@ -68,7 +69,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Captured* captured)
   };
   SNAP_ASSIGN_OR_RETURN(captured->images,
                         criu_->Dump(cell, options_.directory, arena_.get(), while_frozen));
-  return Status::Ok();
+  return arena_->status();
 }
 
 Status Checkpointer::Commit(const Captured& captured, int root_pid, CheckpointRecord* record) {

@@ -47,6 +47,7 @@ class Checkpointer {
     std::string directory;     // short, private: CRIU's working directory
     std::string log_path;      // of the application
     uint64_t arena_limit = 0;  // bytes of captured memory at most
+    SpoolOptions spool = {};   // for what exceeds it
   };
 
   // `repository` and `criu` must outlive it.

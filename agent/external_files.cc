@@ -35,9 +35,7 @@ Result<CapturedFile> CaptureOne(const std::string& path, Arena* arena) {
   while (true) {
     const std::span<uint8_t> space = writer.Space();
     if (space.empty()) {
-      return Status::NoSpace(
-          fmt::format("does not fit into the checkpoint memory of {} MiB (--arena-limit)",
-                      arena->bytes_max() >> 20));
+      return arena->Full("it");
     }
     SNAP_ASSIGN_OR_RETURN(const size_t got, ReadFull(fd.get(), space, path));
     writer.Advance(got);

@@ -115,10 +115,7 @@ Status ImageCapture::ReadPipe(std::map<int, OpenFile>::iterator file) {
   for (int turn = 0; turn < kReadsPerTurn; ++turn) {
     const std::span<uint8_t> space = writer.Space();
     if (space.empty()) {
-      return Status::NoSpace(
-          fmt::format("the application's memory does not fit into the checkpoint memory of {} MiB "
-                      "(--arena-limit)",
-                      arena_->bytes_max() >> 20));
+      return arena_->Full("the application's memory");
     }
     const ssize_t got = read(file->first, space.data(), space.size());
     if (got < 0 && errno == EINTR) continue;

@@ -118,7 +118,10 @@ Status Supervisor::SetUp() {
     return Status::FromErrno(errno, "make event descriptors");
   Checkpointer::Options checkpointer{
       options_.config, criu_directory_, log_path_,
-      options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit()};
+      options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit(), options_.spool};
+  if (checkpointer.spool.directory.empty()) {
+    checkpointer.spool.directory = options_.state_directory + "/spool";
+  }
   SNAP_ASSIGN_OR_RETURN(checkpointer_,
                         Checkpointer::Create(std::move(checkpointer), repository_, criu_));
   keeper_ = CheckpointKeeper::Start(repository_, {.app = options_.config.name,

@@ -39,6 +39,7 @@ struct SupervisorOptions {
   std::string state_directory;  // absolute, short; made when missing, used by one agent at a time
   uint64_t arena_limit = 0;     // memory for one checkpoint at most; 0: half of this machine's
   bool restore = true;          // false: start afresh whatever checkpoints there are
+  SpoolOptions spool = {};      // for what exceeds it; no directory: STATE/spool
   size_t keep = 3;              // verified checkpoints that stay; 0: all
 };
 

@@ -39,10 +39,11 @@ Status CheckNotInterrupted() {
 }
 
 BenchAgent::BenchAgent(std::string folder, std::string app, uint64_t heap_bytes,
-                       Repository* repository, const CriuDriver* criu)
+                       uint64_t arena_limit, Repository* repository, const CriuDriver* criu)
     : folder_(std::move(folder)),
       app_(std::move(app)),
       heap_bytes_(heap_bytes),
+      arena_limit_(arena_limit),
       repository_(repository),
       criu_(criu),
       heap_(folder_) {}
@@ -52,8 +53,10 @@ BenchAgent::~BenchAgent() { Stop(); }
 Status BenchAgent::Start(bool restore) {
   SNAP_RETURN_IF_ERROR(CheckNotInterrupted());
   SNAP_ASSIGN_OR_RETURN(AppConfig config, ConfigOf(app_, folder_, heap_bytes_));
-  SupervisorOptions options{
-      .config = std::move(config), .state_directory = folder_ + "/state", .restore = restore};
+  SupervisorOptions options{.config = std::move(config),
+                            .state_directory = folder_ + "/state",
+                            .arena_limit = arena_limit_,
+                            .restore = restore};
   SNAP_ASSIGN_OR_RETURN(supervisor_, Supervisor::Create(std::move(options), repository_, criu_));
   running_ = std::async(std::launch::async, [this] { return supervisor_->Run(); });
   return Status::Ok();

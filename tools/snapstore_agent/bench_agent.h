@@ -25,9 +25,10 @@ struct Resumed {
 
 class BenchAgent {
  public:
-  // `folder` is made: the application's files and the agent's state. The others must outlive it.
-  BenchAgent(std::string folder, std::string app, uint64_t heap_bytes, Repository* repository,
-             const CriuDriver* criu);
+  // `folder` is made: the application's files and the agent's state. `arena_limit` as in
+  // SupervisorOptions. The others must outlive it.
+  BenchAgent(std::string folder, std::string app, uint64_t heap_bytes, uint64_t arena_limit,
+             Repository* repository, const CriuDriver* criu);
   ~BenchAgent();
 
   // With a full heap.
@@ -46,6 +47,7 @@ class BenchAgent {
   const std::string folder_;
   const std::string app_;
   const uint64_t heap_bytes_;
+  const uint64_t arena_limit_;
   Repository* const repository_;
   const CriuDriver* const criu_;
   const HeapClient heap_;

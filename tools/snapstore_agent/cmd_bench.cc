@@ -74,6 +74,10 @@ class BenchCommand : public Command {
                     "0: not measured")
         ->check(CLI::Range(0.0, 3600.0))
         ->capture_default_str();
+    app->add_option("--arena-limit", arena_limit_,
+                    "As of 'run': what exceeds it goes through a spool in --work")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("BYTES");
     app->add_option("--repository", repository_,
                     "Where checkpoints go, made when missing; else a temporary one in --work")
         ->type_name("REPO");
@@ -149,7 +153,7 @@ class BenchCommand : public Command {
   Status MeasureAgent(const std::string& folder, const std::string& app, uint64_t heap,
                       Repository* repository, const CriuDriver& criu) {
     Note("{}: filling the heap", SizeText(heap));
-    BenchAgent agent(folder, app, heap, repository, &criu);
+    BenchAgent agent(folder, app, heap, arena_limit_, repository, &criu);
     SNAP_RETURN_IF_ERROR(agent.StartFresh());
     SNAP_ASSIGN_OR_RETURN(const CheckpointRecord first, agent.Checkpoint());
     figures_.heaps.back().first_frozen_ms = first.frozen_ms;
@@ -275,6 +279,7 @@ class BenchCommand : public Command {
   std::vector<double> dirty_;
   unsigned rounds_ = 5;
   double interval_ = 10;
+  uint64_t arena_limit_ = 0;
   std::string repository_;
   std::string work_ = "/var/tmp";
   std::string tmpfs_ = "/dev/shm";

@@ -62,6 +62,13 @@ class RunCommand : public Command {
                     "Memory one checkpoint may take up; 0: half of this machine's")
         ->transform(CLI::AsSizeValue(false))
         ->type_name("BYTES");
+    app->add_option("--spool", spool_.directory,
+                    "On whose disk what exceeds that is kept until it is stored; else STATE/spool")
+        ->type_name("DIR");
+    app->add_option("--spool-limit", spool_.limit,
+                    "Bytes there at most; 0: none; else half of what is free at the start")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("BYTES");
     app->add_option("--memory-limit", memory_limit_, "Memory of the storage engine")
         ->transform(CLI::AsSizeValue(false))
         ->type_name("BYTES")
@@ -111,7 +118,12 @@ class RunCommand : public Command {
       return missing ? Outcome{repository.status(), kExitNoRepository}
                      : Outcome::Of(repository.status());
     }
-    SupervisorOptions options{std::move(config), state_directory_, arena_limit_, !fresh_, keep_};
+    SupervisorOptions options{.config = std::move(config),
+                              .state_directory = state_directory_,
+                              .arena_limit = arena_limit_,
+                              .restore = !fresh_,
+                              .spool = spool_,
+                              .keep = keep_};
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(address, token, supervisor->get());
@@ -166,6 +178,7 @@ class RunCommand : public Command {
   std::string token_file_;
   std::string state_directory_;
   uint64_t arena_limit_ = 0;
+  SpoolOptions spool_;
   uint64_t memory_limit_ = 512ull << 20;
   size_t keep_ = 3;
   bool init_ = false;
