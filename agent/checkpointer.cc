@@ -8,6 +8,7 @@
 #include "agent/checkpoint_metadata.h"
 #include "agent/process_tree.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "snapstore/snapshot.h"
 
@@ -51,25 +52,36 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
 }
 
 Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Captured* captured) {
+  // Whoever stands still afterwards waits for the comparison anyway.
+  Status status = CaptureOnce(cell, leave_stopped, /*exact_files=*/leave_stopped, captured);
+  if (!status.Is(StatusCode::kConflict)) return status;
+  LogInfo("captured once more: {}", status.message());
+  return CaptureOnce(cell, leave_stopped, /*exact_files=*/true, captured);
+}
+
+Status Checkpointer::CaptureOnce(Cell* cell, bool leave_stopped, bool exact_files,
+                                 Captured* captured) {
   SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> pids, DescendantsOf(cell->init_pid()));
   if (pids.empty()) return Status::NotFound("the application has ended");
   arena_->Clear();
-  SNAP_RETURN_IF_ERROR(arena_->Prepare(DumpBytesEstimate(pids) +
-                                       ExternalFileBytes(options_.config.external_files) +
-                                       kArenaSpareBytes));
+  SNAP_RETURN_IF_ERROR(
+      arena_->Prepare(DumpBytesEstimate(pids) + external_.Prepare(parent_id_) + kArenaSpareBytes));
   auto while_frozen = [&]() -> Status {
+    SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> frozen, DescendantsOf(cell->init_pid()));
     SNAP_ASSIGN_OR_RETURN(captured->files,
-                          CaptureExternalFiles(options_.config.external_files, arena_.get()));
+                          external_.Capture(frozen, parent_id_, exact_files, arena_.get()));
     if (!leave_stopped) return Status::Ok();
     // The images are complete and do not know of this signal; it is delivered at the thaw, before
     // the application executes anything.
-    SNAP_ASSIGN_OR_RETURN(captured->stopped, DescendantsOf(cell->init_pid()));
+    captured->stopped = frozen;
     SignalAll(captured->stopped, SIGSTOP);
     return Status::Ok();
   };
   SNAP_ASSIGN_OR_RETURN(captured->images,
                         criu_->Dump(cell, options_.directory, arena_.get(), while_frozen));
-  return arena_->status();
+  captured->frozen_us += captured->images.stats.frozen_us;
+  SNAP_RETURN_IF_ERROR(arena_->status());
+  return external_.Finish(&captured->files);
 }
 
 Status Checkpointer::Commit(const Captured& captured, int root_pid, CheckpointRecord* record) {
@@ -89,8 +101,15 @@ Status Checkpointer::Commit(const Captured& captured, int root_pid, CheckpointRe
 
   SnapshotRequest request;
   SNAP_ASSIGN_OR_RETURN(request.images, ImageSources(captured.images.files));
+  std::vector<std::unique_ptr<CapturedFileReader>> readers;
   for (const CapturedFile& file : captured.files) {
-    request.images.push_back(FileSource(file.content, kFilesFolder + file.info.path));
+    const std::string name = kFilesFolder + file.info.path;
+    if (file.kind == CaptureKind::kWhole) {
+      request.images.push_back(FileSource(file.content, name));
+    } else {
+      readers.push_back(std::make_unique<CapturedFileReader>(&file));
+      request.volumes.push_back(readers.back()->Source(name));
+    }
   }
   MemorySource description;
   description.name = kMetadataName;
@@ -132,7 +151,7 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
         "worth keeping");
   }
   if (record.status.ok()) {
-    record.frozen_ms = static_cast<double>(captured.images.stats.frozen_us) / 1000;
+    record.frozen_ms = static_cast<double>(captured.frozen_us) / 1000;
     for (const CapturedFile& file : captured.files) record.bytes_external += file.info.size;
     record.bytes_captured = TotalBytes(captured.images.files) + record.bytes_external;
     record.bytes_grown_frozen = arena_->grown();
@@ -140,7 +159,10 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
   }
   if (!record.status.ok()) SignalAll(captured.stopped, SIGCONT);
   record.seconds = watch.Seconds();
-  if (record.status.ok()) parent_id_ = record.snapshot_id;
+  if (record.status.ok()) {
+    parent_id_ = record.snapshot_id;
+    external_.Committed(captured.files, parent_id_);
+  }
   return record;
 }
 

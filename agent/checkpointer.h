@@ -16,7 +16,7 @@
 #include "agent/arena.h"
 #include "agent/cell.h"
 #include "agent/criu_driver.h"
-#include "agent/external_files.h"
+#include "agent/external_capture.h"
 #include "agent/platform.h"
 #include "snapstore/repository.h"
 
@@ -63,14 +63,20 @@ class Checkpointer {
 
  private:
   Checkpointer(Options options, Repository* repository, const CriuDriver* criu)
-      : options_(std::move(options)), repository_(repository), criu_(criu) {}
+      : options_(std::move(options)),
+        repository_(repository),
+        criu_(criu),
+        external_(options_.config.external_files, options_.directory) {}
 
   struct Captured {
     DumpedImages images;
     std::vector<CapturedFile> files;
     std::vector<pid_t> stopped;
+    uint64_t frozen_us = 0;  // of all attempts
   };
+  // Again, with what was learnt, when an external file was not what it was taken for.
   Status Capture(Cell* cell, bool leave_stopped, Captured* captured);
+  Status CaptureOnce(Cell* cell, bool leave_stopped, bool exact_files, Captured* captured);
   Status Commit(const Captured& captured, int root_pid, CheckpointRecord* record);
 
   const Options options_;
@@ -78,6 +84,7 @@ class Checkpointer {
   const CriuDriver* const criu_;
   const Platform platform_ = Platform::OfThisMachine();
   std::unique_ptr<Arena> arena_;
+  ExternalCapture external_;
   std::string parent_id_;
   uint64_t count_ = 0;
 };

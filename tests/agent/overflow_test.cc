@@ -31,11 +31,9 @@ class OverflowTest : public CriuFixture {
     Write("sum.py", R"(
 import os, sys, time, zlib
 memory = bytearray(os.urandom(24 << 20))
-n = 0
+out = open(sys.argv[1], "a", buffering=1)
 while True:
-    n += 1
-    with open(sys.argv[1], "w") as out:
-        out.write(f"{zlib.crc32(memory)} {n}\n")
+    out.write(f"{zlib.crc32(memory)}\n")
     time.sleep(0.02)
 )");
     sigset_t set;
@@ -48,11 +46,12 @@ while True:
     CriuFixture::TearDown();
   }
 
-  void Start(const SpoolOptions& spool) {
+  void Start(const SpoolOptions& spool, const std::string& script = "sum.py",
+             const std::string& files = "") {
     auto config = AppConfig::Parse(fmt::format(
         R"({{"name":"sum","runCmd":"python3 {} {}","snapshotDestination":"fs-0123abcd",
-            "snapshotScheduler":"0 0 1 1 *"}})",
-        Path("sum.py"), Path("out")));
+            "snapshotScheduler":"0 0 1 1 *","externalFiles":[{}]}})",
+        Path(script), Path("out"), files));
     ASSERT_TRUE(config.ok());
     auto supervisor = Supervisor::Create({.config = std::move(*config),
                                           .state_directory = Path("state"),
@@ -70,16 +69,11 @@ while True:
     supervisor_.reset();
   }
 
-  // The next whole line that it writes: "sum count".
-  std::string NextLine() {
-    std::filesystem::remove(Path("out"));
-    std::string line;
-    EXPECT_TRUE(Eventually([&] { return (line = Read(Path("out"))).ends_with('\n'); }));
-    return line;
-  }
+  // The next sum of its memory that it writes, and begins after this call.
   std::string NextSum() {
-    const std::string line = NextLine();
-    return line.substr(0, line.find(' '));
+    const size_t now = Lines(Path("out")).size();
+    EXPECT_TRUE(Eventually([&] { return Lines(Path("out")).size() > now + 2; }));
+    return Lines(Path("out"))[now + 1];
   }
 
   std::unique_ptr<Repository> repository_;
@@ -123,6 +117,46 @@ TEST_F(OverflowTest, WithoutASpoolTheArenaIsTheLimit) {
   EXPECT_EQ(record.status.code(), StatusCode::kNoSpace);
   EXPECT_THAT(record.status.message(), HasSubstr("(--arena-limit)"));
   (void)NextSum();
+}
+
+TEST_F(OverflowTest, OfALogThatGrowsOnlyTheTailIsStored) {
+  Write("log.py", R"(
+import sys, time
+log = open(sys.argv[1] + ".log", "ab", buffering=0)
+n = 700000
+log.write(b"".join(b"%d\n" % i for i in range(1, n + 1)))
+while True:
+    log.write(b"".join(b"%d\n" % i for i in range(n + 1, n + 101)))
+    n += 100
+    time.sleep(0.01)
+)");
+  const std::string log = Path("out.log");
+  const auto grows_past = [&](uint64_t bytes) {
+    return Eventually([&] {
+      std::error_code error;
+      const auto size = std::filesystem::file_size(log, error);
+      return !error && size > bytes;
+    });
+  };
+  const auto start = [&] { Start({}, "log.py", fmt::format("\"{}\"", log)); };
+  start();
+  ASSERT_TRUE(grows_past(4 << 20));
+  std::vector<CheckpointRecord> records;
+  for (int i = 0; i < 3; ++i) {
+    records.push_back(supervisor_->RequestCheckpoint());
+    ASSERT_TRUE(records.back().status.ok()) << records.back().status.ToString();
+    ASSERT_TRUE(grows_past(std::filesystem::file_size(log)));
+  }
+  EXPECT_GT(records[0].bytes_read, records[2].bytes_read + (3 << 20));
+  EXPECT_GT(records[2].bytes_external, 4u << 20);
+  End();
+  start();
+  ASSERT_TRUE(Eventually([&] { return supervisor_->status().state == AppState::kRunning; }));
+  EXPECT_NE(supervisor_->status().restored_from, "") << supervisor_->status().start_reason;
+  ASSERT_TRUE(grows_past(std::filesystem::file_size(log)));
+  End();
+  const auto lines = Lines(log);
+  for (size_t i = 0; i + 1 < lines.size(); ++i) ASSERT_EQ(lines[i], std::to_string(i + 1));
 }
 
 }  // namespace
