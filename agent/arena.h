@@ -1,4 +1,5 @@
-// Arena: memory for one checkpoint's captured bytes, kept from checkpoint to checkpoint.
+// Arena: memory for one checkpoint's captured bytes, kept from checkpoint to checkpoint; behind it,
+// at the addresses that follow, a spool on a disk for what exceeds it.
 //
 // Reading gigabytes into fresh memory costs more than anything else while the application is
 // frozen: every page is faulted in and cleared. The arena is therefore touched beforehand (Prepare)
@@ -13,8 +14,10 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "agent/spool.h"
 #include "base/bytes.h"
 #include "snapstore/status.h"
 
@@ -26,17 +29,21 @@ uint64_t DefaultArenaLimit();
 
 class Arena {
  public:
-  // Reserves addresses for `bytes_max`; memory is used only as it is prepared or taken.
-  static Result<std::unique_ptr<Arena>> Create(uint64_t bytes_max);
+  // Reserves addresses for `bytes_max` and the spool; memory is used only as it is prepared or
+  // taken. Errors of the spool.
+  static Result<std::unique_ptr<Arena>> Create(uint64_t bytes_max, const SpoolOptions& spool = {});
   ~Arena();
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // Makes at least `bytes` (capped at the limit) ready for use. NoSpace when the machine cannot.
+  // Makes at least `bytes` (capped at the limits) ready for use. NoSpace when the machine or the
+  // spool's disk cannot.
   Status Prepare(uint64_t bytes);
 
   // `bytes` of memory behind what was taken last, so that two calls in a row give one piece; empty
-  // when the limit does not allow it. REQUIRES: a multiple of kBlockBytes.
+  // when the limits do not allow it, and when a piece would lie partly in the spool: a smaller one
+  // may then be had. Writing to the spool's addresses is slow; ArenaWriter does not.
+  // REQUIRES: a multiple of kBlockBytes.
   std::span<uint8_t> Take(uint64_t bytes);
 
   // Gives back the last `bytes` taken, if `end` is where the last piece taken ends.
@@ -48,22 +55,38 @@ class Arena {
   // Gives what is ready beyond `bytes` back to the system. REQUIRES: nothing is taken.
   void Trim(uint64_t bytes);
 
-  // What to say when Take has nothing left: NoSpace.
-  Status Full() const;
+  // For a piece that must be whole and finds too little memory left: the next one comes from the
+  // spool. False when there is none.
+  bool SkipToSpool();
 
   static constexpr uint64_t kBlockBytes = 4096;
 
-  uint64_t bytes_max() const { return bytes_max_; }
+  // Whether what was taken since Clear could be written; else what of the spool failed.
+  const Status& status() const { return status_; }
+  // Why Take gave nothing: "<what> does not fit into …", or status().
+  Status Full(std::string_view what) const;
+
+  uint64_t bytes_max() const { return bytes_max_; }  // of memory
   uint64_t ready() const { return ready_; }
   uint64_t used() const { return used_; }
   // Of what was taken since Clear, bytes that were not ready beforehand.
   uint64_t grown() const { return used_max_ > ready_ ? used_max_ - ready_ : 0; }
 
  private:
-  Arena(uint8_t* base, uint64_t bytes_max) : base_(base), bytes_max_(bytes_max) {}
+  friend class ArenaWriter;
+
+  Arena(uint8_t* base, uint64_t bytes_max, std::unique_ptr<Spool> spool)
+      : base_(base), bytes_max_(bytes_max), spool_(std::move(spool)) {}
+  uint64_t Limit() const { return bytes_max_ + (spool_ == nullptr ? 0 : spool_->bytes_max()); }
+  Status PrepareMemory(uint64_t bytes);
+  bool IsSpool(const uint8_t* piece) const { return piece >= base_ + bytes_max_; }
+  void WriteToSpool(const uint8_t* piece, ByteSpan bytes);
 
   uint8_t* base_;
   uint64_t bytes_max_;
+  std::unique_ptr<Spool> spool_;  // null: none
+  std::vector<uint8_t> bounce_;   // what is on its way to the spool
+  Status status_;
   uint64_t ready_ = 0;
   uint64_t used_ = 0;
   uint64_t used_max_ = 0;
@@ -86,14 +109,17 @@ class ArenaWriter {
  public:
   ArenaWriter(Arena* arena, std::string name) : arena_(arena) { file_.name = std::move(name); }
 
-  // Where the next bytes go, never empty unless the arena's limit is reached.
+  // Where the next bytes go, never empty unless the arena's limit is reached or its spool fails.
+  // Good until Advance, or until another writer of this arena is asked for space.
   std::span<uint8_t> Space();
-  // REQUIRES: at most Space().size().
+  // REQUIRES: at most Space().size(). An error of the spool shows in the arena's status().
   void Advance(uint64_t bytes);
   // The file; unused memory at its end goes back if it still can. The writer is done.
   ArenaFile Finish();
 
  private:
+  bool TakePiece();
+
   Arena* arena_;
   ArenaFile file_;
   std::span<uint8_t> space_;

@@ -65,7 +65,8 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
                                                            const CriuDriver* criu) {
   std::unique_ptr<Checkpointer> checkpointer(
       new Checkpointer(std::move(options), repository, criu));
-  SNAP_ASSIGN_OR_RETURN(checkpointer->arena_, Arena::Create(checkpointer->options_.arena_limit));
+  SNAP_ASSIGN_OR_RETURN(checkpointer->arena_, Arena::Create(checkpointer->options_.arena_limit,
+                                                            checkpointer->options_.spool));
   if (checkpointer->options_.track_pages) {
     auto tracker = DirtyTracker::Create();
     if (tracker.ok()) checkpointer->tracker_ = std::move(*tracker);
@@ -100,23 +101,39 @@ std::optional<uint64_t> Checkpointer::DirtyBytes(const Cell& cell) const {
   return pids.ok() ? tracker_->DirtyBytes(*pids) : std::nullopt;
 }
 
-Status Checkpointer::CaptureAtMostTwice(Cell* cell, bool leave_stopped, Captured* captured,
+// Again, with what was learnt, when pages that were let go could not be read, or an external file
+// was not what it was taken for.
+Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured* captured,
                                         CheckpointRecord* record) {
-  const Status status = Capture(cell, leave_stopped, /*let_go=*/true, captured, record);
-  if (status.ok() || !captured->lacks_pages || cell->WasToldToEnd()) return status;
-  LogWarning("checkpoint is begun again, with all memory from CRIU: {}", status.message());
-  tracker_->Forget();
-  *captured = {};
-  return Capture(cell, leave_stopped, /*let_go=*/false, captured, record);
+  bool let_go = true;
+  // Whoever stands still afterwards waits for the comparison of files anyway.
+  bool exact_files = leave_stopped;
+  while (true) {
+    Status status = Capture(cell, leave_stopped, let_go, exact_files, captured, record);
+    const bool lacks_pages = let_go && captured->lacks_pages;
+    const bool surprised = !exact_files && status.Is(StatusCode::kConflict);
+    if (status.ok() || cell->WasToldToEnd() || (!lacks_pages && !surprised)) return status;
+    LogWarning("checkpoint is begun again{}: {}", lacks_pages ? ", with all memory from CRIU" : "",
+               status.message());
+    if (lacks_pages) {
+      tracker_->Forget();
+      let_go = false;
+    } else {
+      exact_files = true;
+    }
+    const uint64_t frozen_us = captured->frozen_us;
+    *captured = {};
+    captured->frozen_us = frozen_us;
+  }
 }
 
-Status Checkpointer::Capture(Cell* cell, bool leave_stopped, bool let_go, Captured* captured,
-                             CheckpointRecord* record) {
+Status Checkpointer::Capture(Cell* cell, bool leave_stopped, bool let_go, bool exact_files,
+                             Captured* captured, CheckpointRecord* record) {
   SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> pids, DescendantsOf(cell->init_pid()));
   if (pids.empty()) return Status::NotFound("the application has ended");
   NoteUnlisted(pids, record);
   CapturePlan plan;
-  uint64_t expected = DumpBytesEstimate(pids) + ExternalFileBytes(options_.config.external_files);
+  uint64_t expected = DumpBytesEstimate(pids) + external_.Prepare(parent_id_);
   if (tracker_ != nullptr) {
     tracker_->Attach(pids);
     LetGoPlan spared = let_go ? tracker_->LetGo() : LetGoPlan();
@@ -131,14 +148,15 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, bool let_go, Captur
   arena_->Clear();
   SNAP_RETURN_IF_ERROR(arena_->Prepare(expected + kArenaSpareBytes));
   auto while_frozen = [&]() -> Status {
+    SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> frozen, DescendantsOf(cell->init_pid()));
     SNAP_ASSIGN_OR_RETURN(captured->files,
-                          CaptureExternalFiles(options_.config.external_files, arena_.get()));
+                          external_.Capture(frozen, parent_id_, exact_files, arena_.get()));
     if (!leave_stopped) return Status::Ok();
     // Should this process be lost before the end, the application must not stand for ever.
     SNAP_RETURN_IF_ERROR(cell->SetHeld(true));
     // The images are complete and do not know of this signal; it is delivered at the thaw, before
     // the application executes anything.
-    SNAP_ASSIGN_OR_RETURN(captured->stopped, DescendantsOf(cell->init_pid()));
+    captured->stopped = frozen;
     SignalAll(captured->stopped, SIGSTOP);
     // CRIU lets the peers' packets in again before this returns to the caller.
     if (options_.keep_connections) {
@@ -149,10 +167,12 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, bool let_go, Captur
   SNAP_ASSIGN_OR_RETURN(captured->images,
                         criu_->Dump(cell, options_.directory, arena_.get(), while_frozen,
                                     tracker_ != nullptr ? &plan : nullptr));
-  return Status::Ok();
+  captured->frozen_us += captured->images.stats.frozen_us;
+  SNAP_RETURN_IF_ERROR(arena_->status());
+  return external_.Finish(&captured->files);
 }
 
-Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
+Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request, bool takes_over) {
   request->parent = parent_id_.empty() ? "none" : parent_id_;
   if (fence_ != nullptr) {
     request->tags.merge(fence_->NextTags());
@@ -168,7 +188,7 @@ Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
     LogWarning("checkpoint {} cannot be built upon, so all is stored that it held alone: {}",
                parent_id_.substr(0, 12), summary.status().message());
     parent_id_.clear();
-    if (TakesOver(*request)) return summary.status();
+    if (takes_over) return summary.status();
     request->parent = "none";
     summary = TakeSnapshot(*repository_, *request, &warnings);
   }
@@ -206,8 +226,16 @@ Status Checkpointer::Commit(int root_pid, Captured* captured, CheckpointRecord* 
   PagesByMap placed;
   SNAP_ASSIGN_OR_RETURN(request.images, ImageSources(captured->images.files, unchanged, &placed));
   captured->takes_over = TakesOver(request);
+  std::vector<std::unique_ptr<CapturedFileReader>> readers;
   for (const CapturedFile& file : captured->files) {
-    request.images.push_back(FileSource(file.content, kFilesFolder + file.info.path));
+    const std::string name = kFilesFolder + file.info.path;
+    if (file.kind == CaptureKind::kWhole) {
+      request.images.push_back(FileSource(file.content, name));
+    } else {
+      captured->takes_over = captured->takes_over || file.known != 0;
+      readers.push_back(std::make_unique<CapturedFileReader>(&file));
+      request.volumes.push_back(readers.back()->Source(name));
+    }
   }
   MemorySource description;
   description.name = kMetadataName;
@@ -218,7 +246,7 @@ Status Checkpointer::Commit(int root_pid, Captured* captured, CheckpointRecord* 
                   {kKindTag, kCheckpointKind},
                   {"snapstore.trigger", record->trigger},
                   {"snapstore.frozen_ms", fmt::format("{:.1f}", record->frozen_ms)}};
-  SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary, Store(&request));
+  SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary, Store(&request, captured->takes_over));
   if (tracker_ != nullptr) tracker_->Committed(placed);
   record->snapshot_id = summary.info.id;
   record->parent_id = summary.info.parent_id;
@@ -250,7 +278,7 @@ Status Checkpointer::TakeOnce(Cell* cell, bool leave_stopped, Captured* captured
                               CheckpointRecord* record) {
   record->status = RunHooks(HookEvent::kPreFreeze, *cell, *record, leave_stopped);
   if (record->status.ok()) {
-    record->status = CaptureAtMostTwice(cell, leave_stopped, captured, record);
+    record->status = CaptureWithRetries(cell, leave_stopped, captured, record);
   }
   if (cell->WasToldToEnd()) {
     // Restored it would go on ending; and CRIU may have met processes that ended under its hands.
@@ -259,7 +287,7 @@ Status Checkpointer::TakeOnce(Cell* cell, bool leave_stopped, Captured* captured
         "worth keeping");
   }
   if (record->status.ok()) {
-    record->frozen_ms = static_cast<double>(captured->images.stats.frozen_us) / 1000;
+    record->frozen_ms = static_cast<double>(captured->frozen_us) / 1000;
     record->bytes_external = 0;
     for (const CapturedFile& file : captured->files) record->bytes_external += file.info.size;
     record->bytes_captured = TotalBytes(captured->images.files) + record->bytes_external;
@@ -304,7 +332,8 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
   LetRunOn(cell, leave_stopped, record.status.ok(), &captured);
   if (captured.takes_over && MayBeTheParents(record.status)) {
     LogWarning("checkpoint is begun again, with all memory: {}", record.status.message());
-    tracker_->Forget();
+    if (tracker_ != nullptr) tracker_->Forget();
+    external_.Forget();
     captured = {};
     record.time_ns = WallNanos();
     record.status = TakeOnce(cell, leave_stopped, &captured, &record);
@@ -313,6 +342,7 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
   record.seconds = watch.Seconds();
   if (record.status.ok()) {
     parent_id_ = record.snapshot_id;
+    external_.Committed(captured.files, parent_id_);
     // What is captured is not needed any more. A single large one is remembered for a while.
     arena_wanted_ = std::max(arena_->used(), arena_wanted_ / 4 * 3);
     arena_->Clear();

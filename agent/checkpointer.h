@@ -21,7 +21,7 @@
 #include "agent/cell.h"
 #include "agent/criu_driver.h"
 #include "agent/dirty_tracker.h"
-#include "agent/external_files.h"
+#include "agent/external_capture.h"
 #include "agent/fence.h"
 #include "agent/hooks.h"
 #include "agent/platform.h"
@@ -65,6 +65,7 @@ class Checkpointer {
     std::vector<std::string> volumes = {};  // folders whose files go along without being listed
     // Copy and compare only pages that changed, where the machine can tell.
     bool track_pages = true;
+    SpoolOptions spool = {};  // for what exceeds it
   };
 
   // `repository` and `criu` must outlive it.
@@ -86,22 +87,26 @@ class Checkpointer {
 
  private:
   Checkpointer(Options options, Repository* repository, const CriuDriver* criu)
-      : options_(std::move(options)), repository_(repository), criu_(criu) {}
+      : options_(std::move(options)),
+        repository_(repository),
+        criu_(criu),
+        external_(options_.config.external_files, options_.directory) {}
 
   struct Captured {
     DumpedImages images;
     std::vector<CapturedFile> files;
     std::vector<pid_t> stopped;
     std::unique_ptr<QuietConnections> quiet;
+    uint64_t frozen_us = 0;    // of all attempts
     bool lacks_pages = false;  // what was let go could not be read
     bool takes_over = false;   // what is unchanged is only in the parent
   };
-  Status Capture(Cell* cell, bool leave_stopped, bool let_go, Captured* captured,
+  Status Capture(Cell* cell, bool leave_stopped, bool let_go, bool exact_files, Captured* captured,
                  CheckpointRecord* record);
-  Status CaptureAtMostTwice(Cell* cell, bool leave_stopped, Captured* captured,
+  Status CaptureWithRetries(Cell* cell, bool leave_stopped, Captured* captured,
                             CheckpointRecord* record);
   void NoteUnlisted(const std::vector<pid_t>& pids, CheckpointRecord* record);
-  Result<SnapshotSummary> Store(SnapshotRequest* request);
+  Result<SnapshotSummary> Store(SnapshotRequest* request, bool takes_over);
   Status Commit(int root_pid, Captured* captured, CheckpointRecord* record);
   Status TakeOnce(Cell* cell, bool leave_stopped, Captured* captured, CheckpointRecord* record);
   void LetRunOn(Cell* cell, bool leave_stopped, bool taken, Captured* captured);
@@ -116,6 +121,7 @@ class Checkpointer {
   uint64_t arena_wanted_ = 0;  // by the newest checkpoints, large ones before them fading
   std::unique_ptr<DirtyTracker> tracker_;  // null: none
   Fence* fence_ = nullptr;
+  ExternalCapture external_;
   std::string parent_id_;
   std::unique_ptr<QuietConnections> quiet_;  // of an application that was left stopped
   std::set<std::string> told_unlisted_;

@@ -2,13 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 
 #include "base/bytes.h"
@@ -19,34 +17,6 @@
 
 namespace snapstore::agent {
 namespace {
-
-Result<CapturedFile> CaptureOne(const std::string& path, Arena* arena) {
-  // Not blocking, in case somebody put a FIFO there.
-  SNAP_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
-  struct stat info {};
-  if (fstat(fd.get(), &info) != 0) return Status::FromErrno(errno, path);
-  if (!S_ISREG(info.st_mode)) return Status::InvalidArgument("is not a regular file");
-  std::array<char, PATH_MAX> real{};
-  if (realpath(path.c_str(), real.data()) == nullptr) return Status::FromErrno(errno, path);
-  CapturedFile captured;
-  captured.info = {path,        real.data(),           info.st_mode & 07777,  info.st_uid,
-                   info.st_gid, ToNanos(info.st_atim), ToNanos(info.st_mtim), 0};
-  ArenaWriter writer(arena, path);
-  while (true) {
-    const std::span<uint8_t> space = writer.Space();
-    if (space.empty()) {
-      return Status::NoSpace(
-          fmt::format("does not fit into the checkpoint memory of {} MiB (--arena-limit)",
-                      arena->bytes_max() >> 20));
-    }
-    SNAP_ASSIGN_OR_RETURN(const size_t got, ReadFull(fd.get(), space, path));
-    writer.Advance(got);
-    if (got < space.size()) break;
-  }
-  captured.content = writer.Finish();
-  captured.info.size = captured.content.size;
-  return captured;
-}
 
 // Best effort: on a replacement node the link the application's path leads through may be missing.
 Status RestoreLink(const ExternalFile& file) {
@@ -76,31 +46,6 @@ Status Fill(int fd, const ExternalFile& file, const std::function<Status(int fd)
 }
 
 }  // namespace
-
-Result<std::vector<CapturedFile>> CaptureExternalFiles(const std::vector<std::string>& paths,
-                                                       Arena* arena) {
-  std::vector<CapturedFile> files;
-  files.reserve(paths.size());
-  for (const std::string& path : paths) {
-    auto captured = CaptureOne(path, arena);
-    if (!captured.ok()) {
-      return captured.status().WithContext(fmt::format("external file {}", path));
-    }
-    files.push_back(std::move(*captured));
-  }
-  return files;
-}
-
-uint64_t ExternalFileBytes(const std::vector<std::string>& paths) {
-  uint64_t bytes = 0;
-  for (const std::string& path : paths) {
-    struct stat info {};
-    if (stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
-      bytes += static_cast<uint64_t>(info.st_size);
-    }
-  }
-  return bytes;
-}
 
 Status PutBackExternalFile(const ExternalFile& file, const std::function<Status(int fd)>& write) {
   const std::filesystem::path target(file.real_path);

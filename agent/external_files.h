@@ -1,4 +1,5 @@
-// External files: files of the application that are saved and put back with its memory.
+// External files: files of the application that are saved and put back with its memory. How they
+// are read is in external_capture.h.
 //
 // Thread safety: free functions; none share state.
 #ifndef SNAPSTORE_AGENT_EXTERNAL_FILES_H_
@@ -7,9 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <vector>
 
-#include "agent/arena.h"
 #include "snapstore/status.h"
 
 namespace snapstore::agent {
@@ -24,20 +23,6 @@ struct ExternalFile {
   int64_t mtime_ns = 0;
   uint64_t size = 0;
 };
-
-struct CapturedFile {
-  ExternalFile info;
-  ArenaFile content;  // named `path`
-};
-
-// Reads the files into the arena; meant for the time the application is frozen, so it does nothing
-// else. The first file that is missing or no regular file fails the whole capture; the message
-// begins with "external file <path>".
-Result<std::vector<CapturedFile>> CaptureExternalFiles(const std::vector<std::string>& paths,
-                                                       Arena* arena);
-
-// The bytes these files have now, to prepare the arena with; what cannot be told counts as 0.
-uint64_t ExternalFileBytes(const std::vector<std::string>& paths);
 
 // Replaces the file by what `write` writes to a descriptor, with its mode, owner and times: a new
 // file beside it, fsync, rename. Missing folders are made; a symbolic link the path led through is

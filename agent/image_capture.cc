@@ -147,7 +147,9 @@ Status ImageCapture::ReadPipe(std::map<int, OpenFile>::iterator file) {
   ArenaWriter& writer = file->second.writer;
   for (int turn = 0; turn < kReadsPerTurn; ++turn) {
     const std::span<uint8_t> space = writer.Space();
-    if (space.empty()) return arena_->Full();
+    if (space.empty()) {
+      return arena_->Full("the application's memory");
+    }
     const ssize_t got = read(file->first, space.data(), space.size());
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == EAGAIN) return Status::Ok();

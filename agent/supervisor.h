@@ -50,6 +50,7 @@ struct SupervisorOptions {
   std::string state_directory;  // absolute, short; made when missing, used by one agent at a time
   uint64_t arena_limit = 0;     // memory for one checkpoint at most; 0: half of this machine's
   bool restore = true;          // false: start afresh whatever checkpoints there are
+  SpoolOptions spool = {};      // for what exceeds it; no directory: STATE/spool
   size_t keep = 3;              // verified checkpoints that stay; 0: all
   bool outlive = true;          // the application runs on when the agent dies
   // The application goes on, without checkpoints, when another agent has taken over.

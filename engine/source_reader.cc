@@ -424,10 +424,12 @@ Status SourceReader::VisitVolumeSource(const std::string& path, const VolumeSour
   if (volume.rest_unchanged && !parent.has_value()) {
     return Status::InvalidArgument(path + ": the parent snapshot does not hold it");
   }
-  if (volume.rest_unchanged && parent->runs().span() != volume.size) {
-    return Status::InvalidArgument(path + ": its size differs from the parent snapshot's");
+  if (volume.rest_unchanged && parent->runs().span() > volume.size) {
+    return Status::InvalidArgument(path + ": it is smaller than the parent snapshot's");
   }
-  SNAP_RETURN_IF_ERROR(sink_->Begin(entry, RuleFor(volume.profile, /*image=*/true), parent));
+  const CutRule rule =
+      volume.single_blocks ? CutRule::kAlignedBlocks : RuleFor(volume.profile, /*image=*/true);
+  SNAP_RETURN_IF_ERROR(sink_->Begin(entry, rule, parent));
   VolumeFeed feed(volume, sink_, options_.buffers_ahead,
                   options_.parent == nullptr ? nullptr : options_.parent->nodes.get(), &before);
   const Status status = feed.Run();

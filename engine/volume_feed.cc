@@ -51,16 +51,34 @@ Status VolumeFeed::PlanPart(uint64_t begin, uint64_t end) {
   if (parent_runs_ == nullptr) {
     Add(Step::Kind::kHole, planned_, begin);
   } else {
-    SNAP_ASSIGN_OR_RETURN(const ByteRange first, ChunkAround(parent_runs_.get(), begin));
+    SNAP_RETURN_IF_ERROR(PlanBefore(begin));
+    if (end <= parent_runs_->size()) {
+      SNAP_ASSIGN_OR_RETURN(const ByteRange last, ChunkAround(parent_runs_.get(), end - 1));
+      widened_ = last.offset + last.length;
+    } else {
+      widened_ = end;
+    }
+  }
+  Add(Step::Kind::kRead, begin, end);
+  return {};
+}
+
+Status VolumeFeed::PlanBefore(uint64_t begin) {
+  const uint64_t known = parent_runs_->size();
+  if (begin > std::max(known, planned_)) {
+    return Status::InvalidArgument(
+        fmt::format("bytes {} to {} are in no part, and the parent ends before them",
+                    std::max(known, planned_), begin));
+  }
+  // What the parent ends with may be a part of a chunk only: it is cut anew, with what follows.
+  if (const uint64_t at = begin < known ? begin : known - 1; known > 0 && planned_ < known) {
+    SNAP_ASSIGN_OR_RETURN(const ByteRange first, ChunkAround(parent_runs_.get(), at));
     if (first.offset > widened_) {
       Add(Step::Kind::kParent, planned_, widened_);
       Add(Step::Kind::kUnchanged, widened_, first.offset);
     }
-    Add(Step::Kind::kParent, planned_, begin);
-    SNAP_ASSIGN_OR_RETURN(const ByteRange last, ChunkAround(parent_runs_.get(), end - 1));
-    widened_ = last.offset + last.length;
   }
-  Add(Step::Kind::kRead, begin, end);
+  Add(Step::Kind::kParent, planned_, begin);
   return {};
 }
 
@@ -68,6 +86,9 @@ Status VolumeFeed::PlanEnd() {
   if (parent_runs_ == nullptr) {
     Add(Step::Kind::kHole, planned_, source_.size);
   } else {
+    if (planned_ < source_.size && parent_runs_->size() < source_.size) {
+      return PlanBefore(source_.size);
+    }
     Add(Step::Kind::kParent, planned_, widened_);
     Add(Step::Kind::kUnchanged, planned_, source_.size);
   }

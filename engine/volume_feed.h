@@ -49,6 +49,8 @@ class VolumeFeed {
   };
 
   Status PlanPart(uint64_t begin, uint64_t end);
+  // What the parent has before a part that begins at `begin`.
+  Status PlanBefore(uint64_t begin);
   Status PlanEnd();
   void Add(Step::Kind kind, uint64_t begin, uint64_t end);
   void Read(Step* step);

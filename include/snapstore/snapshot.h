@@ -78,13 +78,14 @@ struct VolumeSource {
   uint64_t size = 0;               // in bytes
   VolumeReader* reader = nullptr;  // the caller's; used during the call only
   // What is in no part: false: zeros; true: as in the parent, which must exist and hold it with the
-  // same size.
+  // same size, or with a smaller one: then parts hold all that is behind its end there.
   bool rest_unchanged = false;
   // A call of ReadAt asks for bytes between two multiples of this; at most 1 MiB.
   uint32_t read_bytes = 512 << 10;
   unsigned reads = 16;  // calls of ReadAt at once, at most; fewer if memory is short
   // kAuto is kAligned.
   Profile profile = Profile::kAuto;
+  bool single_blocks = false;  // cut every 4 KiB block on its own, as memory is, whatever `profile`
 };
 
 // A part of a volume that differs from the parent snapshot's.

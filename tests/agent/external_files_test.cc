@@ -9,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "agent/external_capture.h"
 #include "base/file.h"
 #include "tests/base/temp_folder.h"
 
@@ -36,13 +37,17 @@ class ExternalFilesTest : public ::testing::Test {
     text << in.rdbuf();
     return text.str();
   }
+  Result<std::vector<CapturedFile>> Capture(const std::vector<std::string>& paths) {
+    ExternalCapture capture(paths, directory_);
+    auto files = capture.Capture({}, "", /*exact=*/false, arena_.get());
+    if (files.ok()) EXPECT_TRUE(capture.Finish(&*files).ok());
+    return files;
+  }
   static Status PutBack(const CapturedFile& file) {
     return PutBackExternalFile(file.info, [&](int fd) {
-      for (const auto& part : file.content.parts) {
-        Status written = WriteFull(fd, part, file.info.path);
-        if (!written.ok()) return written;
-      }
-      return Status::Ok();
+      Bytes content(file.info.size);
+      Status status = CapturedFileReader(&file).ReadAt(0, content);
+      return status.ok() ? WriteFull(fd, content, file.info.path) : status;
     });
   }
 
@@ -58,7 +63,7 @@ TEST_F(ExternalFilesTest, ContentModeOwnerAndTimesComeBack) {
   ASSERT_EQ(chmod(path.c_str(), 0604), 0);
   const timespec times[2] = {{1'600'000'000, 5}, {1'500'000'000, 123'456'789}};
   ASSERT_EQ(utimensat(AT_FDCWD, path.c_str(), times, 0), 0);
-  auto captured = CaptureExternalFiles({path}, arena_.get());
+  auto captured = Capture({path});
   ASSERT_TRUE(captured.ok()) << captured.status().ToString();
 
   std::filesystem::remove_all(directory_);
@@ -76,7 +81,7 @@ TEST_F(ExternalFilesTest, AnEmptyFileAndALinkComeBack) {
   const std::string target = Write("target", "");
   const std::string link = directory_ + "/link";
   std::filesystem::create_symlink(target, link);
-  auto captured = CaptureExternalFiles({link}, arena_.get());
+  auto captured = Capture({link});
   ASSERT_TRUE(captured.ok());
   std::filesystem::remove(link);
   std::filesystem::remove(target);
@@ -87,29 +92,28 @@ TEST_F(ExternalFilesTest, AnEmptyFileAndALinkComeBack) {
 
 TEST_F(ExternalFilesTest, WhatIsMissingOrNoFileIsNamed) {
   const std::string good = Write("good", "x");
-  const auto missing = CaptureExternalFiles({good, directory_ + "/gone"}, arena_.get());
+  const auto missing = Capture({good, directory_ + "/gone"});
   ASSERT_FALSE(missing.ok());
   EXPECT_EQ(missing.status().code(), StatusCode::kNotFound);
   EXPECT_THAT(missing.status().message(), StartsWith("external file " + directory_ + "/gone: "));
-  const auto folder = CaptureExternalFiles({directory_}, arena_.get());
+  const auto folder = Capture({directory_});
   EXPECT_THAT(folder.status().message(), HasSubstr("is not a regular file"));
   const std::string fifo = directory_ + "/fifo";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
-  EXPECT_THAT(CaptureExternalFiles({fifo}, arena_.get()).status().message(),
-              HasSubstr("is not a regular file"));
+  EXPECT_THAT(Capture({fifo}).status().message(), HasSubstr("is not a regular file"));
 }
 
 TEST_F(ExternalFilesTest, AFileTooLargeForTheArenaIsRefused) {
   const std::string path = Write("large", "");
   ASSERT_EQ(truncate(path.c_str(), 64 << 20), 0);
-  const auto captured = CaptureExternalFiles({path}, arena_.get());
+  const auto captured = Capture({path});
   ASSERT_FALSE(captured.ok());
   EXPECT_EQ(captured.status().code(), StatusCode::kNoSpace);
 }
 
 TEST_F(ExternalFilesTest, AFailedPutBackLeavesTheOldFileAndNothingElse) {
   const std::string path = Write("log", "old");
-  const auto captured = CaptureExternalFiles({path}, arena_.get());
+  const auto captured = Capture({path});
   ASSERT_TRUE(captured.ok());
   const Status failed = PutBackExternalFile(
       captured->front().info, [](int) { return Status::Corruption("chunk is damaged"); });

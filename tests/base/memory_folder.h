@@ -16,10 +16,10 @@ namespace snapstore {
 class MemoryFolder {
  public:
   // To be made before any thread that is to see it.
-  MemoryFolder() {
+  explicit MemoryFolder(const char* size = "size=4g") {
     mounted_ = ::unshare(CLONE_NEWNS) == 0 &&
                ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-               ::mount("tmpfs", mount_point_.path().c_str(), "tmpfs", 0, "size=4g") == 0;
+               ::mount("tmpfs", mount_point_.path().c_str(), "tmpfs", 0, size) == 0;
   }
   ~MemoryFolder() {
     if (mounted_) ::umount2(mount_point_.path().c_str(), MNT_DETACH);
@@ -28,6 +28,7 @@ class MemoryFolder {
   MemoryFolder& operator=(const MemoryFolder&) = delete;
 
   const std::string& path() const { return mount_point_.path(); }
+  bool mounted() const { return mounted_; }
 
  private:
   TempFolder mount_point_;

@@ -64,9 +64,29 @@ class MemoryVolume : public VolumeReader {
   const std::vector<uint64_t> units_;
 };
 
+// One that names only what is behind `known`.
+class GrownVolume : public VolumeReader {
+ public:
+  GrownVolume(std::string bytes, uint64_t known) : bytes_(std::move(bytes)), known_(known) {}
+  Status NextPart(uint64_t offset, uint64_t* begin, uint64_t* end) override {
+    *begin = std::min<uint64_t>(std::max(offset, known_), bytes_.size());
+    *end = bytes_.size();
+    return {};
+  }
+  Status ReadAt(uint64_t offset, std::span<uint8_t> out) override {
+    EXPECT_GE(offset, known_);
+    std::copy_n(bytes_.begin() + static_cast<ptrdiff_t>(offset), out.size(), out.begin());
+    return {};
+  }
+
+ private:
+  const std::string bytes_;
+  const uint64_t known_;
+};
+
 class VolumeSourceTest : public EngineFixture {
  protected:
-  static SnapshotRequest RequestOf(MemoryVolume* volume, uint64_t size, const std::string& parent) {
+  static SnapshotRequest RequestOf(VolumeReader* volume, uint64_t size, const std::string& parent) {
     SnapshotRequest request;
     request.parent = parent;
     request.volumes.push_back({.name = "volumes/vol-1",
@@ -227,6 +247,36 @@ TEST_F(VolumeSourceTest, PartsThatCannotBeAreRefused) {
       TakeSnapshot(repository(), RequestOf(&volume, 2 * bytes.size(), whole->info.id), nullptr)
           .status()
           .Is(StatusCode::kInvalidArgument));
+}
+
+TEST_F(VolumeSourceTest, OfAGrownVolumeOnlyWhatIsNewIsRead) {
+  for (const bool single_blocks : {false, true}) {
+    std::string bytes;
+    std::string parent = "none";
+    for (const uint64_t more : {5ul, 4091ul, 3 * kMiB + 1000, 1ul, 300'000ul, 0ul, 9000ul}) {
+      const uint64_t known = bytes.size();
+      bytes += RandomBytes(more, more);
+      GrownVolume volume(bytes, known);
+      SnapshotRequest request = RequestOf(&volume, bytes.size(), parent);
+      request.volumes[0].single_blocks = single_blocks;
+      const auto taken = TakeSnapshot(repository(), request, nullptr);
+      ASSERT_TRUE(taken.ok()) << taken.status().ToString();
+      EXPECT_EQ(taken->info.bytes_read, more);
+      EXPECT_LE(taken->info.bytes_new, more + (64 << 10)) << "and the chunk it was cut in";
+      EXPECT_TRUE(Content(taken->info.id) == bytes) << bytes.size();
+      parent = taken->info.id;
+    }
+    // What lies between the parent's end and the first part is nowhere.
+    GrownVolume gap(bytes + RandomBytes(9000, 1), bytes.size() + 10);
+    EXPECT_TRUE(TakeSnapshot(repository(), RequestOf(&gap, bytes.size() + 9000, parent), nullptr)
+                    .status()
+                    .Is(StatusCode::kInvalidArgument));
+    GrownVolume shrunk(bytes.substr(1), 0);
+    EXPECT_TRUE(TakeSnapshot(repository(), RequestOf(&shrunk, bytes.size() - 1, parent), nullptr)
+                    .status()
+                    .Is(StatusCode::kInvalidArgument));
+  }
+  EXPECT_EQ(Describe(Check({.read_data = true})), "");
 }
 
 }  // namespace

@@ -66,6 +66,13 @@ class RunCommand : public Command {
                     "Memory one checkpoint may take up; 0: half of this machine's")
         ->transform(CLI::AsSizeValue(false))
         ->type_name("BYTES");
+    app->add_option("--spool", spool_.directory,
+                    "On whose disk what exceeds that is kept until it is stored; else STATE/spool")
+        ->type_name("DIR");
+    app->add_option("--spool-limit", spool_.limit,
+                    "Bytes there at most; 0: none; else half of what is free at the start")
+        ->transform(CLI::AsSizeValue(false))
+        ->type_name("BYTES");
     app->add_option("--memory-limit", memory_limit_, "Memory of the storage engine")
         ->transform(CLI::AsSizeValue(false))
         ->type_name("BYTES")
@@ -157,18 +164,20 @@ class RunCommand : public Command {
       return missing ? Outcome{repository.status(), kExitNoRepository}
                      : Outcome::Of(repository.status());
     }
-    SupervisorOptions options{std::move(config),
-                              state_directory_,
-                              arena_limit_,
-                              !fresh_,
-                              keep_,
-                              !end_with_agent_,
-                              when_superseded_ == "run-on",
-                              choices_,
-                              hooks_,
-                              upkeep_.background,
-                              volumes_,
-                              dirty_tracking_ == "auto"};
+    SupervisorOptions options;
+    options.config = std::move(config);
+    options.state_directory = state_directory_;
+    options.arena_limit = arena_limit_;
+    options.restore = !fresh_;
+    options.spool = spool_;
+    options.keep = keep_;
+    options.outlive = !end_with_agent_;
+    options.run_on_when_superseded = when_superseded_ == "run-on";
+    options.choices = choices_;
+    options.hooks = hooks_;
+    options.background = upkeep_.background;
+    options.volumes = volumes_;
+    options.track_pages = dirty_tracking_ == "auto";
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
     auto server = ControlServer::Start(control, supervisor->get());
@@ -226,6 +235,7 @@ class RunCommand : public Command {
   std::string token_file_;
   std::string state_directory_;
   uint64_t arena_limit_ = 0;
+  SpoolOptions spool_;
   uint64_t memory_limit_ = 512ull << 20;
   size_t keep_ = 3;
   std::string lazy_ = "auto";

@@ -59,6 +59,7 @@ extern const CommandInfo kListCommand;
 extern const CommandInfo kStopCommand;
 extern const CommandInfo kDetachCommand;
 extern const CommandInfo kCheckCommand;
+extern const CommandInfo kBenchCommand;
 extern const CommandInfo kNodeCommand;
 
 }  // namespace snapstore::agent

@@ -4,15 +4,18 @@
 
 #include <array>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <vector>
 
+#include "tools/snapstore_agent/bench_heap.h"
 #include "tools/snapstore_agent/command.h"
 
 namespace snapstore::agent {
 namespace {
 
-constexpr std::array kCommands{&kRunCommand,  &kStatusCommand, &kCheckpointCommand, &kListCommand,
-                               &kStopCommand, &kDetachCommand, &kCheckCommand,      &kNodeCommand};
+constexpr std::array kCommands{&kRunCommand,   &kStatusCommand, &kCheckpointCommand,
+                               &kListCommand,  &kStopCommand,   &kDetachCommand,
+                               &kCheckCommand, &kBenchCommand,  &kNodeCommand};
 
 struct Program {
   CLI::App root{
@@ -106,5 +109,9 @@ Outcome Outcome::Of(const Status& status) {
 // NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
+  // Not a command: the application that `bench` measures.
+  if (argc > 1 && std::string_view(argv[1]) == snapstore::agent::kBenchHeapCommand) {
+    return snapstore::agent::RunBenchHeap(argc - 1, argv + 1);
+  }
   return snapstore::agent::Main(argc, argv);
 }

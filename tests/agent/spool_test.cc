@@ -1,0 +1,114 @@
+// The arena's tail on a disk.
+#include "agent/spool.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "agent/arena.h"
+#include "base/file.h"
+#include "tests/base/memory_folder.h"
+#include "tests/base/temp_folder.h"
+
+namespace snapstore::agent {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint64_t kMiB = 1 << 20;
+
+uint8_t ByteAt(size_t writer, uint64_t offset) {
+  return static_cast<uint8_t>(writer * 101 + offset / 7 + offset / 4096);
+}
+
+// Bytes that tell writer and position; how many there was room for.
+uint64_t Write(ArenaWriter* writer, size_t number, uint64_t done, uint64_t bytes) {
+  for (const uint64_t end = done + bytes; done < end;) {
+    const auto space = writer->Space();
+    if (space.empty()) break;
+    const uint64_t length = std::min<uint64_t>(end - done, space.size());
+    for (uint64_t i = 0; i < length; ++i) space[i] = ByteAt(number, done + i);
+    writer->Advance(length);
+    done += length;
+  }
+  return done;
+}
+
+TEST(SpoolTest, WhatExceedsTheMemoryIsReadBackFromTheDisk) {
+  const TempFolder folder;
+  auto arena = Arena::Create(8 * kMiB, {folder.path() + "/made", 64 * kMiB});
+  ASSERT_TRUE(arena.ok()) << arena.status().ToString();
+  for (int round = 0; round < 2; ++round) {
+    (*arena)->Clear();
+    ASSERT_TRUE((*arena)->Prepare(40 * kMiB).ok());
+    std::vector<ArenaWriter> writers;
+    for (int i = 0; i < 3; ++i) writers.emplace_back(arena->get(), std::to_string(i));
+    std::array<uint64_t, 3> sizes{};
+    for (int turn = 0; turn < 25; ++turn) {
+      for (size_t i = 0; i < writers.size(); ++i) {
+        sizes[i] = Write(&writers[i], i, sizes[i], 100'000 * (i + 1) + 1);
+      }
+    }
+    for (size_t i = 0; i < writers.size(); ++i) {
+      const ArenaFile file = writers[i].Finish();
+      EXPECT_EQ(file.size, 25 * (100'000 * (i + 1) + 1));
+      uint64_t at = 0;
+      for (const auto& part : file.parts) {
+        for (const uint8_t byte : part) ASSERT_EQ(byte, ByteAt(i, at++)) << i << ", " << at;
+      }
+      EXPECT_EQ(at, file.size);
+    }
+    EXPECT_TRUE((*arena)->status().ok());
+    EXPECT_EQ((*arena)->grown(), 0u);
+    EXPECT_GT((*arena)->used(), 12 * kMiB);
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path() + "/made")) << "the file has no name";
+}
+
+TEST(SpoolTest, TheLimitsHoldTogetherAndAreNamed) {
+  const TempFolder folder;
+  auto arena = Arena::Create(8 * kMiB, {folder.path(), 6 * kMiB});
+  ASSERT_TRUE(arena.ok());
+  ArenaWriter writer(arena->get(), "large");
+  EXPECT_EQ(Write(&writer, 0, 0, 100 * kMiB), 14 * kMiB);
+  EXPECT_EQ((*arena)->grown(), 14 * kMiB) << "nothing was prepared";
+  const Status full = (*arena)->Full("it");
+  EXPECT_EQ(full.code(), StatusCode::kNoSpace);
+  EXPECT_THAT(full.message(), HasSubstr("memory of 8 MiB and 6 MiB of " + folder.path()));
+  EXPECT_THAT(full.message(), HasSubstr("--spool-limit"));
+}
+
+TEST(SpoolTest, AFullDiskIsMetBeforeAnythingIsTaken) {
+  const MemoryFolder disk("size=8m");
+  if (!disk.mounted()) GTEST_SKIP() << "may not mount";
+  auto arena = Arena::Create(4 * kMiB, {disk.path(), 64 * kMiB});
+  ASSERT_TRUE(arena.ok()) << arena.status().ToString();
+  ASSERT_TRUE((*arena)->Prepare(10 * kMiB).ok());
+  const Status full = (*arena)->Prepare(20 * kMiB);
+  EXPECT_EQ(full.code(), StatusCode::kNoSpace) << full.ToString();
+  EXPECT_THAT(full.message(), HasSubstr("spool: reserve 16 MiB in " + disk.path()));
+  EXPECT_EQ((*arena)->ready(), 10 * kMiB);
+  ASSERT_TRUE(ReplaceFile(disk.path() + "/others", Bytes(kMiB)).ok())
+      << "it holds no more than that";
+  std::filesystem::remove(disk.path() + "/others");
+
+  ArenaWriter writer(arena->get(), "large");
+  EXPECT_EQ(Write(&writer, 0, 0, 100 * kMiB), 12 * kMiB) << "as far as the disk goes";
+  EXPECT_EQ((*arena)->Full("it").code(), StatusCode::kNoSpace);
+  EXPECT_FALSE((*arena)->status().ok());
+  (*arena)->Clear();
+  EXPECT_TRUE((*arena)->status().ok());
+}
+
+TEST(SpoolTest, WithoutALimitItIsHalfOfWhatIsFree) {
+  const MemoryFolder disk("size=64m");
+  if (!disk.mounted()) GTEST_SKIP() << "may not mount";
+  const auto spool = Spool::Create({disk.path(), {}});
+  ASSERT_TRUE(spool.ok());
+  EXPECT_EQ((*spool)->bytes_max(), 32 * kMiB);
+  EXPECT_THAT(Spool::Create({"/proc/nowhere", {}}).status().message(), HasSubstr("spool: "));
+}
+
+}  // namespace
+}  // namespace snapstore::agent
