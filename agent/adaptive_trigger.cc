@@ -17,10 +17,18 @@ constexpr double kLookSecondsMax = 5;
 
 void AdaptiveTrigger::OnCommit(double now_seconds, uint64_t dirty_bytes, double seconds) {
   last_ = now_seconds;
+  if (committed_ >= 0 && now_seconds > committed_) {
+    dirty_rate_ = static_cast<double>(dirty_bytes) / (now_seconds - committed_);
+  }
+  committed_ = now_seconds;
   if (dirty_bytes == 0 || seconds <= 0) return;
   const auto bytes = static_cast<double>(dirty_bytes);
   const double weight = bytes / (bytes + kTellingBytes);
   rate_ += weight * (bytes / seconds - rate_);
+}
+
+uint64_t AdaptiveTrigger::EstimateDirty(double now_seconds) const {
+  return static_cast<uint64_t>(dirty_rate_ * std::max(0.0, now_seconds - committed_));
 }
 
 double AdaptiveTrigger::StoreSeconds(uint64_t dirty_bytes) const {

@@ -32,6 +32,10 @@ class AdaptiveTrigger {
   // An attempt failed: the next is due only after the shortest interval.
   void OnFailure(double now_seconds) { last_ = now_seconds; }
 
+  // What has changed since the last commit if it does at the rate that it did before; for who
+  // cannot tell. 0 before the second commit.
+  uint64_t EstimateDirty(double now_seconds) const;
+
   // Seconds it would take to store `dirty_bytes`.
   double StoreSeconds(uint64_t dirty_bytes) const;
   // `now_seconds`: a monotonic clock's, the same as above.
@@ -44,7 +48,9 @@ class AdaptiveTrigger {
  private:
   const Options options_;
   double rate_;
-  double last_ = -1e18;
+  double last_ = -1e18;    // attempt
+  double committed_ = -1;  // when; negative: nothing was
+  double dirty_rate_ = 0;  // bytes a second that the application changed
 };
 
 }  // namespace snapstore::agent

@@ -88,6 +88,8 @@ std::string StatusJson(const SupervisorStatus& status) {
        {"checkpoints_taken", status.taken},
        {"checkpoints_failed", status.failed},
        {"checkpoints_skipped", status.skipped},
+       {"dirty_bytes", status.dirty_bytes ? json(*status.dirty_bytes) : json()},
+       {"store_seconds", status.store_seconds},
        {"checkpoints_forgotten", status.kept.forgotten},
        {"keeper_error", TextOrNull(status.kept.error)},
        {"last_checkpoint", status.last ? Record(*status.last) : json()},

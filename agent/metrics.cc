@@ -58,6 +58,12 @@ std::string MetricsText(const SupervisorStatus& status) {
               "Checkpoints that made room for newer ones.", status.kept.forgotten);
   out.Gauge("snapstore_agent_next_checkpoint_timestamp_seconds",
             "When the next scheduled checkpoint is due.", Seconds(status.next_checkpoint_ns));
+  if (status.dirty_bytes) {
+    out.Gauge("snapstore_agent_dirty_bytes", "Memory changed since the newest checkpoint.",
+              static_cast<double>(*status.dirty_bytes));
+    out.Gauge("snapstore_agent_store_seconds", "How long it would take to store that.",
+              status.store_seconds);
+  }
   if (status.last_success) {
     const CheckpointRecord& last = *status.last_success;
     out.Gauge("snapstore_agent_last_checkpoint_timestamp_seconds",

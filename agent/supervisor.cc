@@ -70,7 +70,8 @@ Supervisor::Supervisor(SupervisorOptions options, Repository* repository, const 
       criu_(criu),
       hooks_(options_.hooks),
       log_path_(options_.state_directory + "/app.log"),
-      criu_directory_(options_.state_directory + "/criu") {}
+      criu_directory_(options_.state_directory + "/criu"),
+      adaptive_(options_.adaptive) {}
 
 Supervisor::~Supervisor() { RefuseWaiting(Status::Cancelled("the agent is ending")); }
 
@@ -279,14 +280,19 @@ Status Supervisor::Loop() {
     if (lazy_ == nullptr) {
       HandleCheckpointRequests();
       HandleSchedule();
+      HandleAdaptive();
     }
     if (auto superseded = HandleSuperseded()) return *superseded;
   }
 }
 
 bool Supervisor::WaitForEvent() {
-  const int64_t millis_left =
+  int64_t millis_left =
       lazy_ != nullptr ? kPollMillisMax : ticker_->next() * 1000 - WallNanos() / 1'000'000;
+  if (lazy_ == nullptr && adaptive_.enabled()) {
+    const double left = (next_look_ - clock_.Seconds()) * 1000;
+    millis_left = std::min(millis_left, static_cast<int64_t>(left) + 1);
+  }
   pollfd fds[4] = {{cell_->event_fd(), POLLIN, 0},
                    {wake_.get(), POLLIN, 0},
                    {signals_.get(), POLLIN, 0},
@@ -444,8 +450,12 @@ CheckpointRecord Supervisor::TakeCheckpoint(const std::string& trigger, bool lea
   {
     const CheckpointKeeper::Hold hold(keeper_.get());
     checkpointer_->set_parent(keeper_->ParentFor(checkpointer_->parent()));
+    // The last one may have little time.
+    if (leave_stopped) repository_->LiftBandwidthLimits(true);
     record = checkpointer_->Take(cell_.get(), trigger, leave_stopped);
+    if (leave_stopped) repository_->LiftBandwidthLimits(false);
   }
+  NoteForAdaptive(record);
   if (record.status.ok()) {
     if (!leave_stopped) keeper_->Look();
     LogInfo("checkpoint {} ({}): frozen {:.1f} ms, {} bytes captured, {} new, {} stored, {:.2f} s",

@@ -34,6 +34,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/adaptive_trigger.h"
 #include "agent/app_config.h"
 #include "agent/checkpoint_keeper.h"
 #include "agent/checkpointer.h"
@@ -42,6 +43,7 @@
 #include "agent/platform.h"
 #include "agent/restore_attempt.h"
 #include "agent/ticker.h"
+#include "base/clock.h"
 
 namespace snapstore::agent {
 
@@ -55,7 +57,8 @@ struct SupervisorOptions {
   bool outlive = true;          // the application runs on when the agent dies
   // The application goes on, without checkpoints, when another agent has taken over.
   bool run_on_when_superseded = false;
-  RestoreChoices choices = {};  // how to restore
+  RestoreChoices choices = {};             // how to restore
+  AdaptiveTrigger::Options adaptive = {};  // beside the schedule
   HookOptions hooks = {};
   BackgroundPriority background = {};
   std::vector<std::string> volumes = {};  // absolute; their files go along without being listed
@@ -85,6 +88,10 @@ struct SupervisorStatus {
   std::optional<LazyProgress> lazy;            // restored lazily: what of its memory has arrived
   TcpOutcome connections = TcpOutcome::kNone;  // of the restore
   int64_t next_checkpoint_ns = 0;
+  // As last looked at: what changed since the newest checkpoint, and how long it would take to
+  // store. Nothing: not known.
+  std::optional<uint64_t> dirty_bytes;
+  double store_seconds = 0;
   uint64_t taken = 0;                            // checkpoints committed since the agent started
   uint64_t failed = 0;                           // attempts that failed
   uint64_t skipped = 0;                          // ticks that came while a checkpoint was running
@@ -161,6 +168,8 @@ class Supervisor {
   std::optional<Status> HandleStops();
   void HandleCheckpointRequests();
   void HandleSchedule();
+  void HandleAdaptive();
+  void NoteForAdaptive(const CheckpointRecord& record);
   std::optional<Status> HandleSuperseded();
   Status StopOnSignal();
   void DetachApplication();
@@ -191,6 +200,9 @@ class Supervisor {
   std::unique_ptr<Cell> cell_;
   bool lost_in_dump_ = false;  // the application died while a dump of it failed
   std::optional<Ticker> ticker_;
+  AdaptiveTrigger adaptive_;
+  const Stopwatch clock_;  // the adaptive trigger's
+  double next_look_ = 0;   // by that clock
 
   mutable std::mutex mutex_;  // guards what follows
   SupervisorStatus status_;

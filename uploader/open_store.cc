@@ -83,6 +83,20 @@ Status CheckStoreSettings(const std::map<std::string, std::string>& settings) {
   return ApplyS3Settings(settings, &scratch);
 }
 
+Result<std::map<std::string, std::string>> ParseStoreSettings(
+    const std::string& option, const std::vector<std::string>& settings) {
+  std::map<std::string, std::string> out;
+  for (const std::string& setting : settings) {
+    const size_t equals = setting.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      return Status::InvalidArgument(fmt::format("{} {}: write KEY=VALUE", option, setting));
+    }
+    out[setting.substr(0, equals)] = setting.substr(equals + 1);
+  }
+  SNAP_RETURN_IF_ERROR(CheckStoreSettings(out).WithContext(option));
+  return out;
+}
+
 Result<std::unique_ptr<ObjectStore>> OpenStore(const std::string& location,
                                                const OpenStoreOptions& options) {
   SNAP_RETURN_IF_ERROR(CheckStoreSettings(options.settings));

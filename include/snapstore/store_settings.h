@@ -6,6 +6,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "snapstore/status.h"
 
@@ -14,6 +15,11 @@ namespace snapstore {
 // Whether RepositoryOptions::store_settings may be these: names that exist, with values that they
 // can have. InvalidArgument names the one that is not. Nothing is opened, read or sent.
 Status CheckStoreSettings(const std::map<std::string, std::string>& settings);
+
+// Such settings from "name=value" each, checked. InvalidArgument begins with `option`, by which
+// they were given.
+Result<std::map<std::string, std::string>> ParseStoreSettings(
+    const std::string& option, const std::vector<std::string>& settings);
 
 }  // namespace snapstore
 

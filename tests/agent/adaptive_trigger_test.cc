@@ -39,6 +39,15 @@ TEST(AdaptiveTriggerTest, SmallCheckpointsSayLittleAboutTheLink) {
   EXPECT_GT(trigger.bytes_per_second(), 9.0 * kMiB);
 }
 
+TEST(AdaptiveTriggerTest, GuessesByWhatChangedBefore) {
+  AdaptiveTrigger trigger(Budget(100));
+  EXPECT_EQ(trigger.EstimateDirty(5), 0u);
+  trigger.OnCommit(10, 500 * kMiB, 1);
+  EXPECT_EQ(trigger.EstimateDirty(20), 0u) << "the first one holds everything";
+  trigger.OnCommit(20, 100 * kMiB, 1);
+  EXPECT_NEAR(static_cast<double>(trigger.EstimateDirty(50)), 300.0 * kMiB, kMiB);
+}
+
 TEST(AdaptiveTriggerTest, KeepsItsDistance) {
   AdaptiveTrigger trigger(Budget(1));
   trigger.OnFailure(100);

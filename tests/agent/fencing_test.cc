@@ -80,9 +80,12 @@ while True:
             "snapshotScheduler":"0 0 1 1 *"}})",
         script_, Path("started")));
     EXPECT_TRUE(config.ok()) << config.status().ToString();
-    auto supervisor =
-        Supervisor::Create({*config, Path("state-" + name), 512ull << 20, true, 3, outlive, run_on},
-                           agent->repository.get(), criu_.get());
+    auto supervisor = Supervisor::Create({.config = *config,
+                                          .state_directory = Path("state-" + name),
+                                          .arena_limit = 512ull << 20,
+                                          .outlive = outlive,
+                                          .run_on_when_superseded = run_on},
+                                         agent->repository.get(), criu_.get());
     EXPECT_TRUE(supervisor.ok()) << supervisor.status().ToString();
     agent->supervisor = std::move(*supervisor);
     agent->running =

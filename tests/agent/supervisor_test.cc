@@ -73,9 +73,12 @@ while True:
   }
 
   void StartAgent(AppConfig config) {
-    auto supervisor = Supervisor::Create(
-        {std::move(config), Path("state"), 512ull << 20, true, 3, true, false, {}, hooks_},
-        repository_.get(), criu_.get());
+    auto supervisor = Supervisor::Create({.config = std::move(config),
+                                          .state_directory = Path("state"),
+                                          .arena_limit = 512ull << 20,
+                                          .adaptive = adaptive_,
+                                          .hooks = hooks_},
+                                         repository_.get(), criu_.get());
     ASSERT_TRUE(supervisor.ok()) << supervisor.status().ToString();
     supervisor_ = std::move(*supervisor);
     running_ = std::async(std::launch::async, [this] { return supervisor_->Run(); });
@@ -107,6 +110,7 @@ while True:
   RepositoryOptions repository_options_;
   std::unique_ptr<Repository> repository_;
   HookOptions hooks_;
+  AdaptiveTrigger::Options adaptive_;
   std::unique_ptr<Supervisor> supervisor_;
   std::future<Status> running_;
   std::string script_;
@@ -183,6 +187,19 @@ TEST_F(SupervisorTest, FilesThatNobodySavesAreNamedInEachRecord) {
   const CheckpointRecord listed = supervisor_->RequestCheckpoint();
   ASSERT_TRUE(listed.status.ok()) << listed.status.ToString();
   EXPECT_TRUE(listed.unlisted_files.empty()) << listed.unlisted_files.front();
+}
+
+TEST_F(SupervisorTest, WhatWouldTakeTooLongToStoreIsCheckpointed) {
+  // Megabytes at a megabyte a second, and a fifth of a second to store them in.
+  adaptive_.budget_seconds = 0.2;
+  adaptive_.interval_seconds_min = 0.1;
+  adaptive_.initial_bytes_per_second = 1 << 20;
+  StartAgent(Config());
+  ASSERT_TRUE(Eventually([&] { return supervisor_->status().taken >= 2; }));
+  const auto records = supervisor_->records();
+  EXPECT_EQ(records[0].trigger, "adaptive") << "all of it was new";
+  EXPECT_EQ(records[1].trigger, "adaptive") << "pages that it wrote meanwhile";
+  EXPECT_TRUE(supervisor_->status().dirty_bytes.has_value());
 }
 
 TEST_F(SupervisorTest, TheNewestThreeThatAreVerifiedStay) {

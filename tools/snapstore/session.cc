@@ -18,20 +18,6 @@ namespace {
 
 constexpr uint64_t kMemoryLimitMin = 64ull << 20;
 
-Result<std::map<std::string, std::string>> ParseSettings(const std::string& option,
-                                                         const std::vector<std::string>& settings) {
-  std::map<std::string, std::string> out;
-  for (const std::string& setting : settings) {
-    const size_t equals = setting.find('=');
-    if (equals == 0 || equals == std::string::npos) {
-      return Status::InvalidArgument(fmt::format("{} {}: write KEY=VALUE", option, setting));
-    }
-    out[setting.substr(0, equals)] = setting.substr(equals + 1);
-  }
-  SNAP_RETURN_IF_ERROR(CheckStoreSettings(out).WithContext(option));
-  return out;
-}
-
 }  // namespace
 
 Status NewKeySource::Check() const {
@@ -108,7 +94,7 @@ Result<RepositoryOptions> Session::EngineOptions() const {
   out.io = options_.io == "uring"     ? IoChoice::kUring
            : options_.io == "threads" ? IoChoice::kThreads
                                       : IoChoice::kAuto;
-  SNAP_ASSIGN_OR_RETURN(out.store_settings, ParseSettings("-o", options_.store_settings));
+  SNAP_ASSIGN_OR_RETURN(out.store_settings, ParseStoreSettings("-o", options_.store_settings));
   out.cancelled = Interrupted;
   return out;
 }
@@ -146,7 +132,7 @@ Result<RepositoryOptions> Session::SecondOptions(const SecondRepository& second,
   options.cache_dir = options_.cache_dir;
   options.memory_limit = std::max(kMemoryLimitMin, options.memory_limit / 4 * 3);
   SNAP_ASSIGN_OR_RETURN(options.store_settings,
-                        ParseSettings(prefix + "-o", second.store_settings));
+                        ParseStoreSettings(prefix + "-o", second.store_settings));
   Result<std::optional<Credential>> found = CredentialFromEnvironment("2");
   if (!second.key_file.empty()) {
     SNAP_ASSIGN_OR_RETURN(options.credential, ReadKeyFile(second.key_file));

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "snapstore/repository.h"
+#include "snapstore/store_settings.h"
 #include "tools/snapstore_agent/command.h"
 #include "tools/snapstore_agent/hook_options.h"
 #include "tools/snapstore_agent/running_agent.h"
@@ -107,6 +108,21 @@ class RunCommand : public Command {
                     "checkpoint, where the kernel (6.7) can tell; off: all")
         ->check(CLI::IsMember({"auto", "off"}))
         ->capture_default_str();
+    app->add_option("--budget-seconds", budget_seconds_,
+                    "Take a checkpoint, beside the schedule, before what changed would need longer "
+                    "than that to be stored; 0: by the schedule alone")
+        ->check(CLI::NonNegativeNumber)
+        ->type_name("SECONDS")
+        ->capture_default_str();
+    app->add_option("--budget-interval", budget_interval_,
+                    "From one checkpoint to the next that is taken for the budget, at least")
+        ->check(CLI::NonNegativeNumber)
+        ->type_name("SECONDS")
+        ->capture_default_str();
+    app->add_option("-o,--store-setting", store_settings_,
+                    "Setting of the store, as s3.upload-limit=10M; may be repeated (final "
+                    "checkpoints pass its limits of bandwidth over)")
+        ->type_name("NAME=VALUE");
     app->add_flag("--fresh", fresh_, "Start afresh even if there is a checkpoint");
     hook_flags_.AddOptions(app);
     upkeep_.AddOptions(app);
@@ -177,6 +193,8 @@ class RunCommand : public Command {
     options.hooks = hooks_;
     options.background = upkeep_.background;
     options.volumes = volumes_;
+    options.adaptive.budget_seconds = budget_seconds_;
+    options.adaptive.interval_seconds_min = budget_interval_;
     options.track_pages = dirty_tracking_ == "auto";
     auto supervisor = Supervisor::Create(std::move(options), repository->get(), &*criu);
     if (!supervisor.ok()) return Outcome::Of(supervisor.status());
@@ -212,6 +230,7 @@ class RunCommand : public Command {
     RepositoryOptions options;
     options.location = repository_.empty() ? config.RepositoryLocation() : repository_;
     options.memory_limit = memory_limit_;
+    SNAP_ASSIGN_OR_RETURN(options.store_settings, ParseStoreSettings("-o", store_settings_));
     options.cache_dir = state_directory_ + "/cache";
     SNAP_RETURN_IF_ERROR(MakeDirectories(options.cache_dir, 0700));
     SNAP_ASSIGN_OR_RETURN(options.credential, CredentialFromEnvironment());
@@ -249,6 +268,9 @@ class RunCommand : public Command {
   std::string dirty_tracking_ = "auto";
   bool init_ = false;
   bool fresh_ = false;
+  double budget_seconds_ = 90;  // of the two minutes that a cloud gives at best
+  double budget_interval_ = 30;
+  std::vector<std::string> store_settings_;
   bool end_with_agent_ = false;
   std::string when_superseded_ = "end";
 };
