@@ -180,9 +180,7 @@ class RunCommand : public Command {
       return missing ? Outcome{repository.status(), kExitNoRepository}
                      : Outcome::Of(repository.status());
     }
-    SupervisorOptions options;
-    options.config = std::move(config);
-    options.state_directory = state_directory_;
+    SupervisorOptions options{.config = std::move(config), .state_directory = state_directory_};
     options.arena_limit = arena_limit_;
     options.restore = !fresh_;
     options.spool = spool_;
