@@ -219,7 +219,11 @@ Status DumpRescue::Rescue(const Cell& cell) {
   }
   for (const std::string& table : left) {
     LogWarning("removing the {} that CRIU has left", table);
-    SNAP_RETURN_IF_ERROR(RunNft(cell.init_pid(), "delete " + table).status());
+    const Status removed = RunNft(cell.init_pid(), "delete " + table).status();
+    if (removed.ok()) continue;
+    // Another agent's rescue may have been quicker.
+    SNAP_ASSIGN_OR_RETURN(const std::set<std::string> now, CriuTables(cell.init_pid()));
+    if (now.contains(table)) return removed;
   }
   End();
   return Status::Ok();

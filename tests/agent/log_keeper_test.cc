@@ -126,15 +126,20 @@ TEST_F(LogKeeperTest, WhatACutThatWasNotFinishedSavedIsKept) {
   EXPECT_EQ(Read(path + ".2"), "all there is\n");
 }
 
+// Before there is any thread: one of another test that did not would die of the signal.
+const bool kHangupIsBlocked = [] {
+  sigset_t hangup;
+  sigemptyset(&hangup);
+  sigaddset(&hangup, SIGHUP);
+  return pthread_sigmask(SIG_BLOCK, &hangup, nullptr) == 0;
+}();
+
 // Standard error is this process's own: each of these tests puts it back.
 class OwnLogTest : public LogKeeperTest {
  protected:
   void SetUp() override {
     LogKeeperTest::SetUp();
-    sigset_t hangup;
-    sigemptyset(&hangup);
-    sigaddset(&hangup, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &hangup, nullptr);
+    ASSERT_TRUE(kHangupIsBlocked);
     standard_error_.Reset(dup(STDERR_FILENO));
   }
   void TearDown() override {
