@@ -9,6 +9,7 @@
 #include <linux/userfaultfd.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -20,12 +21,12 @@
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -115,7 +116,7 @@ std::vector<pid_t> ThreadsOf(pid_t pid) {
   return threads;
 }
 
-// All threads of one process, held by ptrace. They belong to the calling thread: when it ends they
+// All threads of one process, held by ptrace. They belong to the calling process: when it ends they
 // run on, whatever state this was in.
 class HeldProcess {
  public:
@@ -339,20 +340,100 @@ void HeldProcess::Release() {
   }
 }
 
+// What the helper answers, with the descriptor if there is one.
+struct HelperAnswer {
+  int32_t code = 0;  // StatusCode
+  char message[200] = {};
+};
+
+void SendTaken(const Result<UniqueFd>& taken, int socket_fd) {
+  HelperAnswer answer;
+  answer.code = static_cast<int32_t>(taken.status().code());
+  const std::string_view message = taken.status().message();
+  message.copy(answer.message, sizeof(answer.message) - 1);
+  iovec bytes{&answer, sizeof(answer)};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr header{};
+  header.msg_iov = &bytes;
+  header.msg_iovlen = 1;
+  if (taken.ok()) {
+    header.msg_control = control;
+    header.msg_controllen = sizeof(control);
+    cmsghdr* const rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    const int fd = taken->get();
+    std::memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
+  }
+  (void)sendmsg(socket_fd, &header, MSG_NOSIGNAL);
+}
+
+Result<UniqueFd> ReceiveTaken(pid_t pid, int socket_fd) {
+  HelperAnswer answer;
+  iovec bytes{&answer, sizeof(answer)};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr header{};
+  header.msg_iov = &bytes;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  ssize_t got = 0;
+  while ((got = recvmsg(socket_fd, &header, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+  }
+  if (got != static_cast<ssize_t>(sizeof(answer))) {
+    return Status::Io(fmt::format("process {}: the process that stops it has ended", pid));
+  }
+  answer.message[sizeof(answer.message) - 1] = '\0';
+  const auto code = static_cast<StatusCode>(answer.code);
+  if (code != StatusCode::kOk) return Status(code, answer.message);
+  const cmsghdr* const rights = CMSG_FIRSTHDR(&header);
+  if (rights == nullptr || rights->cmsg_type != SCM_RIGHTS) {
+    return Status::Internal(fmt::format("process {}: no userfaultfd came", pid));
+  }
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(rights), sizeof(fd));
+  return UniqueFd(fd);
+}
+
+[[noreturn]] void RunHelper(pid_t pid, int socket_fd) {
+  // Nothing of the agent's must outlive it here, locks least of all; nor must a signal to its group
+  // end this.
+  (void)setsid();
+  constexpr int kSocket = 3;
+  if (socket_fd != kSocket) (void)dup2(socket_fd, kSocket);
+  (void)syscall(SYS_close_range, kSocket + 1, ~0U, 0);
+  {
+    const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+    HeldProcess process(pid, pidfd.get());
+    const Status held = process.Hold();
+    SendTaken(held.ok() ? process.MakeUserfaultfd() : Result<UniqueFd>(held), kSocket);
+  }
+  _exit(0);
+}
+
 }  // namespace
 
-Result<UniqueFd> TakeRemoteUserfaultfd(pid_t pid, int pidfd) {
+Result<UniqueFd> TakeRemoteUserfaultfd(pid_t pid) {
   // A filter may kill whoever makes a system call that it does not know.
   if (HasSeccompFilter(pid)) {
     return Status::Unsupported(fmt::format("process {}: has a seccomp filter", pid));
   }
-  // In a thread of its own: with its end every tracee is free, also one that did not stop in time.
-  Result<UniqueFd> taken = Status::Internal("not tried");
-  std::thread([&] {
-    HeldProcess process(pid, pidfd);
-    const Status held = process.Hold();
-    taken = held.ok() ? process.MakeUserfaultfd() : Result<UniqueFd>(held);
-  }).join();
+  // In a process of its own: should this one be killed meanwhile, the other puts back all the same.
+  // With its end every tracee is free, also one that did not stop in time.
+  int sockets[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
+    return Status::FromErrno(errno, "make a socket pair");
+  }
+  const UniqueFd outer(sockets[0]);
+  UniqueFd inner(sockets[1]);
+  const pid_t helper = fork();
+  if (helper < 0) return Status::FromErrno(errno, "start a process");
+  if (helper == 0) RunHelper(pid, inner.get());
+  inner.Reset();
+  Result<UniqueFd> taken = ReceiveTaken(pid, outer.get());
+  while (waitpid(helper, nullptr, 0) < 0 && errno == EINTR) {
+  }
   return taken;
 }
 
@@ -364,7 +445,7 @@ Result<UniqueFd> TakeRemoteUserfaultfd(pid_t pid, int pidfd) {
 
 namespace snapstore::agent {
 
-Result<UniqueFd> TakeRemoteUserfaultfd(pid_t pid, int /*pidfd*/) {
+Result<UniqueFd> TakeRemoteUserfaultfd(pid_t pid) {
   return Status::Unsupported(fmt::format("process {}: not on this architecture", pid));
 }
 

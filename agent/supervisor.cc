@@ -309,13 +309,13 @@ Status Supervisor::StartAgain(int wait_status) {
   LogError("{} has died of a failed dump ({}): starting it again", options_.config.name,
            DescribeWaitStatus(wait_status));
   lost_in_dump_ = false;
-  cell_.reset();
   {
     std::lock_guard lock(mutex_);
     status_.taken_over = false;
     status_.restored_from.clear();
     status_.state = AppState::kStarting;
   }
+  cell_.reset();
   SNAP_RETURN_IF_ERROR(StartApplication());
   SNAP_RETURN_IF_ERROR(NoteRunning());
   std::lock_guard lock(mutex_);

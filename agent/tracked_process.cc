@@ -75,7 +75,7 @@ class RemoteReader {
 Result<std::unique_ptr<TrackedProcess>> TrackedProcess::Start(pid_t pid) {
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd.valid()) return Status::FromErrno(errno, fmt::format("process {}", pid));
-  SNAP_ASSIGN_OR_RETURN(UniqueFd userfaultfd, TakeRemoteUserfaultfd(pid, pidfd.get()));
+  SNAP_ASSIGN_OR_RETURN(UniqueFd userfaultfd, TakeRemoteUserfaultfd(pid));
   SNAP_RETURN_IF_ERROR(EnableAsyncProtection(userfaultfd.get()));
   std::string name = fmt::format("pagemap-{}.img", InnerPid(pid));
   return std::unique_ptr<TrackedProcess>(

@@ -8,7 +8,6 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <random>
@@ -94,7 +93,6 @@ class DirtyTrackerTest : public CriuFixture {
       _exit(9);
     }
     ASSERT_GT(child_, 0);
-    pidfd_.Reset(static_cast<int>(syscall(SYS_pidfd_open, child_, 0)));
   }
   void StartWriter(const char* mode, const char* argument = nullptr) {
     const std::string output = Path("app.log");
@@ -118,7 +116,6 @@ class DirtyTrackerTest : public CriuFixture {
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<Cell> cell_;
   pid_t child_ = -1;
-  UniqueFd pidfd_;
 };
 
 // Checkpoints of an application, of which the test keeps what each page was.
@@ -274,13 +271,31 @@ TEST_F(DirtyTrackerTest, AProcessThatIsBorrowedFromNoticesNothing) {
   StartWriter("calls");
   const size_t before = Descriptors();
   for (int i = 0; i < 200; ++i) {
-    const auto fd = TakeRemoteUserfaultfd(child_, pidfd_.get());
+    const auto fd = TakeRemoteUserfaultfd(child_);
     // At a bad moment it is left alone.
     ASSERT_TRUE(fd.ok() || fd.status().Is(StatusCode::kConflict)) << fd.status().ToString();
     ASSERT_TRUE(IsRunning()) << "a system call returned what it must not, round " << i;
     std::this_thread::sleep_for(std::chrono::microseconds(300 + i * 11));
   }
   EXPECT_EQ(Descriptors(), before);
+}
+
+TEST_F(DirtyTrackerTest, WhoeverBorrowsMayBeKilledAtAnyMoment) {
+  StartWriter("calls");
+  for (int i = 0; i < 60; ++i) {
+    const pid_t borrower = fork();
+    if (borrower == 0) {
+      while (true) (void)TakeRemoteUserfaultfd(child_);
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(500 + i * 97));
+    kill(borrower, SIGKILL);
+    ASSERT_EQ(waitpid(borrower, nullptr, 0), borrower);
+    ASSERT_TRUE(IsRunning()) << "a system call returned what it must not, round " << i;
+  }
+  // The last one's helper may still be at work.
+  EXPECT_TRUE(Eventually([&] { return TakeRemoteUserfaultfd(child_).ok(); }));
+  std::this_thread::sleep_for(milliseconds(20));
+  EXPECT_TRUE(IsRunning());
 }
 
 TEST_F(DirtyTrackerTest, AStoppedProcessIsLeftStopped) {
@@ -291,7 +306,7 @@ TEST_F(DirtyTrackerTest, AStoppedProcessIsLeftStopped) {
     return stat.substr(stat.rfind(')') + 2, 1);
   };
   ASSERT_TRUE(Eventually([&] { return state() == "T"; }));
-  const auto fd = TakeRemoteUserfaultfd(child_, pidfd_.get());
+  const auto fd = TakeRemoteUserfaultfd(child_);
   EXPECT_TRUE(fd.ok() || fd.status().Is(StatusCode::kConflict)) << fd.status().ToString();
   EXPECT_TRUE(Eventually([&] { return state() == "T"; })) << state();
   kill(child_, SIGCONT);
@@ -306,10 +321,10 @@ TEST_F(DirtyTrackerTest, AProcessThatIsTracedOrGoneIsRefused) {
   });
   int status = 0;
   ASSERT_EQ(waitpid(child_, &status, WUNTRACED), child_);
-  EXPECT_EQ(TakeRemoteUserfaultfd(child_, pidfd_.get()).status().code(), StatusCode::kConflict);
+  EXPECT_EQ(TakeRemoteUserfaultfd(child_).status().code(), StatusCode::kConflict);
   kill(child_, SIGKILL);
   ASSERT_EQ(waitpid(child_, nullptr, 0), child_);
-  const auto gone = TakeRemoteUserfaultfd(std::exchange(child_, -1), pidfd_.get());
+  const auto gone = TakeRemoteUserfaultfd(std::exchange(child_, -1));
   EXPECT_EQ(gone.status().code(), StatusCode::kNotFound) << gone.status().ToString();
 }
 
@@ -320,7 +335,7 @@ TEST_F(DirtyTrackerTest, AProcessUnderSeccompIsLeftAlone) {
     }
   });
   ASSERT_TRUE(Eventually([&] { return HasSeccompFilter(child_); }));
-  EXPECT_EQ(TakeRemoteUserfaultfd(child_, pidfd_.get()).status().code(), StatusCode::kUnsupported);
+  EXPECT_EQ(TakeRemoteUserfaultfd(child_).status().code(), StatusCode::kUnsupported);
   EXPECT_TRUE(IsRunning());
 }
 
@@ -344,7 +359,7 @@ class TrackedCheckpoints : public DirtyTrackerTest {
         Write("external", "x")));
     ASSERT_TRUE(config.ok()) << config.status().ToString();
     auto checkpointer =
-        Checkpointer::Create({std::move(*config), Path("criu"), Path("app.log"), 1ull << 30, true},
+        Checkpointer::Create({std::move(*config), Path("criu"), Path("app.log"), 1ull << 30},
                              repository_.get(), criu_.get());
     ASSERT_TRUE(checkpointer.ok()) << checkpointer.status().ToString();
     checkpointer_ = std::move(*checkpointer);
