@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/check.h"
 #include "base/memory_limit.h"
@@ -83,6 +84,15 @@ Status Arena::PrepareMemory(uint64_t bytes) {
 }
 
 std::span<uint8_t> Arena::Take(uint64_t bytes) {
+  const std::span<uint8_t> piece = TakeNext(bytes);
+  if (!piece.empty() || spool_ == nullptr || used_ >= bytes_max_) return piece;
+  const uint64_t before = std::exchange(used_, bytes_max_);
+  const std::span<uint8_t> behind = TakeNext(bytes);
+  if (behind.empty()) used_ = before;
+  return behind;
+}
+
+std::span<uint8_t> Arena::TakeNext(uint64_t bytes) {
   SNAP_CHECK(bytes % kBlockBytes == 0);
   if (!status_.ok() || bytes > Limit() - used_) return {};
   if (used_ < bytes_max_ && bytes > bytes_max_ - used_) return {};
@@ -94,13 +104,6 @@ std::span<uint8_t> Arena::Take(uint64_t bytes) {
   used_ += bytes;
   used_max_ = std::max(used_max_, used_);
   return {piece, bytes};
-}
-
-bool Arena::SkipToSpool() {
-  if (spool_ == nullptr || used_ >= bytes_max_) return false;
-  used_ = bytes_max_;
-  used_max_ = std::max(used_max_, used_);
-  return true;
 }
 
 void Arena::WriteToSpool(const uint8_t* piece, ByteSpan bytes) {
@@ -131,8 +134,9 @@ void Arena::Clear() {
 
 void Arena::Trim(uint64_t bytes) {
   SNAP_CHECK(used_ == 0);
-  const uint64_t memory = std::min(ready_, bytes_max_);
   bytes = RoundUp(bytes, kHugePageBytes);
+  // The spool's space stays reserved.
+  const uint64_t memory = std::min(ready_, bytes_max_);
   if (bytes >= memory) return;
   // What the kernel does not take is ready all the same.
   if (madvise(base_ + bytes, memory - bytes, MADV_DONTNEED) == 0) ready_ = bytes;
@@ -153,10 +157,10 @@ std::span<uint8_t> ArenaWriter::Space() {
 
 bool ArenaWriter::TakePiece() {
   uint64_t want = file_.parts.empty() ? kFirstPieceBytes : kNextPieceBytes;
-  space_ = arena_->Take(want);
+  space_ = arena_->TakeNext(want);
   while (space_.empty() && want > Arena::kBlockBytes) {
     want /= 2;
-    space_ = arena_->Take(want);
+    space_ = arena_->TakeNext(want);
   }
   if (space_.empty()) return false;
   if (file_.parts.empty() ||

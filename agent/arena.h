@@ -40,10 +40,10 @@ class Arena {
   // spool's disk cannot.
   Status Prepare(uint64_t bytes);
 
-  // `bytes` of memory behind what was taken last, so that two calls in a row give one piece; empty
-  // when the limits do not allow it, and when a piece would lie partly in the spool: a smaller one
-  // may then be had. Writing to the spool's addresses is slow; ArenaWriter does not.
-  // REQUIRES: a multiple of kBlockBytes.
+  // `bytes` of memory behind what was taken last, so that two calls in a row give one piece, but
+  // for one that would lie partly in the spool and so begins there; empty when the limits do not
+  // allow it. Writing to the spool's addresses is slow; ArenaWriter does not. REQUIRES: a multiple
+  // of kBlockBytes.
   std::span<uint8_t> Take(uint64_t bytes);
 
   // Gives back the last `bytes` taken, if `end` is where the last piece taken ends.
@@ -52,19 +52,15 @@ class Arena {
   // All pieces are free again. Memory stays ready.
   void Clear();
 
-  // Gives what is ready beyond `bytes` back to the system. REQUIRES: nothing is taken.
+  // Gives memory that is ready beyond `bytes` back to the system. REQUIRES: nothing is taken.
   void Trim(uint64_t bytes);
-
-  // For a piece that must be whole and finds too little memory left: the next one comes from the
-  // spool. False when there is none.
-  bool SkipToSpool();
 
   static constexpr uint64_t kBlockBytes = 4096;
 
   // Whether what was taken since Clear could be written; else what of the spool failed.
   const Status& status() const { return status_; }
   // Why Take gave nothing: "<what> does not fit into …", or status().
-  Status Full(std::string_view what) const;
+  Status Full(std::string_view what = "the application's memory") const;
 
   uint64_t bytes_max() const { return bytes_max_; }  // of memory
   uint64_t ready() const { return ready_; }
@@ -79,6 +75,8 @@ class Arena {
       : base_(base), bytes_max_(bytes_max), spool_(std::move(spool)) {}
   uint64_t Limit() const { return bytes_max_ + (spool_ == nullptr ? 0 : spool_->bytes_max()); }
   Status PrepareMemory(uint64_t bytes);
+  // As Take, but gives nothing where that would begin in the spool.
+  std::span<uint8_t> TakeNext(uint64_t bytes);
   bool IsSpool(const uint8_t* piece) const { return piece >= base_ + bytes_max_; }
   void WriteToSpool(const uint8_t* piece, ByteSpan bytes);
 

@@ -41,6 +41,10 @@ bool MayBeTheParents(const Status& status) {
 
 // Whether it is only whole with what the parent holds.
 bool TakesOver(const SnapshotRequest& request) {
+  if (std::any_of(request.volumes.begin(), request.volumes.end(),
+                  [](const VolumeSource& volume) { return volume.rest_unchanged; })) {
+    return true;
+  }
   return std::any_of(request.images.begin(), request.images.end(), [](const MemorySource& image) {
     return std::any_of(image.extents.begin(), image.extents.end(),
                        [](const MemorySource::Extent& extent) { return extent.unchanged != 0; });
@@ -65,8 +69,13 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
                                                            const CriuDriver* criu) {
   std::unique_ptr<Checkpointer> checkpointer(
       new Checkpointer(std::move(options), repository, criu));
-  SNAP_ASSIGN_OR_RETURN(checkpointer->arena_, Arena::Create(checkpointer->options_.arena_limit,
-                                                            checkpointer->options_.spool));
+  SpoolOptions spool = checkpointer->options_.spool;
+  if (spool.directory.empty()) {
+    spool.directory =
+        std::filesystem::path(checkpointer->options_.log_path).parent_path() / "spool";
+  }
+  SNAP_ASSIGN_OR_RETURN(checkpointer->arena_,
+                        Arena::Create(checkpointer->options_.arena_limit, spool));
   if (checkpointer->options_.track_pages) {
     auto tracker = DirtyTracker::Create();
     if (tracker.ok()) checkpointer->tracker_ = std::move(*tracker);
@@ -101,34 +110,32 @@ std::optional<uint64_t> Checkpointer::DirtyBytes(const Cell& cell) const {
   return pids.ok() ? tracker_->DirtyBytes(*pids) : std::nullopt;
 }
 
-// Again, with what was learnt, when pages that were let go could not be read, or an external file
-// was not what it was taken for.
 Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured* captured,
                                         CheckpointRecord* record) {
-  bool let_go = true;
   // Whoever stands still afterwards waits for the comparison of files anyway.
-  bool exact_files = leave_stopped;
+  Attempt attempt{.let_go = true, .exact_files = leave_stopped};
+  uint64_t frozen_us = 0;
   while (true) {
-    Status status = Capture(cell, leave_stopped, let_go, exact_files, captured, record);
-    const bool lacks_pages = let_go && captured->lacks_pages;
-    const bool surprised = !exact_files && status.Is(StatusCode::kConflict);
-    if (status.ok() || cell->WasToldToEnd() || (!lacks_pages && !surprised)) return status;
-    LogWarning("checkpoint is begun again{}: {}", lacks_pages ? ", with all memory from CRIU" : "",
-               status.message());
-    if (lacks_pages) {
-      tracker_->Forget();
-      let_go = false;
-    } else {
-      exact_files = true;
-    }
-    const uint64_t frozen_us = captured->frozen_us;
-    *captured = {};
+    const Status status = Capture(cell, leave_stopped, attempt, captured, record);
+    frozen_us += captured->images.stats.frozen_us;
     captured->frozen_us = frozen_us;
+    if (status.ok() || cell->WasToldToEnd()) return status;
+    if (captured->lacks_pages && attempt.let_go) {
+      LogWarning("checkpoint is begun again, with all memory from CRIU: {}", status.message());
+      tracker_->Forget();
+      attempt.let_go = false;
+    } else if (captured->files_differ && !attempt.exact_files) {
+      LogInfo("checkpoint is begun again: {}", status.message());
+      attempt.exact_files = true;
+    } else {
+      return status;
+    }
+    *captured = {};
   }
 }
 
-Status Checkpointer::Capture(Cell* cell, bool leave_stopped, bool let_go, bool exact_files,
-                             Captured* captured, CheckpointRecord* record) {
+Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Captured* captured,
+                             CheckpointRecord* record) {
   SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> pids, DescendantsOf(cell->init_pid()));
   if (pids.empty()) return Status::NotFound("the application has ended");
   NoteUnlisted(pids, record);
@@ -136,7 +143,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, bool let_go, bool e
   uint64_t expected = DumpBytesEstimate(pids) + external_.Prepare(parent_id_);
   if (tracker_ != nullptr) {
     tracker_->Attach(pids);
-    LetGoPlan spared = let_go ? tracker_->LetGo() : LetGoPlan();
+    LetGoPlan spared = attempt.let_go ? tracker_->LetGo() : LetGoPlan();
     plan.let_go = std::move(spared.pagemaps);
     expected -= std::min(expected, spared.bytes_spared);
     plan.complete = [&](std::vector<ArenaFile>* files) {
@@ -150,7 +157,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, bool let_go, bool e
   auto while_frozen = [&]() -> Status {
     SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> frozen, DescendantsOf(cell->init_pid()));
     SNAP_ASSIGN_OR_RETURN(captured->files,
-                          external_.Capture(frozen, parent_id_, exact_files, arena_.get()));
+                          external_.Capture(frozen, parent_id_, attempt.exact_files, arena_.get()));
     if (!leave_stopped) return Status::Ok();
     // Should this process be lost before the end, the application must not stand for ever.
     SNAP_RETURN_IF_ERROR(cell->SetHeld(true));
@@ -167,12 +174,13 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, bool let_go, bool e
   SNAP_ASSIGN_OR_RETURN(captured->images,
                         criu_->Dump(cell, options_.directory, arena_.get(), while_frozen,
                                     tracker_ != nullptr ? &plan : nullptr));
-  captured->frozen_us += captured->images.stats.frozen_us;
   SNAP_RETURN_IF_ERROR(arena_->status());
-  return external_.Finish(&captured->files);
+  const Status finished = external_.Finish(&captured->files);
+  captured->files_differ = finished.Is(StatusCode::kConflict);
+  return finished;
 }
 
-Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request, bool takes_over) {
+Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
   request->parent = parent_id_.empty() ? "none" : parent_id_;
   if (fence_ != nullptr) {
     request->tags.merge(fence_->NextTags());
@@ -188,7 +196,7 @@ Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request, bool takes
     LogWarning("checkpoint {} cannot be built upon, so all is stored that it held alone: {}",
                parent_id_.substr(0, 12), summary.status().message());
     parent_id_.clear();
-    if (takes_over) return summary.status();
+    if (TakesOver(*request)) return summary.status();
     request->parent = "none";
     summary = TakeSnapshot(*repository_, *request, &warnings);
   }
@@ -225,18 +233,17 @@ Status Checkpointer::Commit(int root_pid, Captured* captured, CheckpointRecord* 
   if (tracker_ != nullptr) unchanged = tracker_->Unchanged();
   PagesByMap placed;
   SNAP_ASSIGN_OR_RETURN(request.images, ImageSources(captured->images.files, unchanged, &placed));
-  captured->takes_over = TakesOver(request);
   std::vector<std::unique_ptr<CapturedFileReader>> readers;
   for (const CapturedFile& file : captured->files) {
     const std::string name = kFilesFolder + file.info.path;
     if (file.kind == CaptureKind::kWhole) {
       request.images.push_back(FileSource(file.content, name));
     } else {
-      captured->takes_over = captured->takes_over || file.known != 0;
       readers.push_back(std::make_unique<CapturedFileReader>(&file));
       request.volumes.push_back(readers.back()->Source(name));
     }
   }
+  captured->takes_over = TakesOver(request);
   MemorySource description;
   description.name = kMetadataName;
   description.size = json.size();
@@ -246,7 +253,7 @@ Status Checkpointer::Commit(int root_pid, Captured* captured, CheckpointRecord* 
                   {kKindTag, kCheckpointKind},
                   {"snapstore.trigger", record->trigger},
                   {"snapstore.frozen_ms", fmt::format("{:.1f}", record->frozen_ms)}};
-  SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary, Store(&request, captured->takes_over));
+  SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary, Store(&request));
   if (tracker_ != nullptr) tracker_->Committed(placed);
   record->snapshot_id = summary.info.id;
   record->parent_id = summary.info.parent_id;

@@ -65,7 +65,7 @@ class Checkpointer {
     std::vector<std::string> volumes = {};  // folders whose files go along without being listed
     // Copy and compare only pages that changed, where the machine can tell.
     bool track_pages = true;
-    SpoolOptions spool = {};  // for what exceeds it
+    SpoolOptions spool = {};  // for what exceeds arena_limit; no directory: `spool` beside the log
   };
 
   // `repository` and `criu` must outlive it.
@@ -97,16 +97,21 @@ class Checkpointer {
     std::vector<CapturedFile> files;
     std::vector<pid_t> stopped;
     std::unique_ptr<QuietConnections> quiet;
-    uint64_t frozen_us = 0;    // of all attempts
-    bool lacks_pages = false;  // what was let go could not be read
-    bool takes_over = false;   // what is unchanged is only in the parent
+    uint64_t frozen_us = 0;     // in all attempts
+    bool lacks_pages = false;   // what was let go could not be read
+    bool files_differ = false;  // an external file is not what it was taken for
+    bool takes_over = false;    // what is unchanged is only in the parent
   };
-  Status Capture(Cell* cell, bool leave_stopped, bool let_go, bool exact_files, Captured* captured,
+  struct Attempt {
+    bool let_go;       // pages that CRIU passes are not kept where they can be read otherwise
+    bool exact_files;  // external files are compared in the freeze
+  };
+  Status Capture(Cell* cell, bool leave_stopped, Attempt attempt, Captured* captured,
                  CheckpointRecord* record);
   Status CaptureWithRetries(Cell* cell, bool leave_stopped, Captured* captured,
                             CheckpointRecord* record);
   void NoteUnlisted(const std::vector<pid_t>& pids, CheckpointRecord* record);
-  Result<SnapshotSummary> Store(SnapshotRequest* request, bool takes_over);
+  Result<SnapshotSummary> Store(SnapshotRequest* request);
   Status Commit(int root_pid, Captured* captured, CheckpointRecord* record);
   Status TakeOnce(Cell* cell, bool leave_stopped, Captured* captured, CheckpointRecord* record);
   void LetRunOn(Cell* cell, bool leave_stopped, bool taken, Captured* captured);

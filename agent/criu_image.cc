@@ -126,7 +126,9 @@ Result<ProcessTree> ProcessTree::Parse(ByteSpan image) {
   std::sort(tree.pids.begin(), tree.pids.end());
   tree.pids.erase(std::unique(tree.pids.begin(), tree.pids.end()), tree.pids.end());
   if (tree.processes == 0 || tree.root_pid <= 0 || tree.pids.front() < 0) {
-    return Status::Corruption("CRIU image: process tree without a root");
+    return Status::Corruption(
+        fmt::format("CRIU image: process tree of {} processes without a root (ids from {} on)",
+                    tree.processes, tree.pids.empty() ? 0 : tree.pids.front()));
   }
   return tree;
 }

@@ -103,8 +103,7 @@ class ExternalCapture {
 
   // They are stored in that snapshot: the next Capture may lean on it.
   void Committed(const std::vector<CapturedFile>& files, const std::string& snapshot_id);
-
-  // The next Capture leans on nothing.
+  // Lean on nothing before the next commit.
   void Forget() { known_.clear(); }
 
  private:
@@ -138,7 +137,8 @@ class ExternalCapture {
 // The source of a snapshot that holds the file, under this name; refers to `file` and the arena.
 class CapturedFileReader : public VolumeReader {
  public:
-  explicit CapturedFileReader(const CapturedFile* file);
+  explicit CapturedFileReader(const CapturedFile* file) : file_(file) {}
+  // To be called before the reader is used.
   VolumeSource Source(std::string name);
 
   Status NextPart(uint64_t offset, uint64_t* begin, uint64_t* end) override;

@@ -111,9 +111,6 @@ Status Supervisor::SetUp() {
   checkpointer.background = options_.background;
   checkpointer.volumes = options_.volumes;
   checkpointer.spool = options_.spool;
-  if (checkpointer.spool.directory.empty()) {
-    checkpointer.spool.directory = options_.state_directory + "/spool";
-  }
   SNAP_ASSIGN_OR_RETURN(checkpointer_,
                         Checkpointer::Create(std::move(checkpointer), repository_, criu_));
   fence_ = std::make_unique<Fence>(

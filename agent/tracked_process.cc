@@ -135,9 +135,8 @@ Status TrackedProcess::Read(const AddressSet& pages, Arena* arena, ArenaFile* fi
   uint64_t bytes = 0;
   auto flush = [&]() -> Status {
     if (bytes == 0) return Status::Ok();
-    std::span<uint8_t> out = arena->Take(bytes);
-    if (out.empty() && arena->SkipToSpool()) out = arena->Take(bytes);
-    if (out.empty()) return arena->Full("the application's memory");
+    const std::span<uint8_t> out = arena->Take(bytes);
+    if (out.empty()) return arena->Full();
     SNAP_RETURN_IF_ERROR(reader.Fill(remote, out));
     if (!file->parts.empty() &&
         file->parts.back().data() + file->parts.back().size() == out.data()) {

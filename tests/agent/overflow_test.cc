@@ -56,7 +56,8 @@ while True:
     auto supervisor = Supervisor::Create({.config = std::move(*config),
                                           .state_directory = Path("state"),
                                           .arena_limit = 8 << 20,
-                                          .spool = spool},
+                                          .spool = spool,
+                                          .outlive = false},
                                          repository_.get(), criu_.get());
     ASSERT_TRUE(supervisor.ok()) << supervisor.status().ToString();
     supervisor_ = std::move(*supervisor);

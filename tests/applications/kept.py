@@ -241,6 +241,12 @@ def pidfd():
     return check
 
 
+def state_of(pid):
+    """A letter, as in proc(5)."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        return file.read().rsplit(")", 1)[1].split()[0]
+
+
 @feature
 def process_tree():
     """Groups, sessions, one that stands still, one that has ended, one whose parent is gone."""
@@ -258,12 +264,12 @@ def process_tree():
         os._exit(0)
     os.waitpid(between, 0)
     before = os.getpid()
+    wait_until(lambda: (state_of(ended), state_of(stopped)) == ("Z", "T"))
 
     def check():
         assert os.getpid() == before
         assert (os.getsid(session), os.getpgid(group)) == (session, group)
-        with open(f"/proc/{stopped}/stat", encoding="utf-8") as file:
-            assert file.read().rsplit(")", 1)[1].split()[0] == "T"
+        wait_until(lambda: state_of(stopped) == "T")
         assert os.waitstatus_to_exitcode(os.waitpid(ended, 0)[1]) == 3
         for pid in (session, group, stopped):
             os.kill(pid, signal.SIGKILL)

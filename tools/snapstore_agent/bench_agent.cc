@@ -56,7 +56,8 @@ Status BenchAgent::Start(bool restore) {
   SupervisorOptions options{.config = std::move(config),
                             .state_directory = folder_ + "/state",
                             .arena_limit = arena_limit_,
-                            .restore = restore};
+                            .restore = restore,
+                            .outlive = false};
   SNAP_ASSIGN_OR_RETURN(supervisor_, Supervisor::Create(std::move(options), repository_, criu_));
   running_ = std::async(std::launch::async, [this] { return supervisor_->Run(); });
   return Status::Ok();
