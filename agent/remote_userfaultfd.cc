@@ -37,7 +37,7 @@
 namespace snapstore::agent {
 namespace {
 
-constexpr size_t kProcTextBytesMax = 16 << 20;
+constexpr size_t kStoppedTextBytesMax = 16 << 20;
 // A thread in an uninterruptible wait does not stop; the others must not stand still for its sake.
 // One that only lacks a CPU soon will.
 constexpr std::chrono::milliseconds kThreadStopLimit{20};
@@ -80,7 +80,7 @@ bool ReadRemote(pid_t pid, uint64_t address, void* out, size_t bytes) {
 // Address of a `syscall` instruction in the vdso.
 Result<uint64_t> FindSyscallInstruction(pid_t pid) {
   SNAP_ASSIGN_OR_RETURN(const Bytes bytes,
-                        ReadWholeFile(fmt::format("/proc/{}/maps", pid), kProcTextBytesMax));
+                        ReadWholeFile(fmt::format("/proc/{}/maps", pid), kStoppedTextBytesMax));
   const std::string_view maps = AsText(bytes);
   const size_t name = maps.find("[vdso]");
   if (name == std::string_view::npos) return Status::Unsupported("no vdso");

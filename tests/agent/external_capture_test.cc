@@ -22,7 +22,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr size_t kMiB = 1 << 20;
+constexpr size_t kFileMiB = 1 << 20;
 
 std::string Noise(size_t bytes, unsigned seed) {
   std::mt19937 random(seed);
@@ -34,7 +34,7 @@ std::string Noise(size_t bytes, unsigned seed) {
 class ExternalCaptureTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto arena = Arena::Create(64 * kMiB);
+    auto arena = Arena::Create(64 * kFileMiB);
     ASSERT_TRUE(arena.ok());
     arena_ = std::move(*arena);
     UseFolder(folder_.path());
@@ -104,7 +104,7 @@ class ExternalCaptureTest : public ::testing::Test {
 };
 
 TEST_F(ExternalCaptureTest, OfALogThatGrowsOnlyTheTailIsRead) {
-  Append(Noise(3 * kMiB + 17, 1));
+  Append(Noise(3 * kFileMiB + 17, 1));
   CapturedFile first = Take("", "s1");
   if (first.kind == CaptureKind::kClone) GTEST_SKIP() << "files are cloned here";
   EXPECT_EQ(first.kind, CaptureKind::kWhole);
@@ -125,12 +125,12 @@ TEST_F(ExternalCaptureTest, OfALogThatGrowsOnlyTheTailIsRead) {
 }
 
 TEST_F(ExternalCaptureTest, ALogWrittenAnewIsFoundOut) {
-  Append(Noise(2 * kMiB, 1));
+  Append(Noise(2 * kFileMiB, 1));
   if (Take("", "s1").kind == CaptureKind::kClone) GTEST_SKIP() << "files are cloned here";
   // As rotation by copying and truncating does, and then it grew past its former length.
   ASSERT_EQ(ftruncate(log_.get(), 0), 0);
   text_.clear();
-  Append(Noise(5 * kMiB, 2));
+  Append(Noise(5 * kFileMiB, 2));
   CapturedFile file = Capture("s1");
   EXPECT_EQ(file.kind, CaptureKind::kTail);
   const Status found = Finish(&file);
@@ -142,7 +142,7 @@ TEST_F(ExternalCaptureTest, ALogWrittenAnewIsFoundOut) {
 }
 
 TEST_F(ExternalCaptureTest, AFileOpenedBeforeItWasComparedIsNotTrusted) {
-  Append(Noise(2 * kMiB, 1));
+  Append(Noise(2 * kFileMiB, 1));
   if (Take("", "s1").kind == CaptureKind::kClone) GTEST_SKIP() << "files are cloned here";
   Append("more");
   CapturedFile file = Capture("s1");
@@ -152,7 +152,7 @@ TEST_F(ExternalCaptureTest, AFileOpenedBeforeItWasComparedIsNotTrusted) {
 }
 
 TEST_F(ExternalCaptureTest, WhatIsComparedInTheFreezeIsExactAtOnce) {
-  Append(Noise(2 * kMiB, 1));
+  Append(Noise(2 * kFileMiB, 1));
   if (Take("", "s1").kind == CaptureKind::kClone) GTEST_SKIP() << "files are cloned here";
   Append("more");
   CapturedFile file = Capture("s1", /*exact=*/true);
@@ -163,7 +163,7 @@ TEST_F(ExternalCaptureTest, WhatIsComparedInTheFreezeIsExactAtOnce) {
   Commit(std::move(file), "s2");
   ASSERT_EQ(ftruncate(log_.get(), 0), 0);
   text_.clear();
-  Append(Noise(3 * kMiB, 2));
+  Append(Noise(3 * kFileMiB, 2));
   file = Capture("s2", /*exact=*/true);
   EXPECT_EQ(file.kind, CaptureKind::kWhole);
   EXPECT_TRUE(Finish(&file).ok());
@@ -171,7 +171,7 @@ TEST_F(ExternalCaptureTest, WhatIsComparedInTheFreezeIsExactAtOnce) {
 }
 
 TEST_F(ExternalCaptureTest, WhoeverCanWriteAnywhereHasItReadWhole) {
-  Append(Noise(2 * kMiB, 1));
+  Append(Noise(2 * kFileMiB, 1));
   if (Take("", "s1").kind == CaptureKind::kClone) GTEST_SKIP() << "files are cloned here";
   UniqueFd anywhere(open(path_.c_str(), O_RDWR | O_CLOEXEC));
   Append("more");
@@ -185,7 +185,7 @@ TEST_F(ExternalCaptureTest, WhoeverCanWriteAnywhereHasItReadWhole) {
 }
 
 TEST_F(ExternalCaptureTest, AFileThatIsAsItWasIsNotRead) {
-  Append(Noise(2 * kMiB, 1));
+  Append(Noise(2 * kFileMiB, 1));
   // Until its last change is old enough to be told from a later one.
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   std::string parent;
@@ -203,8 +203,9 @@ TEST_F(ExternalCaptureTest, AFileThatIsAsItWasIsNotRead) {
   EXPECT_EQ(arena_->used(), 0u);
   // A byte in its middle, of the same size.
   const UniqueFd anywhere(open(path_.c_str(), O_RDWR | O_CLOEXEC));
-  text_[kMiB] = static_cast<char>(text_[kMiB] + 1);
-  ASSERT_TRUE(PwriteFull(anywhere.get(), AsBytes(text_).subspan(kMiB, 1), kMiB, path_).ok());
+  text_[kFileMiB] = static_cast<char>(text_[kFileMiB] + 1);
+  ASSERT_TRUE(
+      PwriteFull(anywhere.get(), AsBytes(text_).subspan(kFileMiB, 1), kFileMiB, path_).ok());
   EXPECT_NE(Take("next", "after").kind, CaptureKind::kUnchanged);
 }
 
@@ -226,20 +227,20 @@ TEST_F(ExternalCaptureTest, AFileSystemThatSharesBlocksHasNothingReadInTheFreeze
   }
   const Mount mounted{point};
   UseFolder(point);
-  Append(Noise(2 * kMiB, 1));
+  Append(Noise(2 * kFileMiB, 1));
   EXPECT_EQ(Take("", "s1").kind, CaptureKind::kClone);
-  Append(Noise(kMiB, 2));
+  Append(Noise(kFileMiB, 2));
   CapturedFile file = Capture("s1");
   EXPECT_EQ(file.kind, CaptureKind::kClone);
   EXPECT_EQ(arena_->used(), 0u);
   // It runs on, and changes all of it before that is read.
   ASSERT_EQ(ftruncate(log_.get(), 0), 0);
-  ASSERT_TRUE(WriteFull(log_.get(), AsBytes(Noise(4 * kMiB, 3)), path_).ok());
+  ASSERT_TRUE(WriteFull(log_.get(), AsBytes(Noise(4 * kFileMiB, 3)), path_).ok());
   ASSERT_TRUE(Finish(&file).ok());
-  EXPECT_EQ(file.known, 2 * kMiB) << "this much is as the parent has it";
+  EXPECT_EQ(file.known, 2 * kFileMiB) << "this much is as the parent has it";
   ExpectContent(file);
   Commit(std::move(file), "s2");
-  text_ = Noise(4 * kMiB, 3);
+  text_ = Noise(4 * kFileMiB, 3);
   EXPECT_EQ(Take("s2", "s3").known, 0u) << "all is new";
   file = CapturedFile();
   log_.Reset();

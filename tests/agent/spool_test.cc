@@ -16,7 +16,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kSpoolMiB = 1 << 20;
 
 uint8_t ByteAt(size_t writer, uint64_t offset) {
   return static_cast<uint8_t>(writer * 101 + offset / 7 + offset / 4096);
@@ -37,11 +37,11 @@ uint64_t Write(ArenaWriter* writer, size_t number, uint64_t done, uint64_t bytes
 
 TEST(SpoolTest, WhatExceedsTheMemoryIsReadBackFromTheDisk) {
   const TempFolder folder;
-  auto arena = Arena::Create(8 * kMiB, {folder.path() + "/made", 64 * kMiB});
+  auto arena = Arena::Create(8 * kSpoolMiB, {folder.path() + "/made", 64 * kSpoolMiB});
   ASSERT_TRUE(arena.ok()) << arena.status().ToString();
   for (int round = 0; round < 2; ++round) {
     (*arena)->Clear();
-    ASSERT_TRUE((*arena)->Prepare(40 * kMiB).ok());
+    ASSERT_TRUE((*arena)->Prepare(40 * kSpoolMiB).ok());
     std::vector<ArenaWriter> writers;
     for (int i = 0; i < 3; ++i) writers.emplace_back(arena->get(), std::to_string(i));
     std::array<uint64_t, 3> sizes{};
@@ -61,18 +61,18 @@ TEST(SpoolTest, WhatExceedsTheMemoryIsReadBackFromTheDisk) {
     }
     EXPECT_TRUE((*arena)->status().ok());
     EXPECT_EQ((*arena)->grown(), 0u);
-    EXPECT_GT((*arena)->used(), 12 * kMiB);
+    EXPECT_GT((*arena)->used(), 12 * kSpoolMiB);
   }
   EXPECT_TRUE(std::filesystem::is_empty(folder.path() + "/made")) << "the file has no name";
 }
 
 TEST(SpoolTest, TheLimitsHoldTogetherAndAreNamed) {
   const TempFolder folder;
-  auto arena = Arena::Create(8 * kMiB, {folder.path(), 6 * kMiB});
+  auto arena = Arena::Create(8 * kSpoolMiB, {folder.path(), 6 * kSpoolMiB});
   ASSERT_TRUE(arena.ok());
   ArenaWriter writer(arena->get(), "large");
-  EXPECT_EQ(Write(&writer, 0, 0, 100 * kMiB), 14 * kMiB);
-  EXPECT_EQ((*arena)->grown(), 14 * kMiB) << "nothing was prepared";
+  EXPECT_EQ(Write(&writer, 0, 0, 100 * kSpoolMiB), 14 * kSpoolMiB);
+  EXPECT_EQ((*arena)->grown(), 14 * kSpoolMiB) << "nothing was prepared";
   const Status full = (*arena)->Full("it");
   EXPECT_EQ(full.code(), StatusCode::kNoSpace);
   EXPECT_THAT(full.message(), HasSubstr("memory of 8 MiB and 6 MiB of " + folder.path()));
@@ -82,19 +82,19 @@ TEST(SpoolTest, TheLimitsHoldTogetherAndAreNamed) {
 TEST(SpoolTest, AFullDiskIsMetBeforeAnythingIsTaken) {
   const MemoryFolder disk("size=8m");
   if (!disk.mounted()) GTEST_SKIP() << "may not mount";
-  auto arena = Arena::Create(4 * kMiB, {disk.path(), 64 * kMiB});
+  auto arena = Arena::Create(4 * kSpoolMiB, {disk.path(), 64 * kSpoolMiB});
   ASSERT_TRUE(arena.ok()) << arena.status().ToString();
-  ASSERT_TRUE((*arena)->Prepare(10 * kMiB).ok());
-  const Status full = (*arena)->Prepare(20 * kMiB);
+  ASSERT_TRUE((*arena)->Prepare(10 * kSpoolMiB).ok());
+  const Status full = (*arena)->Prepare(20 * kSpoolMiB);
   EXPECT_EQ(full.code(), StatusCode::kNoSpace) << full.ToString();
   EXPECT_THAT(full.message(), HasSubstr("spool: reserve 16 MiB in " + disk.path()));
-  EXPECT_EQ((*arena)->ready(), 10 * kMiB);
-  ASSERT_TRUE(ReplaceFile(disk.path() + "/others", Bytes(kMiB)).ok())
+  EXPECT_EQ((*arena)->ready(), 10 * kSpoolMiB);
+  ASSERT_TRUE(ReplaceFile(disk.path() + "/others", Bytes(kSpoolMiB)).ok())
       << "it holds no more than that";
   std::filesystem::remove(disk.path() + "/others");
 
   ArenaWriter writer(arena->get(), "large");
-  EXPECT_EQ(Write(&writer, 0, 0, 100 * kMiB), 12 * kMiB) << "as far as the disk goes";
+  EXPECT_EQ(Write(&writer, 0, 0, 100 * kSpoolMiB), 12 * kSpoolMiB) << "as far as the disk goes";
   EXPECT_EQ((*arena)->Full("it").code(), StatusCode::kNoSpace);
   EXPECT_FALSE((*arena)->status().ok());
   (*arena)->Clear();
@@ -106,7 +106,7 @@ TEST(SpoolTest, WithoutALimitItIsHalfOfWhatIsFree) {
   if (!disk.mounted()) GTEST_SKIP() << "may not mount";
   const auto spool = Spool::Create({disk.path(), {}});
   ASSERT_TRUE(spool.ok());
-  EXPECT_EQ((*spool)->bytes_max(), 32 * kMiB);
+  EXPECT_EQ((*spool)->bytes_max(), 32 * kSpoolMiB);
   EXPECT_THAT(Spool::Create({"/proc/nowhere", {}}).status().message(), HasSubstr("spool: "));
 }
 
