@@ -27,6 +27,8 @@ constexpr uint32_t kPageInParent = 1;
 constexpr uint32_t kPageLazy = 2;
 constexpr uint32_t kPagePresent = 4;
 
+constexpr uint32_t kPidLimit = 1 << 22;  // PID_MAX_LIMIT of the kernel
+
 // The highest address a page can have, and so the largest sparse file they are kept in.
 constexpr uint64_t kAddressMax = uint64_t{1} << 62;
 
@@ -121,7 +123,10 @@ Result<ProcessTree> ProcessTree::Parse(ByteSpan image) {
     for (const uint32_t id : {entry.pid(), entry.pgid(), entry.sid()}) {
       tree.pids.push_back(static_cast<int>(id));
     }
-    for (const uint32_t thread : entry.threads()) tree.pids.push_back(static_cast<int>(thread));
+    // Of a process that has ended and was not waited for, CRIU writes one that it never set.
+    for (const uint32_t thread : entry.threads()) {
+      if (thread <= kPidLimit) tree.pids.push_back(static_cast<int>(thread));
+    }
   }
   std::sort(tree.pids.begin(), tree.pids.end());
   tree.pids.erase(std::unique(tree.pids.begin(), tree.pids.end()), tree.pids.end());

@@ -170,6 +170,16 @@ TEST(ProcessTreeTest, LeavesPidsOfTheImagesFree) {
   EXPECT_EQ(tree->FreePidsAfter(32768, 4096), 9) << "the largest gap when the top is taken";
 }
 
+TEST(ProcessTreeTest, AnEndedProcessHasNoThreadWhateverItsRecordSays) {
+  const auto tree = ProcessTree::Parse(
+      ImageBuilder(0x54564319, 0x50273030)
+          .Record({{1, 2}, {2, 1}, {3, 2}, {4, 2}, {5, 2}})
+          .Record({{1, 3}, {2, 2}, {3, 2}, {4, 2}, {5, 2319250368}, {5, 700'000'000}})
+          .bytes());
+  ASSERT_TRUE(tree.ok()) << tree.status().ToString();
+  EXPECT_EQ(tree->pids, (std::vector<int>{2, 3}));
+}
+
 TEST(DumpStatsTest, ReadsFrozenTime) {
   Bytes inner;
   ByteWriter writer(&inner);
