@@ -66,7 +66,7 @@ class Instance:
     def tell(self, *words, check=True):
         """What a sub-command answers, from its JSON."""
         done = subprocess.run([*self.into, AGENT, "--json", *words, "--state-dir", self.state],
-                              capture_output=True, text=True, timeout=120, check=False)
+                              capture_output=True, text=True, timeout=240, check=False)
         if check and done.returncode != 0:
             raise AssertionError(f"{words}: {done.stdout}{done.stderr}{self.log()}")
         return json.loads(done.stdout) if done.stdout.startswith("{") else {}

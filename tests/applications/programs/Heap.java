@@ -9,7 +9,7 @@ public class Heap {
   static final AtomicLong rounds = new AtomicLong();
   static volatile String wrong;
 
-  static void work(int number, int mebibytes) {
+  static void work(int number, int mebibytes) throws InterruptedException {
     Random random = new Random(number);
     List<long[]> blocks = new ArrayList<>();
     for (int i = 0; i < mebibytes; ++i) blocks.add(fill(new long[1 << 17], random.nextLong()));
@@ -21,6 +21,7 @@ public class Heap {
       }
       blocks.set(at, fill(new long[1 << 17], random.nextLong()));
       rounds.incrementAndGet();
+      Thread.sleep(5);  // the agent works with what is left of the processors
     }
   }
 
@@ -33,7 +34,13 @@ public class Heap {
   public static void main(String[] words) throws Exception {
     for (int i = 0; i < Integer.parseInt(words[1]); ++i) {
       int number = i;
-      Thread thread = new Thread(() -> work(number, Integer.parseInt(words[2])));
+      Thread thread = new Thread(() -> {
+        try {
+          work(number, Integer.parseInt(words[2]));
+        } catch (InterruptedException error) {
+          wrong = error.toString();
+        }
+      });
       thread.setDaemon(true);
       thread.start();
     }

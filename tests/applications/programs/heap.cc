@@ -1,5 +1,6 @@
 // Threads that fill, change and check a heap: arguments log, threads, MiB in all. A page holds its
-// number and a count in every word; each thread goes through its pages, checks and rewrites them.
+// number and a count in every word; each thread goes through its pages, checks and rewrites them,
+// with a rest now and then: the agent works with what is left of the processors.
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@
 namespace {
 
 constexpr size_t kWords = 4096 / sizeof(uint64_t);
+constexpr uint64_t kPagesBetweenRests = 256;
 
 std::atomic<uint64_t> rounds{0};
 std::atomic<int64_t> wrong_page{-1};
@@ -38,6 +40,7 @@ void Work(uint64_t* memory, uint64_t first, uint64_t pages) {
       const uint64_t count = (round + 7 - page % 8) / 8;
       if (!IsPage(memory + page * kWords, page, count)) wrong_page = static_cast<int64_t>(page);
       if (page % 8 == round % 8) FillPage(memory + page * kWords, page, count + 1);
+      if (page % kPagesBetweenRests == 0) usleep(2'000);
     }
     ++rounds;
   }
