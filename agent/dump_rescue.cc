@@ -1,5 +1,6 @@
 #include "agent/dump_rescue.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
@@ -14,12 +15,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <filesystem>
 #include <functional>
-#include <iterator>
 #include <memory>
 #include <set>
 #include <string_view>
@@ -154,7 +155,40 @@ void EndRepair(int socket_fd) {
   }
 }
 
-void EndRepairOf(pid_t pid) {
+// "10.0.0.1 . 80", as nft writes it; a mapped IPv4 address as the latter. Empty: none of IP.
+std::string EndpointText(const sockaddr_storage& address) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (address.ss_family == AF_INET) {
+    const auto& ip = reinterpret_cast<const sockaddr_in&>(address);
+    inet_ntop(AF_INET, &ip.sin_addr, text.data(), text.size());
+    return fmt::format("{} . {}", text.data(), ntohs(ip.sin_port));
+  }
+  if (address.ss_family != AF_INET6) return "";
+  const auto& ip = reinterpret_cast<const sockaddr_in6&>(address);
+  if (IN6_IS_ADDR_V4MAPPED(&ip.sin6_addr)) {
+    inet_ntop(AF_INET, &ip.sin6_addr.s6_addr[12], text.data(), text.size());
+  } else {
+    inet_ntop(AF_INET6, &ip.sin6_addr, text.data(), text.size());
+  }
+  return fmt::format("{} . {}", text.data(), ntohs(ip.sin6_port));
+}
+
+// As an element of the set in which CRIU notes what it blocks; empty: not connected.
+std::string ConnectionText(int socket_fd) {
+  sockaddr_storage own{};
+  sockaddr_storage peer{};
+  socklen_t own_size = sizeof(own);
+  socklen_t peer_size = sizeof(peer);
+  if (getsockname(socket_fd, reinterpret_cast<sockaddr*>(&own), &own_size) != 0 ||
+      getpeername(socket_fd, reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0) {
+    return "";
+  }
+  const std::string from = EndpointText(own);
+  return from.empty() ? "" : fmt::format("{} . {}", from, EndpointText(peer));
+}
+
+// Ends repair mode of the sockets of `pid`, and adds its connections.
+void LookAtSockets(pid_t pid, std::vector<std::string>* connections) {
   const UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd.valid()) return;
   std::error_code error;
@@ -165,8 +199,21 @@ void EndRepairOf(pid_t pid) {
     if (gone || !target.starts_with("socket:")) continue;
     const int number = std::stoi(it->path().filename());
     const UniqueFd copy(static_cast<int>(syscall(SYS_pidfd_getfd, pidfd.get(), number, 0)));
-    if (copy.valid()) EndRepair(copy.get());
+    if (!copy.valid()) continue;
+    EndRepair(copy.get());
+    if (std::string text = ConnectionText(copy.get()); !text.empty()) {
+      connections->push_back(std::move(text));
+    }
   }
+}
+
+// Whether the table is there and blocks one of these.
+bool Blocks(pid_t pid, const std::string& table, const std::vector<std::string>& connections) {
+  const Result<std::string> content = RunNft(pid, "list " + table);
+  return content.ok() &&
+         std::any_of(connections.begin(), connections.end(), [&](const std::string& connection) {
+           return content->find(connection) != std::string::npos;
+         });
 }
 
 // In the cell's PID namespace, but none of its own: a CRIU at work, whose parent is outside.
@@ -199,30 +246,20 @@ bool DumpRescue::IsPending() const { return access(path_.c_str(), F_OK) == 0; }
 Status DumpRescue::Rescue(const Cell& cell) {
   SNAP_ASSIGN_OR_RETURN(const Bytes noted, ReadWholeFile(path_, kNamesBytesMax));
   SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> pids, DescendantsOf(cell.init_pid()));
-  for (const pid_t pid : pids) EndRepairOf(pid);
+  std::vector<std::string> connections;
+  for (const pid_t pid : pids) LookAtSockets(pid, &connections);
   const std::set<std::string> before = LinesOf(AsText(noted));
-  std::vector<std::string> left;
-  auto look = [&]() -> Status {
-    SNAP_ASSIGN_OR_RETURN(const std::set<std::string> now, CriuTables(cell.init_pid()));
-    left.clear();
-    std::set_difference(now.begin(), now.end(), before.begin(), before.end(),
-                        std::back_inserter(left));
-    return Status::Ok();
-  };
-  SNAP_RETURN_IF_ERROR(look());
-  if (!left.empty() && AnotherDumpRuns(cell)) {
-    if (!Within(kPatience, [&] { return !AnotherDumpRuns(cell); })) {
-      return Status::Conflict(fmt::format(
-          "another CRIU is at work: {} table(s) that block connections may be left", left.size()));
-    }
-    SNAP_RETURN_IF_ERROR(look());
-  }
-  for (const std::string& table : left) {
+  const pid_t inside = cell.init_pid();
+  SNAP_ASSIGN_OR_RETURN(const std::set<std::string> tables, CriuTables(inside));
+  for (const std::string& table : tables) {
+    if (before.contains(table)) continue;
+    // One that blocks nothing of ours may be of a CRIU that is at work.
+    if (!Blocks(inside, table, connections) && AnotherDumpRuns(cell)) continue;
     LogWarning("removing the {} that CRIU has left", table);
-    const Status removed = RunNft(cell.init_pid(), "delete " + table).status();
+    const Status removed = RunNft(inside, "delete " + table).status();
     if (removed.ok()) continue;
     // Another agent's rescue may have been quicker.
-    SNAP_ASSIGN_OR_RETURN(const std::set<std::string> now, CriuTables(cell.init_pid()));
+    SNAP_ASSIGN_OR_RETURN(const std::set<std::string> now, CriuTables(inside));
     if (now.contains(table)) return removed;
   }
   End();

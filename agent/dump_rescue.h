@@ -34,9 +34,9 @@ class DumpRescue {
   // Whether a dump was begun and not ended.
   bool IsPending() const;
 
-  // REQUIRES: the CRIU of this dump has ended. Takes away what it has left, and ends the dump.
-  // While another CRIU is at work in the same network its table cannot be told from ours: then this
-  // waits, for a second at most, and then leaves the tables.
+  // REQUIRES: the CRIU of this dump has ended. Takes away what it has left, and ends the dump. Its
+  // table is known by the connections that it blocks; one that blocks none of the cell's goes only
+  // while no other CRIU is at work in the same network.
   Status Rescue(const Cell& cell);
 
  private:
