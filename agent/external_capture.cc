@@ -283,13 +283,15 @@ void ExternalCapture::Committed(const std::vector<CapturedFile>& files,
   }
 }
 
-VolumeSource CapturedFileReader::Source(std::string name) {
-  offsets_.clear();
+CapturedFileReader::CapturedFileReader(const CapturedFile* file) : file_(file) {
   uint64_t at = file_->known;
   for (const auto& part : file_->content.parts) {
     offsets_.push_back(at);
     at += part.size();
   }
+}
+
+VolumeSource CapturedFileReader::Source(std::string name) {
   return {.name = std::move(name),
           .size = file_->info.size,
           .reader = this,

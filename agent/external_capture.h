@@ -137,8 +137,7 @@ class ExternalCapture {
 // The source of a snapshot that holds the file, under this name; refers to `file` and the arena.
 class CapturedFileReader : public VolumeReader {
  public:
-  explicit CapturedFileReader(const CapturedFile* file) : file_(file) {}
-  // To be called before the reader is used.
+  explicit CapturedFileReader(const CapturedFile* file);
   VolumeSource Source(std::string name);
 
   Status NextPart(uint64_t offset, uint64_t* begin, uint64_t* end) override;

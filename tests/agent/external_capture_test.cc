@@ -88,7 +88,6 @@ class ExternalCaptureTest : public ::testing::Test {
     ASSERT_EQ(file.info.size, text_.size());
     std::string content(text_.size() - file.known, '\0');
     CapturedFileReader reader(&file);
-    (void)reader.Source("log");
     ASSERT_TRUE(
         reader.ReadAt(file.known, {reinterpret_cast<uint8_t*>(content.data()), content.size()})
             .ok());

@@ -96,6 +96,8 @@ TEST_F(OverflowTest, AnApplicationLargerThanTheArenaIsCheckpointedThroughTheSpoo
   End();
   Start({});
   EXPECT_EQ(NextSum(), sum);
+  // It may have answered before the supervisor has taken note.
+  ASSERT_TRUE(Eventually([&] { return supervisor_->status().state == AppState::kRunning; }));
   EXPECT_NE(supervisor_->status().restored_from, "") << supervisor_->status().start_reason;
 }
 
