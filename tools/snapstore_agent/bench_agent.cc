@@ -32,32 +32,34 @@ Status CheckNotInterrupted() {
   sigset_t pending;
   sigemptyset(&pending);
   sigpending(&pending);
-  for (const int number : {SIGTERM, SIGINT, SIGQUIT}) {
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1}) {
     if (sigismember(&pending, number) == 1) return Status::Cancelled("interrupted");
   }
   return Status::Ok();
 }
 
 BenchAgent::BenchAgent(std::string folder, std::string app, uint64_t heap_bytes,
-                       uint64_t arena_limit, Repository* repository, const CriuDriver* criu)
+                       BenchAgentOptions options, Repository* repository, const CriuDriver* criu)
     : folder_(std::move(folder)),
       app_(std::move(app)),
       heap_bytes_(heap_bytes),
-      arena_limit_(arena_limit),
+      options_(options),
       repository_(repository),
       criu_(criu),
       heap_(folder_) {}
 
 BenchAgent::~BenchAgent() { Stop(); }
 
-Status BenchAgent::Start(bool restore) {
+Status BenchAgent::Start(bool restore, bool lazily) {
   SNAP_RETURN_IF_ERROR(CheckNotInterrupted());
   SNAP_ASSIGN_OR_RETURN(AppConfig config, ConfigOf(app_, folder_, heap_bytes_));
   SupervisorOptions options{.config = std::move(config),
                             .state_directory = folder_ + "/state",
-                            .arena_limit = arena_limit_,
+                            .arena_limit = options_.arena_limit,
                             .restore = restore,
-                            .outlive = false};
+                            .outlive = false,
+                            .choices = {.lazy = lazily ? LazyChoice::kOn : LazyChoice::kOff},
+                            .track_pages = options_.track_pages};
   SNAP_ASSIGN_OR_RETURN(supervisor_, Supervisor::Create(std::move(options), repository_, criu_));
   running_ = std::async(std::launch::async, [this] { return supervisor_->Run(); });
   return Status::Ok();
@@ -78,14 +80,14 @@ Status BenchAgent::WaitForAnswer() {
 
 Status BenchAgent::StartFresh() {
   SNAP_RETURN_IF_ERROR(MakeDirectories(folder_, 0700));
-  SNAP_RETURN_IF_ERROR(Start(/*restore=*/false));
+  SNAP_RETURN_IF_ERROR(Start(/*restore=*/false, /*lazily=*/false));
   return WaitForAnswer();
 }
 
-Result<Resumed> BenchAgent::Resume() {
+Result<Resumed> BenchAgent::Resume(bool lazily) {
   Stop();
   const Stopwatch watch;
-  SNAP_RETURN_IF_ERROR(Start(/*restore=*/true));
+  SNAP_RETURN_IF_ERROR(Start(/*restore=*/true, lazily));
   SNAP_RETURN_IF_ERROR(WaitForAnswer());
   Resumed resumed;
   resumed.answered_s = watch.Seconds();

@@ -15,7 +15,7 @@
 
 namespace snapstore::agent {
 
-// Cancelled once SIGINT, SIGTERM or SIGQUIT waits to be taken; they are blocked.
+// Cancelled once SIGINT, SIGTERM, SIGQUIT or SIGUSR1 waits to be taken; they are blocked.
 Status CheckNotInterrupted();
 
 struct Resumed {
@@ -23,31 +23,37 @@ struct Resumed {
   double answered_s = 0;  // until the application answered
 };
 
+// As in SupervisorOptions.
+struct BenchAgentOptions {
+  uint64_t arena_limit = 0;
+  bool track_pages = true;
+};
+
 class BenchAgent {
  public:
-  // `folder` is made: the application's files and the agent's state. `arena_limit` as in
-  // SupervisorOptions. The others must outlive it.
-  BenchAgent(std::string folder, std::string app, uint64_t heap_bytes, uint64_t arena_limit,
+  // `folder` is made: the application's files and the agent's state. The others must outlive it.
+  BenchAgent(std::string folder, std::string app, uint64_t heap_bytes, BenchAgentOptions options,
              Repository* repository, const CriuDriver* criu);
   ~BenchAgent();
 
   // With a full heap.
   Status StartFresh();
-  // Ends the application and starts it from its newest checkpoint.
-  Result<Resumed> Resume();
+  // Ends the application and starts it from its newest checkpoint; `lazily`: it runs before its
+  // memory has arrived.
+  Result<Resumed> Resume(bool lazily);
   Result<CheckpointRecord> Checkpoint();
   void Stop();
 
   const HeapClient& heap() const { return heap_; }
 
  private:
-  Status Start(bool restore);
+  Status Start(bool restore, bool lazily);
   Status WaitForAnswer();
 
   const std::string folder_;
   const std::string app_;
   const uint64_t heap_bytes_;
-  const uint64_t arena_limit_;
+  const BenchAgentOptions options_;
   Repository* const repository_;
   const CriuDriver* const criu_;
   const HeapClient heap_;

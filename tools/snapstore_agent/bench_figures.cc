@@ -30,18 +30,19 @@ std::optional<double> DumpAndCompress(const HeapFigures& heap) {
 
 std::string CheckpointTable(const BenchFigures& figures) {
   std::string text = fmt::format(
-      "{:>10} {:>7} {:>11} {:>9} {:>10} {:>10} {:>10} {:>10} {:>6} {:>9} {:>9} {:>8} {:>8}\n",
+      "{:>10} {:>7} {:>11} {:>9} {:>10} {:>10} {:>10} {:>10} {:>6} {:>9} {:>9} {:>9} {:>8} {:>8}\n",
       "Heap", "Dirty", "Frozen", "Total", "Captured", "Read", "New", "Stored", "/zstd", "Resumed",
-      "Answer", "Fro/criu", "Res/criu");
+      "Answer", "Lazily", "Fro/criu", "Res/criu");
   for (const CheckpointFigures& row : figures.checkpoints) {
     const HeapFigures& heap = HeapOf(figures, row.heap_bytes);
     text += fmt::format(
         "{:>10} {:>5} % {:>8.1f} ms {:>7.2f} s {:>10} {:>10} {:>10} {:>10} {:>6.2f} {:>7.2f} s "
-        "{:>7.2f} s {:>8.2f} {:>8.2f}\n",
+        "{:>7.2f} s {:>9} {:>8.2f} {:>8.2f}\n",
         SizeText(row.heap_bytes), row.dirty_percent, row.frozen_ms, row.seconds,
         SizeText(row.bytes_captured), SizeText(row.bytes_read), SizeText(row.bytes_new),
         SizeText(row.bytes_stored), row.stored_ratio, row.resumed_s, row.answered_s,
-        Ratio(row.frozen_ms, heap.criu_frozen_ms), Ratio(row.answered_s, heap.criu_answered_s));
+        SecondsText(row.lazily_answered_s), Ratio(row.frozen_ms, heap.criu_frozen_ms),
+        Ratio(row.answered_s, heap.criu_answered_s));
   }
   return text;
 }
@@ -75,20 +76,22 @@ ordered_json HeapJson(const HeapFigures& heap) {
 }
 
 ordered_json CheckpointJson(const CheckpointFigures& row, const HeapFigures& heap) {
-  return {{"message_type", "bench_checkpoint"},
-          {"heap_bytes", row.heap_bytes},
-          {"dirty_percent", row.dirty_percent},
-          {"frozen_ms", row.frozen_ms},
-          {"seconds", row.seconds},
-          {"bytes_captured", row.bytes_captured},
-          {"bytes_read", row.bytes_read},
-          {"bytes_new", row.bytes_new},
-          {"bytes_stored", row.bytes_stored},
-          {"stored_ratio", row.stored_ratio},
-          {"resumed_seconds", row.resumed_s},
-          {"answer_seconds", row.answered_s},
-          {"frozen_ratio", Ratio(row.frozen_ms, heap.criu_frozen_ms)},
-          {"resumed_ratio", Ratio(row.answered_s, heap.criu_answered_s)}};
+  ordered_json document = {{"message_type", "bench_checkpoint"},
+                           {"heap_bytes", row.heap_bytes},
+                           {"dirty_percent", row.dirty_percent},
+                           {"frozen_ms", row.frozen_ms},
+                           {"seconds", row.seconds},
+                           {"bytes_captured", row.bytes_captured},
+                           {"bytes_read", row.bytes_read},
+                           {"bytes_new", row.bytes_new},
+                           {"bytes_stored", row.bytes_stored},
+                           {"stored_ratio", row.stored_ratio},
+                           {"resumed_seconds", row.resumed_s},
+                           {"answer_seconds", row.answered_s},
+                           {"frozen_ratio", Ratio(row.frozen_ms, heap.criu_frozen_ms)},
+                           {"resumed_ratio", Ratio(row.answered_s, heap.criu_answered_s)}};
+  if (row.lazily_answered_s) document["lazy_answer_seconds"] = *row.lazily_answered_s;
+  return document;
 }
 
 }  // namespace

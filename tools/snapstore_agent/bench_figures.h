@@ -27,6 +27,8 @@ struct CheckpointFigures {
   double stored_ratio = 0;  // to what zstd -3 makes of the changed pages alone; 0: no zstd
   double resumed_s = 0;     // restored from the newest of them, until it runs
   double answered_s = 0;    // until its first answer
+  // The same when it runs before its memory has arrived; nothing: this machine cannot.
+  std::optional<double> lazily_answered_s = std::nullopt;
 };
 
 // The same heap: the agent's first checkpoint, and what others take for it.

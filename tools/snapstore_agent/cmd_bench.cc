@@ -78,6 +78,9 @@ class BenchCommand : public Command {
                     "As of 'run': what exceeds it goes through a spool in --work")
         ->transform(CLI::AsSizeValue(false))
         ->type_name("BYTES");
+    app->add_option("--dirty-tracking", dirty_tracking_, "As of 'run'")
+        ->check(CLI::IsMember({"auto", "off"}))
+        ->capture_default_str();
     app->add_option("--repository", repository_,
                     "Where checkpoints go, made when missing; else a temporary one in --work")
         ->type_name("REPO");
@@ -98,7 +101,7 @@ class BenchCommand : public Command {
     // The supervisor takes these itself; between its runs they end this.
     sigset_t set;
     sigemptyset(&set);
-    for (const int number : {SIGTERM, SIGINT, SIGQUIT}) sigaddset(&set, number);
+    for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1}) sigaddset(&set, number);
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
     SetLogLevel(LogLevel::kWarning);
     const Status status = Measure();
@@ -153,7 +156,8 @@ class BenchCommand : public Command {
   Status MeasureAgent(const std::string& folder, const std::string& app, uint64_t heap,
                       Repository* repository, const CriuDriver& criu) {
     Note("{}: filling the heap", SizeText(heap));
-    BenchAgent agent(folder, app, heap, arena_limit_, repository, &criu);
+    BenchAgent agent(folder, app, heap, {arena_limit_, dirty_tracking_ == "auto"}, repository,
+                     &criu);
     SNAP_RETURN_IF_ERROR(agent.StartFresh());
     SNAP_ASSIGN_OR_RETURN(const CheckpointRecord first, agent.Checkpoint());
     figures_.heaps.back().first_frozen_ms = first.frozen_ms;
@@ -182,9 +186,17 @@ class BenchCommand : public Command {
     }
     std::vector<double> restored;
     std::vector<double> answered;
+    std::vector<double> lazily;
     for (unsigned round = 0; round < rounds_; ++round) {
       Note("{}: {} % changed, resuming {} of {}", SizeText(heap), percent, round + 1, rounds_);
-      SNAP_ASSIGN_OR_RETURN(const Resumed resumed, agent->Resume());
+      // Last without that, so that all memory is there when it goes on.
+      if (can_lazily_) {
+        const Result<Resumed> lazy = agent->Resume(/*lazily=*/true);
+        can_lazily_ = lazy.ok();
+        if (lazy.ok()) lazily.push_back(lazy->answered_s);
+        if (!lazy.ok()) Note("not lazily: {}", lazy.status().message());
+      }
+      SNAP_ASSIGN_OR_RETURN(const Resumed resumed, agent->Resume(/*lazily=*/false));
       restored.push_back(resumed.restored_s);
       answered.push_back(resumed.answered_s);
     }
@@ -202,7 +214,8 @@ class BenchCommand : public Command {
         {heap, percent, median(&CheckpointRecord::frozen_ms), median(&CheckpointRecord::seconds),
          bytes(&CheckpointRecord::bytes_captured), bytes(&CheckpointRecord::bytes_read),
          bytes(&CheckpointRecord::bytes_new), bytes(&CheckpointRecord::bytes_stored),
-         Median(stored), Median(restored), Median(answered)});
+         Median(stored), Median(restored), Median(answered),
+         lazily.empty() ? std::nullopt : std::optional(Median(lazily))});
     return Status::Ok();
   }
 
@@ -280,11 +293,13 @@ class BenchCommand : public Command {
   unsigned rounds_ = 5;
   double interval_ = 10;
   uint64_t arena_limit_ = 0;
+  std::string dirty_tracking_ = "auto";
   std::string repository_;
   std::string work_ = "/var/tmp";
   std::string tmpfs_ = "/dev/shm";
   bool no_others_ = false;
   bool quiet_ = false;
+  bool can_lazily_ = true;
   uint64_t seed_ = 0;
   BenchFigures figures_;
 };
@@ -301,7 +316,7 @@ An application with a heap of real compressibility runs as below 'run'; between 
 its pages change at random. Then the same application is dumped by 'criu dump' to a tmpfs (+ zstd -1
 -T2 of the images), by gcore, and restored by 'criu restore'. /zstd: what was stored, to what zstd -3 makes
 of the changed pages alone. Fro/criu: the agent's frozen time to that of CRIU; Res/criu: until the
-first answer, the same. What is not installed is left out.
+first answer, the same (Lazily: the application runs before its memory has arrived). What is not installed is left out.
 
 Needs three times the heap in memory. The checkpoints are forgotten at the end, also those in
 --repository (what they took is given back by its next prune), and all else is removed.)",
