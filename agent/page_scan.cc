@@ -135,6 +135,9 @@ int ScanMapping(int pagemap_fd, AddressRange mapping, ScanMode mode, AddressSet*
   argument.end = mapping.end;
   argument.flags = mode == ScanMode::kProtect ? kProtectMatching | kCheckProtectable : 0;
   argument.category_mask = kPageIsWritten;
+  // Pages that are not there need no protection, since they come without; a mark of it would make
+  // CRIU take them for swapped pages, and read them.
+  argument.category_anyof_mask = kPageIsPresent | kPageIsSwapped;
   argument.return_mask = kPageIsWritten;
   return ScanPages(pagemap_fd, argument,
                    [&](const PageRegion& region) { written->Append(region.start, region.end); });

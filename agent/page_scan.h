@@ -32,8 +32,8 @@ enum class ScanMode {
   kProtect,  // and from now on all pages count as not written
 };
 
-// Appends the written pages of one mapping to `written`. EPERM: the mapping is not registered; 0 or
-// another errno. `pagemap_fd`: of /proc/PID/pagemap.
+// Appends the written pages of one mapping to `written`, of those that are there. EPERM: the
+// mapping is not registered; 0 or another errno. `pagemap_fd`: of /proc/PID/pagemap.
 int ScanMapping(int pagemap_fd, AddressRange mapping, ScanMode mode, AddressSet* written);
 
 // Bytes of memory of a process, of all mappings, that were written and are neither of a file nor

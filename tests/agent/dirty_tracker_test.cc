@@ -438,6 +438,26 @@ TEST_F(TrackedCheckpoints, OnlyWhatChangedIsReadAlsoAfterOneThatFailed) {
   ExpectHolds(last.snapshot_id);
 }
 
+TEST_F(TrackedCheckpoints, AddressesWithoutMemoryStayWithoutIt) {
+  const std::string script = Write("sparse.py", R"(
+import mmap, time
+reserved = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+used = bytearray(b"x" * (16 << 20))
+print("ready", flush=True)
+while True:
+    time.sleep(1)
+)");
+  StartCell({"python3", script});
+  ASSERT_TRUE(WaitForLines(1));
+  const CheckpointRecord first = Take();
+  ASSERT_TRUE(first.status.ok()) << first.status.ToString();
+  for (int i = 0; i < 2; ++i) {
+    const CheckpointRecord next = Take();
+    ASSERT_TRUE(next.status.ok()) << next.status.ToString();
+    EXPECT_LT(next.bytes_captured, first.bytes_captured + (8u << 20));
+  }
+}
+
 TEST_F(TrackedCheckpoints, MemoryThatIsNoLongerNeededForCopiesGoesBack) {
   StartCell({MEMORY_WRITER, "quiet", "160"});
   ASSERT_TRUE(WaitForLines(1));
