@@ -52,11 +52,15 @@ std::string PeerTable(const BenchFigures& figures) {
                                  "Heap", "First frozen", "total", "criu frozen", "total", "+ zstd",
                                  "gcore", "restore", "answer");
   for (const HeapFigures& heap : figures.heaps) {
-    text += fmt::format(
-        "{:>10} {:>9.1f} ms {:>7.2f} s {:>9.1f} ms {:>7.2f} s {:>9} {:>9} {:>7.2f} s {:>7.2f} s\n",
-        SizeText(heap.heap_bytes), heap.first_frozen_ms, heap.first_seconds, heap.criu_frozen_ms,
-        heap.criu_seconds, SecondsText(DumpAndCompress(heap)), SecondsText(heap.gcore_seconds),
-        heap.criu_restore_s, heap.criu_answered_s);
+    text += fmt::format("{:>10} {:>9.1f} ms {:>7.2f} s", SizeText(heap.heap_bytes),
+                        heap.first_frozen_ms, heap.first_seconds);
+    if (heap.criu_seconds > 0) {
+      text +=
+          fmt::format(" {:>9.1f} ms {:>7.2f} s {:>9} {:>9} {:>7.2f} s {:>7.2f} s",
+                      heap.criu_frozen_ms, heap.criu_seconds, SecondsText(DumpAndCompress(heap)),
+                      SecondsText(heap.gcore_seconds), heap.criu_restore_s, heap.criu_answered_s);
+    }
+    text += "\n";
   }
   return text;
 }
