@@ -139,11 +139,13 @@ Result<json> EtcdClient::FirstOfStream(const std::string& endpoint, const std::s
   using std::chrono::steady_clock;
   // libcurl's wrapper collects whole answers; a stream has no end.
   httplib::Client client(endpoint);
-  const auto left_us = std::max<int64_t>(
-      1, std::chrono::duration_cast<std::chrono::microseconds>(deadline - steady_clock::now())
-             .count());
+  // httplib drops what is less than a millisecond: silence would end before the deadline.
+  const auto left =
+      std::max(std::chrono::milliseconds(0),
+               std::chrono::ceil<std::chrono::milliseconds>(deadline - steady_clock::now())) +
+      std::chrono::milliseconds(1);
   client.set_connection_timeout(options_.timeout);
-  client.set_read_timeout(left_us / 1'000'000, left_us % 1'000'000);
+  client.set_read_timeout(left);
   if (!options_.ca_file.empty()) client.set_ca_cert_path(options_.ca_file.c_str());
   Lines lines;
   json found;
