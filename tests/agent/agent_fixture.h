@@ -38,6 +38,23 @@ class AgentFixture : public ::testing::Test {
     return Path(name);
   }
 
+  // A program that counts into the file that it is given, and writes to `bytes` of memory
+  // meanwhile.
+  std::string WriteCounter(uint64_t bytes) const {
+    return Write("counter.py", "memory_bytes = " + std::to_string(bytes) + R"(
+import sys, time
+memory = bytearray(b"0123456789abcdef" * (memory_bytes // 16))
+n = 0
+log = open(sys.argv[1], "a")
+while True:
+    n += 1
+    memory[(n * 4096) % len(memory)] = n % 251
+    log.write(f"{n}\n")
+    log.flush()
+    time.sleep(0.01)
+)");
+  }
+
   CellOptions Options(std::vector<std::string> argv) const {
     CellOptions options;
     options.argv = std::move(argv);

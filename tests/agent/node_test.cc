@@ -28,18 +28,7 @@ class NodeTest : public CriuFixture {
     controller_.Up();
     Write("token", FakeController::kToken);
     std::filesystem::create_directories(Path("efs/fs-0123abcd"));
-    script_ = Write("counter.py", R"(
-import sys, time
-memory = bytearray(b"0123456789abcdef" * (1 << 16))
-n = 0
-log = open(sys.argv[1], "a")
-while True:
-    n += 1
-    memory[(n * 4096) % len(memory)] = n % 251
-    log.write(f"{n}\n")
-    log.flush()
-    time.sleep(0.01)
-)");
+    script_ = WriteCounter(1 << 20);
   }
   void TearDown() override {
     Kill();

@@ -35,18 +35,7 @@ class SupervisorTest : public CriuFixture {
     auto repository = Repository::Open(repository_options_);
     ASSERT_TRUE(repository.ok()) << repository.status().ToString();
     repository_ = std::move(*repository);
-    script_ = Write("counter.py", R"(
-import sys, time
-memory = bytearray(b"0123456789abcdef" * (1 << 20))
-n = 0
-log = open(sys.argv[1], "a")
-while True:
-    n += 1
-    memory[(n * 4096) % len(memory)] = n % 251
-    log.write(f"{n}\n")
-    log.flush()
-    time.sleep(0.01)
-)");
+    script_ = WriteCounter(16 << 20);
     StopEarly();
   }
   void TearDown() override {

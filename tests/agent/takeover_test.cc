@@ -28,18 +28,7 @@ class TakeoverTest : public CriuFixture {
   void SetUp() override {
     CriuFixture::SetUp();
     if (IsSkipped()) return;
-    script_ = Write("counter.py", R"(
-import sys, time
-memory = bytearray(b"0123456789abcdef" * (2 << 20))
-n = 0
-log = open(sys.argv[1], "a")
-while True:
-    n += 1
-    memory[(n * 4096) % len(memory)] = n % 251
-    log.write(f"{n}\n")
-    log.flush()
-    time.sleep(0.01)
-)");
+    script_ = WriteCounter(32 << 20);
     WriteConfig(fmt::format("python3 {} {}", script_, Path("log")));
   }
   void TearDown() override {
