@@ -303,19 +303,25 @@ bool Supervisor::WaitForEvent() {
 
 // A CRIU that is killed while its code runs in the application takes that with it.
 Status Supervisor::StartAgain(int wait_status) {
-  LogError("{} has died of a failed dump ({}): starting it again", options_.config.name,
-           DescribeWaitStatus(wait_status));
   lost_in_dump_ = false;
+  return StartOver(fmt::format("died of a failed dump ({})", DescribeWaitStatus(wait_status)));
+}
+
+Status Supervisor::StartOver(const std::string& why) {
+  LogError("{}: {}: starting it again", options_.config.name, why);
   {
     std::lock_guard lock(mutex_);
+    status_.pid = 0;
     status_.taken_over = false;
     status_.restored_from.clear();
     status_.state = AppState::kStarting;
   }
   cell_.reset();
-  SNAP_RETURN_IF_ERROR(StartApplication());
+  ForgetMemory();
+  SNAP_RETURN_IF_ERROR(StartApplication().WithContext(why));
   SNAP_RETURN_IF_ERROR(NoteRunning());
   std::lock_guard lock(mutex_);
+  status_.start_reason = fmt::format("{}; {}", why, status_.start_reason);
   status_.pid = cell_->init_pid();
   status_.state = AppState::kRunning;
   return Status::Ok();

@@ -164,6 +164,7 @@ class Supervisor {
   bool WaitForEvent();
   Status FinishEnded(int wait_status);
   Status StartAgain(int wait_status);
+  Status StartOver(const std::string& why);
   std::optional<Status> HandleSignals();
   std::optional<Status> HandleStops();
   void HandleCheckpointRequests();

@@ -62,27 +62,9 @@ Status Supervisor::HandleMemory() {
 
 // The application may stand anywhere. Whole restores do not depend on the store afterwards.
 Status Supervisor::RestartWithoutMemory(const Status& why) {
-  const std::string lost =
-      fmt::format("memory did not arrive after a lazy restore ({})", why.message());
-  LogError("{}: {}", options_.config.name, lost);
-  SetState(AppState::kStarting);
-  cell_.reset();
-  ForgetMemory();
   if (why.Is(StatusCode::kCorruption)) keeper_->Doubt();
   lazy_allowed_ = false;
-  {
-    const std::lock_guard lock(mutex_);
-    status_.pid = 0;
-    status_.taken_over = false;
-    status_.restored_from.clear();
-  }
-  SNAP_RETURN_IF_ERROR(StartApplication().WithContext(lost));
-  SNAP_RETURN_IF_ERROR(NoteRunning());
-  const std::lock_guard lock(mutex_);
-  status_.start_reason = fmt::format("{}; {}", lost, status_.start_reason);
-  status_.pid = cell_->init_pid();
-  status_.state = AppState::kRunning;
-  return Status::Ok();
+  return StartOver(fmt::format("memory did not arrive after a lazy restore ({})", why.message()));
 }
 
 }  // namespace snapstore::agent
