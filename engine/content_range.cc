@@ -1,6 +1,7 @@
 #include "engine/content_range.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/status_macros.h"
 #include "engine/format.h"
@@ -15,7 +16,18 @@ constexpr uint64_t kDataPartMax = 64 << 20;
 // chunks can fill has holes.
 constexpr uint64_t kChunkBytesUsual = 64 << 10;
 
-}  // namespace
+// Where one chunk stands in the content, with the repetitions that follow it.
+struct ContentPiece {
+  uint64_t offset = 0;  // of the first repetition
+  uint64_t length = 0;  // of all of them
+};
+
+// The chunks of a range in order of content, each with its piece of the same index; holes have
+// none.
+struct ContentRange {
+  std::vector<StoredChunk> chunks;
+  std::vector<ContentPiece> pieces;
+};
 
 Result<ContentRange> FindContentRange(const NodeSource& source, RunListReader* runs,
                                       uint64_t offset, uint64_t length) {
@@ -36,16 +48,89 @@ Result<ContentRange> FindContentRange(const NodeSource& source, RunListReader* r
   return range;
 }
 
-void PlacePiece(const ContentPiece& piece, ByteSpan chunk, uint64_t offset, MutableByteSpan out) {
-  const uint64_t from = std::max(piece.offset, offset);
-  const uint64_t to = std::min(piece.offset + piece.length, offset + out.size());
-  for (uint64_t at = from; at < to;) {
-    const uint64_t skip = (at - piece.offset) % chunk.size();
-    const uint64_t step = std::min(chunk.size() - skip, to - at);
-    std::copy_n(chunk.begin() + static_cast<ptrdiff_t>(skip), step,
-                out.begin() + static_cast<ptrdiff_t>(at - offset));
-    at += step;
+// Hands on parts of a range, neighbours in both content and memory as one.
+class PartMerger {
+ public:
+  PartMerger(uint64_t begin, uint64_t end, const PartVisitor& visit)
+      : begin_(begin), end_(end), visit_(visit) {}
+
+  // What of the piece's repetitions of `chunk` lies in the range.
+  Status Add(const ContentPiece& piece, ByteSpan chunk) {
+    const uint64_t to = std::min(piece.offset + piece.length, end_);
+    for (uint64_t at = std::max(piece.offset, begin_); at < to;) {
+      const uint64_t skip = (at - piece.offset) % chunk.size();
+      const uint64_t step = std::min(chunk.size() - skip, to - at);
+      const ByteSpan bytes = chunk.subspan(skip, step);
+      if (at != part_.offset + part_.length || bytes.data() != part_.bytes.data() + part_.length) {
+        SNAP_RETURN_IF_ERROR(Flush());
+        part_ = {at, 0, bytes.first(0)};
+      }
+      part_.length += step;
+      at += step;
+    }
+    return {};
   }
+
+  Status Flush() {
+    ContentPart part = std::exchange(part_, ContentPart());
+    if (part.length == 0) return {};
+    part.bytes = {part.bytes.data(), part.length};
+    return visit_(part);
+  }
+
+ private:
+  const uint64_t begin_;
+  const uint64_t end_;
+  const PartVisitor& visit_;
+  ContentPart part_;  // its bytes are `length` from where they begin
+};
+
+Status VisitHoles(std::span<const ContentPiece> pieces, uint64_t offset, uint64_t length,
+                  const PartVisitor& visit) {
+  uint64_t at = offset;
+  for (const ContentPiece& piece : pieces) {
+    if (piece.offset > at) SNAP_RETURN_IF_ERROR(visit({at, piece.offset - at, {}}));
+    at = piece.offset + piece.length;
+  }
+  return at < offset + length ? visit({at, offset + length - at, {}}) : Status();
+}
+
+}  // namespace
+
+Result<std::vector<StoredChunk>> FindChunks(const NodeSource& source, RunListReader* runs,
+                                            uint64_t offset, uint64_t length) {
+  SNAP_ASSIGN_OR_RETURN(ContentRange range, FindContentRange(source, runs, offset, length));
+  return std::move(range.chunks);
+}
+
+Status VisitRange(const NodeSource& source, RunListReader* runs, uint64_t offset, uint64_t length,
+                  KeepFrames keep, const PartVisitor& visit) {
+  SNAP_ASSIGN_OR_RETURN(const ContentRange range, FindContentRange(source, runs, offset, length));
+  SNAP_RETURN_IF_ERROR(VisitHoles(range.pieces, offset, length, visit));
+  const auto hand_on = [&](std::span<const FetchedChunk> fetched) -> Status {
+    PartMerger merger(offset, offset + length, visit);
+    for (const auto& [i, bytes] : fetched) {
+      SNAP_RETURN_IF_ERROR(merger.Add(range.pieces[i], bytes));
+    }
+    return merger.Flush();
+  };
+  const auto fail = [](size_t, const Status& status) { return status; };
+  ChunkFetcher* const fetcher = source.fetcher();
+  return keep == KeepFrames::kYes ? fetcher->ReadKept(PackKind::kData, range.chunks, hand_on, fail)
+                                  : fetcher->ReadMany(PackKind::kData, range.chunks, hand_on, fail);
+}
+
+Status ReadRange(const NodeSource& source, RunListReader* runs, uint64_t offset,
+                 MutableByteSpan out, KeepFrames keep) {
+  return VisitRange(source, runs, offset, out.size(), keep, [&](const ContentPart& part) {
+    const MutableByteSpan to = out.subspan(part.offset - offset, part.length);
+    if (part.bytes.empty()) {
+      std::fill(to.begin(), to.end(), uint8_t{0});
+    } else {
+      std::copy(part.bytes.begin(), part.bytes.end(), to.begin());
+    }
+    return Status();
+  });
 }
 
 Result<ByteRange> ChunkAround(RunListReader* runs, uint64_t at) {

@@ -10,29 +10,25 @@
 #include "base/bytes.h"
 #include "engine/chunk_fetcher.h"
 #include "engine/run_list.h"
+#include "snapstore/reader.h"
 #include "snapstore/snapshot.h"
 
 namespace snapstore {
 
-// Where one chunk stands in the content, with the repetitions that follow it.
-struct ContentPiece {
-  uint64_t offset = 0;  // of the first repetition
-  uint64_t length = 0;  // of all of them
-};
+// Which chunks hold the data of [offset, offset + length), in order of content. REQUIRES: that is
+// within the content.
+Result<std::vector<StoredChunk>> FindChunks(const NodeSource& source, RunListReader* runs,
+                                            uint64_t offset, uint64_t length);
 
-// The chunks of a range in order of content, each with its piece of the same index; holes have
-// none.
-struct ContentRange {
-  std::vector<StoredChunk> chunks;
-  std::vector<ContentPiece> pieces;
-};
+// Whether frames that a read meets are kept for others, as for short reads at random.
+enum class KeepFrames { kNo, kYes };
 
-// What lies in [offset, offset + length). REQUIRES: that is within the content.
-Result<ContentRange> FindContentRange(const NodeSource& source, RunListReader* runs,
-                                      uint64_t offset, uint64_t length);
-
-// Copies what of the piece's repetitions of `chunk` lies in `out`, which begins at `offset`.
-void PlacePiece(const ContentPiece& piece, ByteSpan chunk, uint64_t offset, MutableByteSpan out);
+// ContentReader::Visit. REQUIRES: the range is within the content.
+Status VisitRange(const NodeSource& source, RunListReader* runs, uint64_t offset, uint64_t length,
+                  KeepFrames keep, const PartVisitor& visit);
+// The same into memory.
+Status ReadRange(const NodeSource& source, RunListReader* runs, uint64_t offset,
+                 MutableByteSpan out, KeepFrames keep);
 
 // The chunk, or of a hole the block, that holds `at`: where a content may be cut to take over what
 // lies beside it. REQUIRES: that is within the content.

@@ -36,9 +36,7 @@ class ContentReaderImpl final : public ContentReader {
   uint64_t size() const override { return size_; }
 
   Status ReadAt(uint64_t offset, std::span<uint8_t> out) override {
-    if (offset > size_ || out.size() > size_ - offset) {
-      return Status::InvalidArgument("read beyond the end of '" + path_ + "'");
-    }
+    SNAP_RETURN_IF_ERROR(CheckRange(offset, out.size()));
     while (!out.empty()) {
       size_t step = 0;
       if (offset >= window_begin_ && offset - window_begin_ < window_.size()) {
@@ -61,11 +59,32 @@ class ContentReaderImpl final : public ContentReader {
     return {};
   }
 
+  Status Visit(uint64_t offset, uint64_t length, const PartVisitor& visit) override {
+    SNAP_RETURN_IF_ERROR(CheckRange(offset, length));
+    for (uint64_t done = 0; done < length;) {
+      const uint64_t step = std::min<uint64_t>(length - done, kFetchBytesMax);
+      SNAP_RETURN_IF_ERROR(
+          VisitRange(*source_, &runs_, offset + done, step, KeepingFor(step), visit)
+              .WithContext(path_));
+      done += step;
+    }
+    return {};
+  }
+
   Status NextData(uint64_t offset, uint64_t* begin, uint64_t* end) override {
     return FindNextData(&runs_, offset, begin, end).WithContext(path_);
   }
 
  private:
+  Status CheckRange(uint64_t offset, uint64_t length) const {
+    if (offset <= size_ && length <= size_ - offset) return {};
+    return Status::InvalidArgument("read beyond the end of '" + path_ + "'");
+  }
+
+  static KeepFrames KeepingFor(uint64_t length) {
+    return length <= kSmallReadBytes ? KeepFrames::kYes : KeepFrames::kNo;
+  }
+
   // How far to read ahead of `offset`: about ahead_bytes_, to where a frame ends, so that the next
   // window does not begin with fetching it again.
   Result<size_t> WindowBytes(uint64_t offset) {
@@ -97,18 +116,7 @@ class ContentReaderImpl final : public ContentReader {
   }
 
   Status Fetch(uint64_t offset, MutableByteSpan out) {
-    std::fill(out.begin(), out.end(), uint8_t{0});
-    SNAP_ASSIGN_OR_RETURN(const ContentRange range,
-                          FindContentRange(*source_, &runs_, offset, out.size()));
-    const auto place = [&](std::span<const FetchedChunk> fetched) {
-      for (const auto& [i, bytes] : fetched) PlacePiece(range.pieces[i], bytes, offset, out);
-      return Status();
-    };
-    const auto fail = [](size_t, const Status& status) { return status; };
-    ChunkFetcher* const fetcher = source_->fetcher();
-    return out.size() <= kSmallReadBytes
-               ? fetcher->ReadKept(PackKind::kData, range.chunks, place, fail)
-               : fetcher->ReadMany(PackKind::kData, range.chunks, place, fail);
+    return ReadRange(*source_, &runs_, offset, out, KeepingFor(out.size()));
   }
 
   const NodeSource* const source_;

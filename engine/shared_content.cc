@@ -27,27 +27,29 @@ void SharedContent::GiveRuns(std::unique_ptr<RunListReader> runs) {
   idle_ = std::move(runs);
 }
 
+Status SharedContent::CheckRange(uint64_t offset, uint64_t length) const {
+  if (offset <= size_ && length <= size_ - offset) return {};
+  return Status::InvalidArgument("read beyond the end of '" + path_ + "'");
+}
+
 Status SharedContent::ReadAt(uint64_t offset, std::span<uint8_t> out) {
-  if (offset > size_ || out.size() > size_ - offset) {
-    return Status::InvalidArgument("read beyond the end of '" + path_ + "'");
-  }
+  SNAP_RETURN_IF_ERROR(CheckRange(offset, out.size()));
   if (out.empty()) return {};
   std::unique_ptr<RunListReader> runs = TakeRuns();
-  const Result<ContentRange> range = FindContentRange(*source_, runs.get(), offset, out.size());
-  if (!range.ok()) return range.status().WithContext(path_);
+  SNAP_RETURN_IF_ERROR(
+      ReadRange(*source_, runs.get(), offset, out, KeepFrames::kYes).WithContext(path_));
   GiveRuns(std::move(runs));
-  std::fill(out.begin(), out.end(), uint8_t{0});
-  return source_->fetcher()
-      ->ReadKept(
-          PackKind::kData, range->chunks,
-          [&](std::span<const FetchedChunk> fetched) {
-            for (const auto& [i, bytes] : fetched) {
-              PlacePiece(range->pieces[i], bytes, offset, out);
-            }
-            return Status();
-          },
-          [](size_t, const Status& status) { return status; })
-      .WithContext(path_);
+  return {};
+}
+
+Status SharedContent::Visit(uint64_t offset, uint64_t length, const PartVisitor& visit) {
+  SNAP_RETURN_IF_ERROR(CheckRange(offset, length));
+  if (length == 0) return {};
+  std::unique_ptr<RunListReader> runs = TakeRuns();
+  SNAP_RETURN_IF_ERROR(
+      VisitRange(*source_, runs.get(), offset, length, KeepFrames::kYes, visit).WithContext(path_));
+  GiveRuns(std::move(runs));
+  return {};
 }
 
 Status SharedContent::NextData(uint64_t offset, uint64_t* begin, uint64_t* end) {
@@ -60,11 +62,11 @@ Status SharedContent::NextData(uint64_t offset, uint64_t* begin, uint64_t* end) 
 Status SharedContent::Prefetch(uint64_t offset, uint64_t length) {
   if (offset >= size_) return {};
   std::unique_ptr<RunListReader> runs = TakeRuns();
-  const Result<ContentRange> range =
-      FindContentRange(*source_, runs.get(), offset, std::min(length, size_ - offset));
-  if (!range.ok()) return range.status().WithContext(path_);
+  const Result<std::vector<StoredChunk>> chunks =
+      FindChunks(*source_, runs.get(), offset, std::min(length, size_ - offset));
+  if (!chunks.ok()) return chunks.status().WithContext(path_);
   GiveRuns(std::move(runs));
-  return source_->fetcher()->Prefetch(PackKind::kData, range->chunks);
+  return source_->fetcher()->Prefetch(PackKind::kData, *chunks);
 }
 
 }  // namespace snapstore

@@ -57,6 +57,14 @@ struct Entry {
   bool changed_while_read = false;  // it was written to meanwhile: content may mix two states
 };
 
+// Some bytes of a content, or a hole in it.
+struct ContentPart {
+  uint64_t offset = 0;  // in the content
+  uint64_t length = 0;
+  std::span<const uint8_t> bytes;  // `length` of them; empty: a hole, all zeros
+};
+using PartVisitor = std::function<Status(const ContentPart&)>;
+
 // Random and sequential access to one entry's content.
 class ContentReader {
  public:
@@ -64,6 +72,10 @@ class ContentReader {
   virtual uint64_t size() const = 0;
   // Fills `out` from `offset`; holes read as zeros. InvalidArgument beyond the end.
   virtual Status ReadAt(uint64_t offset, std::span<uint8_t> out) = 0;
+  // Visits all of [offset, offset + length) once, as it comes: holes first, then data in the order
+  // of the store. Bytes are gone when `visit` returns: nothing is copied for it. InvalidArgument
+  // beyond the end.
+  virtual Status Visit(uint64_t offset, uint64_t length, const PartVisitor& visit) = 0;
   // The next part with data at or after `offset`: [*begin, *end), *begin == size() if none. A long
   // part may come in pieces: the next one then begins at *end.
   virtual Status NextData(uint64_t offset, uint64_t* begin, uint64_t* end) = 0;

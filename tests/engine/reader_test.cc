@@ -101,6 +101,53 @@ TEST_F(ReaderTest, ReadsAnyRangeLikeTheFileItself) {
   EXPECT_EQ(file.ReadAt(UINT64_MAX, {&byte, 1}).code(), StatusCode::kInvalidArgument);
 }
 
+TEST_F(ReaderTest, VisitsEachByteOnceHolesAmongThem) {
+  SplitMix64 random(12);
+  std::string content = RandomBytes(3 * kMiB, 1) + std::string(2 * kMiB, '\0') +
+                        std::string(2 * kMiB, '\7') + RandomBytes(5 * kMiB + 123, 2);
+  WriteFileAt(source("file"), content);
+  const std::unique_ptr<SnapshotReader> reader = Open(Snapshot());
+  Result<std::unique_ptr<ContentReader>> file = reader->OpenContent(source("file"));
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  uint64_t holes = 0;
+  size_t parts = 0;
+  const auto visit = [&](uint64_t offset, uint64_t length) {
+    std::string got(length, 'x');
+    uint64_t visited = 0;
+    const Status status = (*file)->Visit(offset, length, [&](const ContentPart& part) {
+      EXPECT_GE(part.offset, offset);
+      EXPECT_LE(part.offset + part.length, offset + length);
+      EXPECT_TRUE(part.bytes.empty() || part.bytes.size() == part.length);
+      if (part.bytes.empty()) {
+        got.replace(part.offset - offset, part.length, part.length, '\0');
+        holes += part.length;
+      } else {
+        got.replace(part.offset - offset, part.length, AsText(part.bytes));
+      }
+      visited += part.length;
+      ++parts;
+      return Status();
+    });
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    EXPECT_EQ(visited, length);
+    EXPECT_TRUE(got == content.substr(offset, length)) << offset << " " << length;
+  };
+  visit(0, content.size());
+  EXPECT_GT(holes, kMiB) << "but for zeros in chunks with others";
+  EXPECT_LE(holes, 2 * kMiB);
+  EXPECT_LT(parts, 100u) << "neighbours come as one";
+  for (int i = 0; i < 100; ++i) {
+    const uint64_t offset = random.Below(content.size());
+    visit(offset, random.Below(std::min<uint64_t>(content.size() - offset, 4 * kMiB)));
+  }
+  visit(content.size(), 0);
+  const PartVisitor refuse = [](const ContentPart&) { return Status::Unsupported("enough"); };
+  EXPECT_EQ((*file)->Visit(0, kMiB, refuse).code(), StatusCode::kUnsupported);
+  EXPECT_EQ((*file)->Visit(4 * kMiB, kMiB / 2, refuse).code(), StatusCode::kUnsupported);
+  EXPECT_EQ((*file)->Visit(content.size(), 1, refuse).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ((*file)->Visit(1, UINT64_MAX, refuse).code(), StatusCode::kInvalidArgument);
+}
+
 TEST_F(ReaderTest, SaysWhereDataIs) {
   std::string content(4 * kMiB, '\0');
   content += RandomBytes(kMiB, 1);
