@@ -131,13 +131,6 @@ bool CheckpointReader::Has(const std::string& name) const {
   return images_.contains(name) || pages_.contains(name);
 }
 
-Status CheckpointReader::ReadMemory(const std::string& pagemap_name, uint64_t address,
-                                    MutableByteSpan out) const {
-  SNAP_ASSIGN_OR_RETURN(const auto content,
-                        reader_->OpenContent(MemoryFileName(pagemap_name, address)));
-  return content->ReadAt(address % kWindowBytes, out);
-}
-
 Status CheckpointReader::WriteTo(const std::string& name, int fd) {
   const auto pages = pages_.find(name);
   if (pages == pages_.end()) return CopyTo(images_.at(name), fd);
@@ -182,14 +175,19 @@ std::vector<PageRun> CheckpointReader::LazyRuns(int pid) const {
   return runs;
 }
 
-Status CheckpointReader::ReadLazy(int pid, uint64_t address, MutableByteSpan out) {
+Status CheckpointReader::VisitLazy(int pid, uint64_t address, uint64_t length,
+                                   const MemoryVisitor& visit) {
   const std::string pagemap_name = fmt::format("pagemap-{}.img", pid);
-  while (!out.empty()) {
-    const uint64_t in_window = kWindowBytes - address % kWindowBytes;
-    const MutableByteSpan part = out.first(std::min<uint64_t>(out.size(), in_window));
-    SNAP_RETURN_IF_ERROR(ReadMemory(pagemap_name, address, part));
-    out = out.subspan(part.size());
-    address += part.size();
+  for (const uint64_t end = address + length; address < end;) {
+    const uint64_t in_window = address % kWindowBytes;
+    const uint64_t window = address - in_window;
+    const uint64_t here = std::min(end - address, kWindowBytes - in_window);
+    SNAP_ASSIGN_OR_RETURN(const auto content,
+                          reader_->OpenContent(MemoryFileName(pagemap_name, address)));
+    SNAP_RETURN_IF_ERROR(content->Visit(in_window, here, [&](const ContentPart& part) {
+      return visit({window + part.offset, part.length, part.bytes});
+    }));
+    address += here;
   }
   return Status::Ok();
 }

@@ -50,15 +50,13 @@ class CheckpointReader : public ImageSource, public LazyMemory {
   Status WriteTo(const std::string& name, int fd) override;
 
   std::vector<PageRun> LazyRuns(int pid) const override;
-  Status ReadLazy(int pid, uint64_t address, MutableByteSpan out) override;
+  Status VisitLazy(int pid, uint64_t address, uint64_t length, const MemoryVisitor& visit) override;
 
  private:
   explicit CheckpointReader(std::unique_ptr<SnapshotReader> reader) : reader_(std::move(reader)) {}
   Status Load();
   Result<Bytes> ReadSmall(const std::string& path) const;
   Status CopyTo(const std::string& path, int fd) const;
-  // Within one window.
-  Status ReadMemory(const std::string& pagemap_name, uint64_t address, MutableByteSpan out) const;
 
   struct PagesImage {
     std::string pagemap_name;

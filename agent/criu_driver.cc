@@ -198,9 +198,14 @@ Status CriuDriver::Restore(Cell* cell, const std::string& directory, ImageSource
   std::vector<std::string> words{path_, "restore", "-d"};
   words.emplace_back(options.keep_connections ? "--tcp-established" : "--tcp-close");
   if (options.lazy) words.emplace_back("--lazy-pages");
+  std::unique_ptr<StageHook> hook;
+  if (options.before_resume != nullptr) {
+    SNAP_ASSIGN_OR_RETURN(hook, StageHook::Create(directory, "pre-resume"));
+    Append(&words, {"--action-script", hook->command()});
+  }
   Append(&words, CommonArguments(directory, "restore.log"));
   SNAP_ASSIGN_OR_RETURN(CellProcess process, cell->Spawn(words, output.get()));
-  Status served = serve->Run(process.pidfd());
+  Status served = serve->Run(process.pidfd(), hook.get(), options.before_resume);
   const int exit_code = process.Wait();
   if (exit_code != 0) {
     SNAP_RETURN_IF_ERROR(served.WithContext("read the checkpoint"));

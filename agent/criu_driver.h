@@ -53,6 +53,8 @@ class CriuDriver {
   struct RestoreOptions {
     bool keep_connections = false;  // established ones; else they are closed
     bool lazy = false;              // a LazyRestore is listening in the directory
+    // If set: called when all is restored and nothing of it runs yet; its error fails the restore.
+    std::function<Status()> before_resume;
   };
   // Restores into a new cell in which nothing was started. `process_tree` is pstree.img. On failure
   // the cell is of no further use.

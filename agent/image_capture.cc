@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,39 +20,11 @@ namespace snapstore::agent {
 namespace {
 
 constexpr const char* kCaptureSocketName = "/streamer-capture.sock";
-constexpr const char* kHookName = "/post-dump";
-constexpr const char* kHookRequestName = "/post-dump.request";
-constexpr const char* kHookAnswerName = "/post-dump.answer";
 // CRIU writes it last; without it the stream was cut short.
 constexpr std::string_view kLastImage = "inventory.img";
 // Reads from one pipe before the others get their turn.
 constexpr int kReadsPerTurn = 16;
 constexpr size_t kSpliceBytes = 1 << 20;
-
-// Shell built-ins only, so that nothing but /bin/sh must exist in the cell. Each open is such that
-// it does not wait for an agent that is gone, and the read then meets an end of file.
-std::string HookScript(const std::string& directory) {
-  return fmt::format(
-      "#!/bin/sh\n"
-      "# Keeps the application frozen until the agent has everything of this instant.\n"
-      "[ \"$CRTOOLS_SCRIPT_ACTION\" = post-dump ] || exit 0\n"
-      "exec 3<> '{0}{2}' 4< '{0}{2}' 3>&- 5<> '{0}{1}' || exit 1\n"
-      "echo frozen >&5 || exit 1\n"
-      "read -r answer <&4 || exit 1\n"
-      "[ \"$answer\" = ok ]\n",
-      directory, kHookRequestName, kHookAnswerName);
-}
-
-Result<UniqueFd> MakeFifo(const std::string& path) {
-  if (unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return Status::FromErrno(errno, fmt::format("remove old {}", path));
-  }
-  if (mkfifo(path.c_str(), 0600) != 0) {
-    return Status::FromErrno(errno, fmt::format("make {}", path));
-  }
-  // Both ends: neither this open nor the hook's ever waits for the other side.
-  return OpenFile(path, O_RDWR | O_NONBLOCK);
-}
 
 }  // namespace
 
@@ -64,27 +35,16 @@ Result<std::unique_ptr<ImageCapture>> ImageCapture::Create(const std::string& di
   return capture;
 }
 
-ImageCapture::~ImageCapture() {
-  for (const char* name : {kCaptureSocketName, kHookName, kHookRequestName, kHookAnswerName}) {
-    (void)unlink((directory_ + name).c_str());
-  }
-}
-
-std::string ImageCapture::hook_command() const { return directory_ + kHookName; }
+ImageCapture::~ImageCapture() { (void)unlink((directory_ + kCaptureSocketName).c_str()); }
 
 Status ImageCapture::SetUp() {
-  if (directory_.find('\'') != std::string::npos) {
-    return Status::InvalidArgument(fmt::format("{}: must not contain a quote", directory_));
-  }
+  SNAP_ASSIGN_OR_RETURN(hook_, StageHook::Create(directory_, "post-dump"));
   epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
   if (!epoll_.valid()) return Status::FromErrno(errno, "make an epoll descriptor");
   SNAP_ASSIGN_OR_RETURN(null_, snapstore::OpenFile("/dev/null", O_WRONLY));
   SNAP_ASSIGN_OR_RETURN(listening_, ListenUnix(directory_ + kCaptureSocketName));
-  SNAP_ASSIGN_OR_RETURN(hook_request_, MakeFifo(directory_ + kHookRequestName));
-  SNAP_ASSIGN_OR_RETURN(hook_answer_, MakeFifo(directory_ + kHookAnswerName));
-  SNAP_RETURN_IF_ERROR(ReplaceFile(directory_ + kHookName, AsBytes(HookScript(directory_)), 0700));
   SNAP_RETURN_IF_ERROR(Watch(listening_.get()));
-  return Watch(hook_request_.get());
+  return Watch(hook_->fd());
 }
 
 Status ImageCapture::Watch(int fd) {
@@ -164,12 +124,6 @@ Status ImageCapture::ReadPipe(std::map<int, OpenFile>::iterator file) {
   return Status::Ok();
 }
 
-Status ImageCapture::HandleHook() {
-  std::array<char, 64> text{};
-  if (read(hook_request_.get(), text.data(), text.size()) > 0) hook_waits_ = true;
-  return Status::Ok();
-}
-
 Status ImageCapture::HandleEvent(int fd) {
   if (fd == listening_.get()) {
     SNAP_ASSIGN_OR_RETURN(connection_, AcceptUnix(listening_.get()));
@@ -177,7 +131,10 @@ Status ImageCapture::HandleEvent(int fd) {
     return Watch(connection_.get());
   }
   if (fd == connection_.get()) return HandleRequest();
-  if (fd == hook_request_.get()) return HandleHook();
+  if (fd == hook_->fd()) {
+    (void)hook_->Waits();
+    return Status::Ok();
+  }
   // A descriptor may have been closed by an event handled just before this one.
   const auto file = open_.find(fd);
   return file == open_.end() ? Status::Ok() : ReadPipe(file);
@@ -190,12 +147,6 @@ bool ImageCapture::RequestWaits() const {
   return recv(connection_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
-void ImageCapture::AnswerHook(bool ok) {
-  const std::string_view text = ok ? "ok\n" : "failed\n";
-  (void)!write(hook_answer_.get(), text.data(), text.size());
-  hook_waits_ = false;
-}
-
 Status ImageCapture::FinishFreeze(const std::function<Status()>& while_frozen) {
   const bool complete = std::any_of(files_.begin(), files_.end(),
                                     [](const ArenaFile& f) { return f.name == kLastImage; });
@@ -203,7 +154,7 @@ Status ImageCapture::FinishFreeze(const std::function<Status()>& while_frozen) {
   if (plan_ != nullptr) SNAP_RETURN_IF_ERROR(plan_->complete(&files_));
   SNAP_RETURN_IF_ERROR(while_frozen());
   frozen_done_ = true;
-  AnswerHook(true);
+  hook_->Answer(true);
   return Status::Ok();
 }
 
@@ -214,7 +165,7 @@ void ImageCapture::Abort() {
   open_.clear();
   connection_.Reset();
   listening_.Reset();
-  AnswerHook(false);
+  hook_->Answer(false);
 }
 
 Status ImageCapture::HandleEvents(std::span<const epoll_event> events, int criu_pidfd) {
@@ -257,14 +208,11 @@ Status ImageCapture::Run(int criu_pidfd, const std::function<Status()>& while_fr
     } else {
       status = HandleEvents({events.data(), static_cast<size_t>(ready)}, criu_pidfd);
     }
-    if (status.ok() && hook_waits_ && !aborted_ && open_.empty() && !RequestWaits()) {
+    if (status.ok() && hook_->Waits() && !aborted_ && open_.empty() && !RequestWaits()) {
       status = FinishFreeze(while_frozen);
     }
-    if (aborted_ && hook_request_.valid()) {
-      // A hook that comes only after the abort must be told as well.
-      (void)HandleHook();
-      if (hook_waits_) AnswerHook(false);
-    }
+    // A hook that comes only after the abort must be told as well.
+    if (aborted_) hook_->Answer(false);
     if (!status.ok() && !aborted_) {
       result = status;
       Abort();

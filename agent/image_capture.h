@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "agent/arena.h"
+#include "agent/stage_hook.h"
 #include "base/unique_fd.h"
 #include "snapstore/status.h"
 
@@ -42,8 +43,7 @@ class ImageCapture {
                                                       const CapturePlan* plan = nullptr);
   ~ImageCapture();
 
-  // For criu's --action-script.
-  std::string hook_command() const;
+  std::string hook_command() const { return hook_->command(); }  // for criu's --action-script
 
   // How long CRIU may be silent, and how long it may take to end once all is said.
   struct Patience {
@@ -81,25 +81,21 @@ class ImageCapture {
   Status ReadPipe(std::map<int, OpenFile>::iterator file);
   Status LetGo(std::map<int, OpenFile>::iterator file);
   bool IsLetGo(const std::string& name);
-  Status HandleHook();
   Status FinishFreeze(const std::function<Status()>& while_frozen);
   bool RequestWaits() const;
-  void AnswerHook(bool ok);
   void Abort();
 
   const std::string directory_;
   Arena* const arena_;
   const CapturePlan* const plan_;
   std::string last_pagemap_;  // that CRIU named; the pages it names next belong to it
-  UniqueFd null_;             // /dev/null
+  std::unique_ptr<StageHook> hook_;
+  UniqueFd null_;  // /dev/null
   UniqueFd epoll_;
   UniqueFd listening_;
   UniqueFd connection_;
-  UniqueFd hook_request_;
-  UniqueFd hook_answer_;
   std::map<int, OpenFile> open_;  // by descriptor
   std::vector<ArenaFile> files_;
-  bool hook_waits_ = false;
   bool frozen_done_ = false;
   bool aborted_ = false;
   bool criu_ended_ = false;

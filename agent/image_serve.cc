@@ -54,11 +54,14 @@ Status ImageServe::HandleRequest() {
   return Status::Ok();
 }
 
-Status ImageServe::Run(int criu_pidfd) {
+Status ImageServe::Run(int criu_pidfd, StageHook* hook, const std::function<Status()>& at_hook) {
   while (true) {
     const int stream = connection_.valid() ? connection_.get() : listening_.get();
-    pollfd fds[2] = {{criu_pidfd, POLLIN, 0}, {stream, POLLIN, 0}};
-    if (poll(fds, stream >= 0 ? 2 : 1, -1) < 0) {
+    // A negative descriptor is passed over.
+    pollfd fds[3] = {{criu_pidfd, POLLIN, 0},
+                     {stream, POLLIN, 0},
+                     {hook != nullptr ? hook->fd() : -1, POLLIN, 0}};
+    if (poll(fds, 3, -1) < 0) {
       if (errno == EINTR) continue;
       Fail(Status::FromErrno(errno, "wait for CRIU"));
       break;
@@ -78,6 +81,12 @@ Status ImageServe::Run(int criu_pidfd) {
           Fail(accepted.status());
         }
       }
+      continue;
+    }
+    if (fds[2].revents != 0 && hook->Waits()) {
+      const Status status = at_hook();
+      if (!status.ok()) Fail(status);
+      hook->Answer(status.ok());
       continue;
     }
     if (fds[0].revents != 0) break;

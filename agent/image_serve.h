@@ -5,12 +5,14 @@
 #ifndef SNAPSTORE_AGENT_IMAGE_SERVE_H_
 #define SNAPSTORE_AGENT_IMAGE_SERVE_H_
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "agent/stage_hook.h"
 #include "base/unique_fd.h"
 #include "snapstore/status.h"
 
@@ -33,8 +35,9 @@ class ImageServe {
   ~ImageServe();
 
   // Serves until the process behind `criu_pidfd` has ended. The first error of an image, or OK;
-  // CRIU's exit status is the caller's to check.
-  Status Run(int criu_pidfd);
+  // CRIU's exit status is the caller's to check. When CRIU waits in `hook` (may be null) `at_hook`
+  // is called, whose error makes it fail.
+  Status Run(int criu_pidfd, StageHook* hook, const std::function<Status()>& at_hook);
 
  private:
   ImageServe(std::string directory, ImageSource* source)

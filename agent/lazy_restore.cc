@@ -25,6 +25,14 @@ constexpr int32_t kRestoreFinished = 0x52535446;
 constexpr uint64_t kTouchBlockBytes = 64 << 10;
 // Long, since the pages of one range may lie in the frames of many checkpoints.
 constexpr uint64_t kFillBytes = 32 << 20;
+// An application that has touched a page is about to touch others, and behind those who fill in the
+// rest each would wait for a processor. So nothing is filled in for a while after a touch: longer
+// at first, while it gathers what it needs to answer anybody. But what was touched is little: the
+// rest goes on after the longest pause, a frame at a time.
+constexpr std::chrono::milliseconds kQuiet{2};
+constexpr std::chrono::milliseconds kPauseMax{20};
+constexpr std::chrono::milliseconds kFirstQuiet{20};
+constexpr std::chrono::milliseconds kFirstPauseMax{500};
 constexpr int kTouchThreads = 4;
 // More than cores: they wait for the store, too.
 constexpr unsigned kFillThreadsMin = 4;
@@ -66,6 +74,7 @@ LazyRestore::~LazyRestore() {
     threads.swap(threads_);
   }
   changed_.notify_all();
+  touch_.notify_all();
   WakeWatcher();
   for (std::thread& thread : threads) thread.join();
   // Before the userfaultfds are closed.
@@ -74,6 +83,29 @@ LazyRestore::~LazyRestore() {
 }
 
 void LazyRestore::Fill() {
+  StartFill(kFirstQuiet);
+  Settle();
+}
+
+void LazyRestore::FillBeforehand() { StartFill(Clock::duration::zero()); }
+
+Status LazyRestore::FinishBeforehand() {
+  Settle();
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return done_ || ending_ || !status_.ok(); });
+  return status_;
+}
+
+void LazyRestore::Settle() {
+  {
+    const std::lock_guard lock(mutex_);
+    settled_ = true;
+    for (const Space& space : spaces_) space->Settle();
+  }
+  WakeWatcher();
+}
+
+void LazyRestore::StartFill(Clock::duration first_quiet) {
   const unsigned threads =
       std::clamp(std::thread::hardware_concurrency(), kFillThreadsMin, kFillThreadsMax);
   {
@@ -81,9 +113,9 @@ void LazyRestore::Fill() {
     if (fill_ || ending_) return;
     fill_ = true;
     fill_began_ = Clock::now();
+    quiet_ = fill_began_ + first_quiet;
     for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { FillSpaces(); });
   }
-  WakeWatcher();
 }
 
 LazyProgress LazyRestore::progress() const {
@@ -108,6 +140,7 @@ void LazyRestore::Fail(const Status& status) {
     if (status_.ok()) status_ = status;
   }
   changed_.notify_all();
+  touch_.notify_all();
   // CRIU may be waiting for a page itself, and its owner for CRIU.
   guard_->EndCell();
   Signal(event_.get());
@@ -187,6 +220,7 @@ Status LazyRestore::TakeMessage() {
 Status LazyRestore::AddSpace(Space space) {
   SNAP_RETURN_IF_ERROR(guard_->Hold(space->fd()));
   const std::lock_guard lock(mutex_);
+  if (settled_) space->Settle();
   spaces_.push_back(std::move(space));
   changed_.notify_all();
   return Status::Ok();
@@ -198,8 +232,10 @@ Status LazyRestore::TakeNews(const Space& space) {
   if (news.touched.empty()) return Status::Ok();
   const std::lock_guard lock(mutex_);
   touched_ += news.touched.size();
-  for (const uint64_t address : news.touched) touches_.push_back({space, address});
-  changed_.notify_all();
+  for (const uint64_t address : news.touched) {
+    touches_.push_back({space, address});
+    touch_.notify_one();
+  }
   return Status::Ok();
 }
 
@@ -208,7 +244,7 @@ Status LazyRestore::TakeNews(const Space& space) {
 bool LazyRestore::FinishIfWhole() {
   {
     const std::lock_guard lock(mutex_);
-    if (!fill_ || !status_.ok() || ending_) return false;
+    if (!fill_ || !settled_ || !status_.ok() || ending_) return false;
     for (const Space& space : spaces_) {
       if (space->missing_bytes() != 0) return false;
     }
@@ -216,6 +252,7 @@ bool LazyRestore::FinishIfWhole() {
     fill_ended_ = Clock::now();
   }
   changed_.notify_all();
+  touch_.notify_all();
   guard_->Release();
   {
     const std::lock_guard lock(mutex_);
@@ -227,27 +264,46 @@ bool LazyRestore::FinishIfWhole() {
 }
 
 void LazyRestore::AnswerTouches() {
+  std::unique_lock lock(mutex_);
   while (true) {
-    Touch touch;
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock,
-                    [this] { return !touches_.empty() || ending_ || done_ || !status_.ok(); });
-      if (ending_ || done_ || !status_.ok()) return;
-      touch = std::move(touches_.front());
-      touches_.pop_front();
-    }
-    if (const Status status = AnswerTouch(touch); !status.ok()) return Fail(status);
+    touch_.wait(lock, [this] { return !touches_.empty() || ending_ || done_ || !status_.ok(); });
+    if (ending_ || done_ || !status_.ok()) return;
+    const Touch touch = std::move(touches_.front());
+    touches_.pop_front();
+    ++answering_;
+    lock.unlock();
+    const Status status = AnswerTouch(touch);
+    if (!status.ok()) return Fail(status);
     if (touch.space->missing_bytes() == 0) WakeWatcher();
+    lock.lock();
+    --answering_;
+    const auto now = Clock::now();
+    quiet_ = now + (now < fill_began_ + kFirstPauseMax ? kFirstQuiet : kQuiet);
   }
 }
 
+Status LazyRestore::PlacePart(LazySpace* space, const LazyRange& piece, const MemoryPart& part) {
+  const LazyRange range{piece.address + (part.address - piece.origin), part.length, part.address};
+  return space->Place(range, part.bytes);
+}
+
 Status LazyRestore::AnswerTouch(const Touch& touch) {
-  const auto piece = touch.space->MissingAround(touch.address, kTouchBlockBytes);
-  if (!piece) return touch.space->PlaceZeros(touch.address);
-  Bytes bytes(piece->bytes);
-  SNAP_RETURN_IF_ERROR(memory_->ReadLazy(touch.space->pid(), piece->origin, bytes));
-  return touch.space->Place(*piece, bytes);
+  LazySpace* const space = touch.space.get();
+  const auto piece = space->MissingAround(touch.address, kTouchBlockBytes);
+  if (!piece) return space->PlaceZeros(touch.address);
+  return memory_->VisitLazy(space->pid(), piece->origin, piece->bytes,
+                            [&](const MemoryPart& part) { return PlacePart(space, *piece, part); });
+}
+
+void LazyRestore::GiveWay() {
+  std::unique_lock lock(mutex_);
+  const auto began = Clock::now();
+  const auto latest = std::max(began + kPauseMax, fill_began_ + kFirstPauseMax);
+  for (auto now = began; now < latest && !ending_ && status_.ok(); now = Clock::now()) {
+    const bool waiting = answering_ != 0 || !touches_.empty();
+    if (!waiting && now >= quiet_) return;
+    changed_.wait_until(lock, std::min(latest, waiting ? now + kQuiet : quiet_));
+  }
 }
 
 std::optional<std::pair<LazyRestore::Space, LazyRange>> LazyRestore::NextToFill() {
@@ -263,12 +319,14 @@ std::optional<std::pair<LazyRestore::Space, LazyRange>> LazyRestore::NextToFill(
 }
 
 void LazyRestore::FillSpaces() {
-  Bytes bytes;
   while (const auto next = NextToFill()) {
     const auto& [space, piece] = *next;
-    bytes.resize(piece.bytes);
-    Status status = memory_->ReadLazy(space->pid(), piece.origin, bytes);
-    if (status.ok()) status = space->Place(piece, bytes);
+    const Status status =
+        memory_->VisitLazy(space->pid(), piece.origin, piece.bytes,
+                           [this, &to = *space, &around = piece](const MemoryPart& part) {
+                             GiveWay();
+                             return PlacePart(&to, around, part);
+                           });
     space->Filled();
     if (!status.ok()) return Fail(status);
     if (space->missing_bytes() == 0) WakeWatcher();

@@ -13,8 +13,10 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -31,14 +33,24 @@
 
 namespace snapstore::agent {
 
+// Some pages of a process, or zeros.
+struct MemoryPart {
+  uint64_t address = 0;
+  uint64_t length = 0;
+  ByteSpan bytes;  // `length` of them; empty: all zeros
+};
+using MemoryVisitor = std::function<Status(const MemoryPart&)>;
+
 // Where the pages come from. All calls may run concurrently.
 class LazyMemory {
  public:
   virtual ~LazyMemory() = default;
   // Of a process of the checkpoint: the pages that CRIU leaves out of a lazy restore, ascending.
   virtual std::vector<PageRun> LazyRuns(int pid) const = 0;
-  // Fills `out` with what was at `address`, within one of the runs.
-  virtual Status ReadLazy(int pid, uint64_t address, MutableByteSpan out) = 0;
+  // Visits what was in [address, address + length), within runs that are neighbours: each page
+  // once, in any order. The bytes are gone when `visit` returns.
+  virtual Status VisitLazy(int pid, uint64_t address, uint64_t length,
+                           const MemoryVisitor& visit) = 0;
 };
 
 struct LazyProgress {
@@ -59,8 +71,13 @@ class LazyRestore {
   // REQUIRES: all is there, or the cell has ended. Otherwise the cell is ended.
   ~LazyRestore();
 
-  // CRIU has finished: fill in the rest.
+  // CRIU has finished and the application runs: fill in the rest, and give way to what it touches.
   void Fill();
+
+  // To have all memory first instead: fill in what CRIU has mapped while it goes on, from now on,
+  void FillBeforehand();
+  // and, when it has done all but let the application run, the rest, and wait for that.
+  Status FinishBeforehand();
 
   // Readable when all is there or when it cannot go on.
   int event_fd() const { return event_.get(); }
@@ -85,6 +102,10 @@ class LazyRestore {
   void AnswerTouches();
   Status AnswerTouch(const Touch& touch);
   void FillSpaces();
+  void StartFill(Clock::duration first_quiet);
+  void Settle();
+  Status PlacePart(LazySpace* space, const LazyRange& piece, const MemoryPart& part);
+  void GiveWay();
   std::optional<std::pair<Space, LazyRange>> NextToFill();
   void Fail(const Status& status);
   void WakeWatcher();
@@ -97,13 +118,17 @@ class LazyRestore {
   UniqueFd wake_;        // eventfd: the watcher is to look
   UniqueFd event_;       // eventfd
 
-  mutable std::mutex mutex_;  // guards what follows
-  std::condition_variable changed_;
+  mutable std::mutex mutex_;         // guards what follows
+  std::condition_variable changed_;  // all but a touch
+  std::condition_variable touch_;    // or the end
   std::vector<Space> spaces_;
   std::deque<Touch> touches_;
+  int answering_ = 0;        // touches that are not in the queue any more
+  Clock::time_point quiet_;  // when the application has touched nothing for a while
   uint64_t bytes_ = 0;
   uint64_t touched_ = 0;
   bool fill_ = false;
+  bool settled_ = false;  // all processes are known, with all their memory
   Clock::time_point fill_began_;
   Clock::time_point fill_ended_;
   bool done_ = false;

@@ -9,7 +9,6 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <thread>
 
 #include "agent/criu_image.h"
@@ -20,18 +19,8 @@ namespace {
 
 // Held under the lock at a time, so that a touched page does not wait long behind others.
 constexpr uint64_t kCopyBytesMax = 256 << 10;
-constexpr std::chrono::microseconds kNewsPause{50};
-
-bool IsZero(ByteSpan page) {
-  return page[0] == 0 && std::memcmp(page.data(), page.data() + 1, page.size() - 1) == 0;
-}
-
-// How many bytes from the beginning are pages of one kind: all zeros, or not.
-uint64_t OneKind(ByteSpan bytes, bool zero) {
-  uint64_t at = kPageBytes;
-  while (at < bytes.size() && IsZero(bytes.subspan(at, kPageBytes)) == zero) at += kPageBytes;
-  return at;
-}
+// For news to be read, or for a mapping to be made.
+constexpr std::chrono::microseconds kPause{100};
 
 }  // namespace
 
@@ -101,6 +90,11 @@ void LazySpace::Filled() {
   --filling_;
 }
 
+void LazySpace::Settle() {
+  const std::lock_guard lock(mutex_);
+  settled_ = true;
+}
+
 Result<LazySpace::Step> LazySpace::Judge(int error_number, int64_t done, uint64_t address,
                                          uint64_t bytes) {
   switch (error_number) {
@@ -113,6 +107,7 @@ Result<LazySpace::Step> LazySpace::Judge(int error_number, int64_t done, uint64_
       return Step{0, true};
     case ENOENT:
       // A mapping ends within the range, or it did not go with a fork (MADV_DONTFORK).
+      if (!settled_) return Step{0};
       if (bytes > kPageBytes) break;
       if (kind_ == Kind::kForked) return Step{kPageBytes};
       [[fallthrough]];
@@ -123,13 +118,11 @@ Result<LazySpace::Step> LazySpace::Judge(int error_number, int64_t done, uint64_
   return Status::Internal("unreachable");
 }
 
-Result<LazySpace::Step> LazySpace::Copy(uint64_t address, ByteSpan bytes) {
-  const bool zero = IsZero(bytes.first(kPageBytes));
-  uint64_t length = OneKind(bytes, zero);
+Result<LazySpace::Step> LazySpace::Put(uint64_t address, uint64_t length, ByteSpan bytes) {
   while (true) {
     int64_t done = 0;
     int error_number = 0;
-    if (zero) {
+    if (bytes.empty()) {
       uffdio_zeropage request{};
       request.range = {address, length};
       error_number = ioctl(fd_.get(), UFFDIO_ZEROPAGE, &request) == 0 ? 0 : errno;
@@ -143,7 +136,7 @@ Result<LazySpace::Step> LazySpace::Copy(uint64_t address, ByteSpan bytes) {
       done = request.copy;
     }
     if (error_number == 0) return Step{length};
-    if (error_number == ENOENT && length > kPageBytes) {
+    if (error_number == ENOENT && length > kPageBytes && settled_) {
       length = std::max(kPageBytes, length / 2 / kPageBytes * kPageBytes);
       continue;
     }
@@ -161,7 +154,8 @@ Result<LazySpace::Step> LazySpace::PlaceStep(const LazyRange& piece, ByteSpan by
       continue;
     }
     const uint64_t length = std::min(next->bytes, kCopyBytesMax);
-    SNAP_ASSIGN_OR_RETURN(const Step step, Copy(next->address, bytes.subspan(*at, length)));
+    SNAP_ASSIGN_OR_RETURN(const Step step, Put(next->address, length,
+                                               bytes.empty() ? bytes : bytes.subspan(*at, length)));
     missing_.Remove(next->address, next->address + step.bytes);
     *at += step.bytes;
     return step;
@@ -171,10 +165,14 @@ Result<LazySpace::Step> LazySpace::PlaceStep(const LazyRange& piece, ByteSpan by
 }
 
 Status LazySpace::Place(const LazyRange& piece, ByteSpan bytes) {
+  if (piece.origin % kPageBytes != 0 || piece.bytes % kPageBytes != 0) {
+    return Status::Corruption(
+        fmt::format("memory at {:#x} of process {} comes in parts of pages", piece.origin, pid_));
+  }
   for (uint64_t at = 0; at < piece.bytes;) {
     SNAP_ASSIGN_OR_RETURN(const Step step, PlaceStep(piece, bytes, &at));
     if (step.gone) return Status::Ok();
-    if (step.bytes == 0 && at < piece.bytes) std::this_thread::sleep_for(kNewsPause);
+    if (step.bytes == 0 && at < piece.bytes) std::this_thread::sleep_for(kPause);
   }
   return Status::Ok();
 }
@@ -200,7 +198,7 @@ Status LazySpace::PlaceZeros(uint64_t address) {
                                  fmt::format("put zeros to {:#x} of process {}", address, pid_));
       }
     }
-    std::this_thread::sleep_for(kNewsPause);
+    std::this_thread::sleep_for(kPause);
   }
 }
 

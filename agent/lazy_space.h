@@ -29,7 +29,11 @@ class LazySpace {
   // `pid`: as the checkpoint knows the process that the memory is from. `userfaultfd` does not
   // block.
   LazySpace(int pid, UniqueFd userfaultfd, LazyRanges missing, Kind kind = Kind::kRestored)
-      : pid_(pid), kind_(kind), fd_(std::move(userfaultfd)), missing_(std::move(missing)) {}
+      : pid_(pid),
+        kind_(kind),
+        fd_(std::move(userfaultfd)),
+        missing_(std::move(missing)),
+        settled_(kind == Kind::kForked) {}
 
   int pid() const { return pid_; }
   int fd() const { return fd_.get(); }
@@ -50,7 +54,12 @@ class LazySpace {
   std::optional<LazyRange> NextToFill(uint64_t bytes_max);
   void Filled();
 
-  // Puts in what is still missing of `piece`, whose content is `bytes`, and wakes who waits for it.
+  // CRIU is done with the process: all its memory is mapped, and what is not there never will be.
+  // Until then a page waits for its mapping. A forked process is settled from the start.
+  void Settle();
+
+  // Puts in what is still missing of `piece`, whose content is `bytes`, or zeros if that is empty,
+  // and wakes who waits for it. Corruption when these are no whole pages.
   Status Place(const LazyRange& piece, ByteSpan bytes);
   // Answers a touch of a page that is not missing: zeros, if there is nothing yet.
   Status PlaceZeros(uint64_t address);
@@ -63,7 +72,7 @@ class LazySpace {
     uint64_t bytes = 0;  // that are there now; 0: try again when the news has been read
     bool gone = false;
   };
-  Result<Step> Copy(uint64_t address, ByteSpan bytes);
+  Result<Step> Put(uint64_t address, uint64_t length, ByteSpan bytes);
   Result<Step> Judge(int error_number, int64_t done, uint64_t address, uint64_t bytes);
   Result<Step> PlaceStep(const LazyRange& piece, ByteSpan bytes, uint64_t* at);
 
@@ -74,6 +83,7 @@ class LazySpace {
   LazyRanges missing_;
   uint64_t cursor_ = 0;  // where NextToFill goes on
   int filling_ = 0;
+  bool settled_;
   bool gone_ = false;
 };
 

@@ -26,13 +26,19 @@ bool HasUserfaultfd() {
   return fd.valid() && ioctl(fd.get(), UFFDIO_API, &api) == 0;
 }
 
-bool WantsLazy(LazyChoice choice, const CheckpointReader& checkpoint) {
+// How memory comes that need not be there while CRIU works.
+enum class Filling { kByCriu, kBeforeResume, kWhileRunning };
+
+Filling ChooseFilling(LazyChoice choice, const CheckpointReader& checkpoint) {
   const uint64_t bytes = checkpoint.lazy_bytes();
-  if (choice == LazyChoice::kOn) return bytes > 0;
-  if (choice == LazyChoice::kOff || bytes < kLazyBytesMin) return false;
-  if (HasUserfaultfd()) return true;
-  LogInfo("no lazy restore: the kernel does not grant userfaultfd(2)");
-  return false;
+  if (bytes == 0) return Filling::kByCriu;
+  if (choice == LazyChoice::kOn) return Filling::kWhileRunning;
+  if (!HasUserfaultfd()) {
+    LogInfo("no lazy restore: the kernel does not grant userfaultfd(2)");
+    return Filling::kByCriu;
+  }
+  const bool lazily = choice == LazyChoice::kAuto && bytes >= kLazyBytesMin;
+  return lazily ? Filling::kWhileRunning : Filling::kBeforeResume;
 }
 
 // Empty: established connections are to be kept. Else why not.
@@ -68,7 +74,8 @@ Result<RestoredApplication> RestoreApplication(
     options.keep_connections = why.empty();
     if (!why.empty()) LogInfo("{} connections will be closed: {}", connections.size(), why);
   }
-  options.lazy = WantsLazy(choices.lazy, *checkpoint);
+  const Filling filling = ChooseFilling(choices.lazy, *checkpoint);
+  options.lazy = filling != Filling::kByCriu;
   if (options.lazy) checkpoint->LeaveOutLazy();
 
   auto attempt = [&]() -> Result<RestoredApplication> {
@@ -78,6 +85,10 @@ Result<RestoredApplication> RestoreApplication(
     if (options.lazy) {
       SNAP_ASSIGN_OR_RETURN(restored.lazy,
                             LazyRestore::Create(directory, restored.cell->init_pid(), checkpoint));
+    }
+    if (filling == Filling::kBeforeResume) {
+      options.before_resume = [&] { return restored.lazy->FinishBeforehand(); };
+      restored.lazy->FillBeforehand();
     }
     const Status status = criu.Restore(restored.cell.get(), directory, checkpoint.get(),
                                        checkpoint->process_tree(), options);
@@ -99,7 +110,8 @@ Result<RestoredApplication> RestoreApplication(
   if (!connections.empty()) {
     restored->connections = options.keep_connections ? TcpOutcome::kKept : TcpOutcome::kClosed;
   }
-  if (restored->lazy != nullptr) restored->lazy->Fill();
+  if (filling == Filling::kBeforeResume) restored->lazy.reset();
+  if (filling == Filling::kWhileRunning) restored->lazy->Fill();
   return restored;
 }
 

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <future>
 #include <map>
 #include <mutex>
 
@@ -62,9 +63,11 @@ class CapturedImages : public ImageSource, public LazyMemory {
     std::erase_if(map->runs, [](const PageRun& run) { return !run.lazy; });
     return map->runs;
   }
-  Status ReadLazy(int pid, uint64_t address, MutableByteSpan out) override {
-    if (out.size() > kTouchBytesMax) {
+  Status VisitLazy(int pid, uint64_t address, uint64_t length,
+                   const MemoryVisitor& visit) override {
+    if (length > kTouchBytesMax) {
       std::unique_lock lock(mutex_);
+      ++waiting_;
       allowed_.wait(lock, [this] { return may_fill_; });
     }
     if (fails_) return Status::Corruption("the store has gone bad");
@@ -72,14 +75,18 @@ class CapturedImages : public ImageSource, public LazyMemory {
     const Bytes& pages = images_.at(fmt::format("pages-{}.img", map->pages_id));
     uint64_t at = 0;
     for (const PageRun& run : map->runs) {
-      if (address >= run.address && address + out.size() <= run.address + run.bytes) {
-        const auto from = pages.begin() + static_cast<ptrdiff_t>(at + address - run.address);
-        std::copy_n(from, out.size(), out.begin());
-        return Status::Ok();
+      if (address >= run.address && address + length <= run.address + run.bytes) {
+        return visit(
+            {address, length, ByteSpan(pages).subspan(at + address - run.address, length)});
       }
       at += run.bytes;
     }
     return Status::Internal("not within one run");
+  }
+  // Whether somebody wants more than a touch.
+  bool FillWaits() {
+    const std::lock_guard lock(mutex_);
+    return waiting_ > 0;
   }
 
   void AllowFill() {
@@ -95,6 +102,7 @@ class CapturedImages : public ImageSource, public LazyMemory {
   std::mutex mutex_;
   std::condition_variable allowed_;
   bool may_fill_ = false;
+  int waiting_ = 0;
 };
 
 // Marks every page of several mappings. When `go` appears, it does to them what programs do to
@@ -182,16 +190,30 @@ class LazyRestoreTest : public CriuFixture {
     arena_->Clear();
   }
 
-  void Restore() {
+  void PrepareRestore() {
     auto cell = Cell::Create(Options({"true"}));
     ASSERT_TRUE(cell.ok());
     cell_ = std::move(*cell);
     auto lazy = LazyRestore::Create(Path("criu"), cell_->init_pid(), images_);
     ASSERT_TRUE(lazy.ok()) << lazy.status().ToString();
     lazy_ = std::move(*lazy);
-    const Status restored = criu_->Restore(cell_.get(), Path("criu"), images_.get(),
-                                           images_->Get("pstree.img"), {.lazy = true});
+  }
+
+  Status RunCriu(std::function<Status()> before_resume = nullptr) {
+    return criu_->Restore(cell_.get(), Path("criu"), images_.get(), images_->Get("pstree.img"),
+                          {.lazy = true, .before_resume = std::move(before_resume)});
+  }
+
+  void Restore() {
+    ASSERT_NO_FATAL_FAILURE(PrepareRestore());
+    const Status restored = RunCriu();
     ASSERT_TRUE(restored.ok()) << restored.ToString();
+  }
+
+  // With all memory first.
+  Status RestoreWhole() {
+    lazy_->FillBeforehand();
+    return RunCriu([this] { return lazy_->FinishBeforehand(); });
   }
 
   bool Exists(const std::string& name) { return std::filesystem::exists(Path(name)); }
@@ -255,17 +277,42 @@ TEST_F(LazyRestoreTest, WhenAPageCannotBeHadTheCellIsEndedAndNoZerosAreSeen) {
 
 TEST_F(LazyRestoreTest, AFailureWhileCriuIsAtWorkFailsTheRestore) {
   images_->Fail();
-  auto cell = Cell::Create(Options({"true"}));
-  ASSERT_TRUE(cell.ok());
-  cell_ = std::move(*cell);
-  auto lazy = LazyRestore::Create(Path("criu"), cell_->init_pid(), images_);
-  ASSERT_TRUE(lazy.ok());
-  lazy_ = std::move(*lazy);
-  (void)criu_->Restore(cell_.get(), Path("criu"), images_.get(), images_->Get("pstree.img"),
-                       {.lazy = true});
+  ASSERT_NO_FATAL_FAILURE(PrepareRestore());
+  (void)RunCriu();
   Write("go", "");
   EXPECT_TRUE(cell_->WaitForExit(seconds(10)).has_value());
   EXPECT_FALSE(lazy_->progress().status.ok());
+  EXPECT_FALSE(Exists("found"));
+}
+
+TEST_F(LazyRestoreTest, WithAllMemoryFirstNothingRunsBefore) {
+  ASSERT_NO_FATAL_FAILURE(PrepareRestore());
+  Write("go", "");
+  auto restored = std::async(std::launch::async, [this] { return RestoreWhole(); });
+  ASSERT_TRUE(Eventually([&] { return images_->FillWaits(); }));
+  EXPECT_EQ(restored.wait_for(milliseconds(500)), std::future_status::timeout);
+  EXPECT_FALSE(Exists("found"));
+  EXPECT_FALSE(lazy_->progress().done);
+  images_->AllowFill();
+  const Status status = restored.get();
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  EXPECT_TRUE(lazy_->progress().done);
+  EXPECT_EQ(lazy_->progress().missing_bytes, 0u);
+  lazy_.reset();
+  Write("again", "");
+  ASSERT_TRUE(Eventually([&] { return Exists("whole"); }));
+  EXPECT_EQ(Read(Path("found")), "touched 0, child 0, moved 0 0, dropped 0 0, fresh 0");
+  EXPECT_EQ(Read(Path("whole")), "0 0 0 0 0");
+}
+
+TEST_F(LazyRestoreTest, WithAllMemoryFirstAFailureFailsTheRestoreAndNothingRuns) {
+  ASSERT_NO_FATAL_FAILURE(PrepareRestore());
+  Write("go", "");
+  images_->Fail();
+  images_->AllowFill();
+  EXPECT_FALSE(RestoreWhole().ok());
+  EXPECT_THAT(lazy_->progress().status.message(), HasSubstr("the store has gone bad"));
+  EXPECT_TRUE(cell_->WaitForExit(seconds(10)).has_value());
   EXPECT_FALSE(Exists("found"));
 }
 
