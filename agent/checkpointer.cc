@@ -77,7 +77,7 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
   SNAP_ASSIGN_OR_RETURN(checkpointer->arena_,
                         Arena::Create(checkpointer->options_.arena_limit, spool));
   if (checkpointer->options_.track_pages) {
-    auto tracker = DirtyTracker::Create();
+    auto tracker = DirtyTracker::Create(checkpointer->options_.store_beforehand_min);
     if (tracker.ok()) checkpointer->tracker_ = std::move(*tracker);
     if (!tracker.ok()) LogInfo("all memory is compared: {}", tracker.status().message());
   }
@@ -140,7 +140,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
   if (pids.empty()) return Status::NotFound("the application has ended");
   NoteUnlisted(pids, record);
   CapturePlan plan;
-  uint64_t expected = DumpBytesEstimate(pids) + external_.Prepare(parent_id_);
+  uint64_t expected = DumpBytesEstimate(pids) + external_.Prepare(base_id());
   if (tracker_ != nullptr) {
     tracker_->Attach(pids);
     LetGoPlan spared = attempt.let_go ? tracker_->LetGo() : LetGoPlan();
@@ -157,7 +157,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
   auto while_frozen = [&]() -> Status {
     SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> frozen, DescendantsOf(cell->init_pid()));
     SNAP_ASSIGN_OR_RETURN(captured->files,
-                          external_.Capture(frozen, parent_id_, attempt.exact_files, arena_.get()));
+                          external_.Capture(frozen, base_id(), attempt.exact_files, arena_.get()));
     if (!leave_stopped) return Status::Ok();
     // Should this process be lost before the end, the application must not stand for ever.
     SNAP_RETURN_IF_ERROR(cell->SetHeld(true));
@@ -181,7 +181,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
 }
 
 Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
-  request->parent = parent_id_.empty() ? "none" : parent_id_;
+  request->parent = base_id().empty() ? "none" : base_id();
   if (fence_ != nullptr) {
     request->tags.merge(fence_->NextTags());
     request->before_commit = [this] { return fence_->Check(); };
@@ -190,7 +190,7 @@ Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
   Result<SnapshotSummary> summary = TakeSnapshot(*repository_, *request, &warnings);
   const bool parent_gone =
       summary.status().Is(StatusCode::kNotFound) || summary.status().Is(StatusCode::kCorruption);
-  if (parent_gone && !parent_id_.empty()) {
+  if (parent_gone && !base_id().empty()) {
     // Forgotten by somebody else, or damaged. All that it was compared with it for is still here,
     // or else in the application.
     LogWarning("checkpoint {} cannot be built upon, so all is stored that it held alone: {}",
@@ -256,10 +256,10 @@ Status Checkpointer::Commit(int root_pid, Captured* captured, CheckpointRecord* 
   SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary, Store(&request));
   if (tracker_ != nullptr) tracker_->Committed(placed);
   record->snapshot_id = summary.info.id;
-  record->parent_id = summary.info.parent_id;
-  record->bytes_read = summary.info.bytes_read;
-  record->bytes_new = summary.info.bytes_new;
-  record->bytes_stored = summary.info.bytes_stored;
+  record->parent_id = pre_copy_ ? parent_id_ : summary.info.parent_id;
+  record->bytes_read += summary.info.bytes_read;
+  record->bytes_new += summary.info.bytes_new;
+  record->bytes_stored += summary.info.bytes_stored;
   return Status::Ok();
 }
 
@@ -324,6 +324,41 @@ void Checkpointer::LetRunOn(Cell* cell, bool leave_stopped, bool taken, Captured
   }
 }
 
+// What it fails to do the freeze does.
+void Checkpointer::StoreBeforehand(const Cell& cell, CheckpointRecord* record) {
+  if (tracker_ == nullptr) return;
+  const auto pids = DescendantsOf(cell.init_pid());
+  if (!pids.ok()) return;
+  tracker_->Attach(*pids);
+  const std::vector<DirtyTracker::Watched> memory = tracker_->WatchedAnew();
+  if (memory.empty()) return;
+  Result<PreCopy> copy = Status::Internal("not begun");
+  RunInBackground(options_.background, [&] {
+    const Status forgotten = ForgetPreCopies(repository_, options_.config.name);
+    if (!forgotten.ok()) LogWarning("what was stored beforehand stays: {}", forgotten.message());
+    copy = CopyBeforehand(repository_, options_.config.name, parent_id_, memory);
+  });
+  if (!copy.ok()) {
+    LogInfo("nothing is stored before the freeze: {}", copy.status().message());
+    return;
+  }
+  tracker_->Committed(copy->pages);
+  record->bytes_read += copy->info.bytes_read;
+  record->bytes_new += copy->info.bytes_new;
+  record->bytes_stored += copy->info.bytes_stored;
+  pre_copy_ = copy->info.id;
+}
+
+void Checkpointer::DropPreCopy(const Status& checkpoint) {
+  if (!pre_copy_) return;
+  pre_copy_.reset();
+  if (!checkpoint.ok()) tracker_->Forget();
+  Status forgotten;
+  RunInBackground(options_.background,
+                  [&] { forgotten = ForgetPreCopies(repository_, options_.config.name); });
+  if (!forgotten.ok()) LogWarning("what was stored beforehand stays: {}", forgotten.message());
+}
+
 CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool leave_stopped) {
   CheckpointRecord record;
   record.number = ++count_;
@@ -334,11 +369,14 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
     record.status = Status::Conflict(why);
     return record;
   }
+  // A final one has no time for it.
+  if (!leave_stopped) StoreBeforehand(*cell, &record);
   Captured captured;
   record.status = TakeOnce(cell, leave_stopped, &captured, &record);
   LetRunOn(cell, leave_stopped, record.status.ok(), &captured);
   if (captured.takes_over && MayBeTheParents(record.status)) {
     LogWarning("checkpoint is begun again, with all memory: {}", record.status.message());
+    DropPreCopy(record.status);
     if (tracker_ != nullptr) tracker_->Forget();
     external_.Forget();
     captured = {};
@@ -347,6 +385,7 @@ CheckpointRecord Checkpointer::Take(Cell* cell, const std::string& trigger, bool
     LetRunOn(cell, leave_stopped, record.status.ok(), &captured);
   }
   record.seconds = watch.Seconds();
+  DropPreCopy(record.status);
   if (record.status.ok()) {
     parent_id_ = record.snapshot_id;
     external_.Committed(captured.files, parent_id_);

@@ -25,6 +25,7 @@
 #include "agent/fence.h"
 #include "agent/hooks.h"
 #include "agent/platform.h"
+#include "agent/pre_copy.h"
 #include "agent/quiet_connections.h"
 #include "snapstore/repository.h"
 #include "snapstore/snapshot.h"
@@ -65,6 +66,8 @@ class Checkpointer {
     std::vector<std::string> volumes = {};  // folders whose files go along without being listed
     // Copy and compare only pages that changed, where the machine can tell.
     bool track_pages = true;
+    // A process's memory from here on is stored before its first freeze, if pages are tracked.
+    uint64_t store_beforehand_min = DirtyTracker::kWatchedBytesMin;
     SpoolOptions spool = {};  // for what exceeds arena_limit; no directory: `spool` beside the log
   };
 
@@ -111,6 +114,10 @@ class Checkpointer {
   Status CaptureWithRetries(Cell* cell, bool leave_stopped, Captured* captured,
                             CheckpointRecord* record);
   void NoteUnlisted(const std::vector<pid_t>& pids, CheckpointRecord* record);
+  void StoreBeforehand(const Cell& cell, CheckpointRecord* record);
+  void DropPreCopy(const Status& checkpoint);
+  // What the next one's unchanged pages are in; empty: none are anywhere.
+  const std::string& base_id() const { return pre_copy_ ? *pre_copy_ : parent_id_; }
   Result<SnapshotSummary> Store(SnapshotRequest* request);
   Status Commit(int root_pid, Captured* captured, CheckpointRecord* record);
   Status TakeOnce(Cell* cell, bool leave_stopped, Captured* captured, CheckpointRecord* record);
@@ -128,6 +135,7 @@ class Checkpointer {
   Fence* fence_ = nullptr;
   ExternalCapture external_;
   std::string parent_id_;
+  std::optional<std::string> pre_copy_;      // during a checkpoint: the snapshot it builds upon
   std::unique_ptr<QuietConnections> quiet_;  // of an application that was left stopped
   std::set<std::string> told_unlisted_;
   uint64_t count_ = 0;

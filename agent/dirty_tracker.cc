@@ -23,9 +23,9 @@ constexpr int kComplaintsMax = 10;
 
 }  // namespace
 
-Result<std::unique_ptr<DirtyTracker>> DirtyTracker::Create() {
+Result<std::unique_ptr<DirtyTracker>> DirtyTracker::Create(uint64_t watched_bytes_min) {
   SNAP_RETURN_IF_ERROR(CheckPageTracking());
-  return std::unique_ptr<DirtyTracker>(new DirtyTracker());
+  return std::unique_ptr<DirtyTracker>(new DirtyTracker(watched_bytes_min));
 }
 
 void DirtyTracker::Attach(const std::vector<pid_t>& pids) {
@@ -41,7 +41,7 @@ void DirtyTracker::Attach(const std::vector<pid_t>& pids) {
     if (processes_.contains(pid) || PrivateBytes(pid) < kTrackedBytesMin) continue;
     const auto refused = refusals_.find(pid);
     if (refused != refusals_.end() && refused->second >= kAttemptsMax) continue;
-    auto process = TrackedProcess::Start(pid);
+    auto process = TrackedProcess::Start(pid, PrivateBytes(pid) >= watched_bytes_min_);
     if (process.ok()) {
       processes_[pid] = std::move(*process);
       continue;
@@ -51,6 +51,18 @@ void DirtyTracker::Attach(const std::vector<pid_t>& pids) {
       LogInfo("not tracked, its memory is read as a whole: {}", process.status().message());
     }
   }
+}
+
+std::vector<DirtyTracker::Watched> DirtyTracker::WatchedAnew() const {
+  std::lock_guard lock(mutex_);
+  std::vector<Watched> found;
+  for (const auto& [pid, process] : processes_) {
+    if (!process->base().empty() || PrivateBytes(pid) < watched_bytes_min_) continue;
+    Result<AddressSet> pages = process->Watched();
+    if (!pages.ok() || pages->empty()) continue;
+    found.push_back({pid, process->pagemap_name(), std::move(*pages)});
+  }
+  return found;
 }
 
 LetGoPlan DirtyTracker::LetGo() const {

@@ -36,12 +36,26 @@ struct LetGoPlan {
 
 class DirtyTracker {
  public:
-  // Unsupported when this machine cannot.
-  static Result<std::unique_ptr<DirtyTracker>> Create();
+  // From here on a process's memory is worth being stored before its first freeze.
+  static constexpr uint64_t kWatchedBytesMin = 96 << 20;
+
+  // Unsupported when this machine cannot. `watched_bytes_min`: for WatchedAnew.
+  static Result<std::unique_ptr<DirtyTracker>> Create(
+      uint64_t watched_bytes_min = kWatchedBytesMin);
 
   // Begins to track those of `pids`, the whole application, that are new; each stands still for a
   // moment. What cannot be tracked is not.
   void Attach(const std::vector<pid_t>& pids);
+
+  // Memory of processes with much of it that the parent holds nothing of but that can be read
+  // beforehand, while its process runs: stored, it may be Committed, and what is written meanwhile
+  // will be known.
+  struct Watched {
+    pid_t pid = 0;
+    std::string pagemap;
+    AddressSet pages;
+  };
+  std::vector<Watched> WatchedAnew() const;
 
   // Page maps of processes so little of which changed that reading it from the process is quicker
   // than having all of it from CRIU.
@@ -67,10 +81,11 @@ class DirtyTracker {
   std::optional<uint64_t> DirtyBytes(const std::vector<pid_t>& pids) const;
 
  private:
-  DirtyTracker() = default;
+  explicit DirtyTracker(uint64_t watched_bytes_min) : watched_bytes_min_(watched_bytes_min) {}
   Status ReadChanged(const std::vector<ArenaFile>& files, const TrackedProcess& process,
                      ArenaFile* pages, Arena* arena) const;
 
+  const uint64_t watched_bytes_min_;
   mutable std::mutex mutex_;  // guards what follows
   std::map<pid_t, std::unique_ptr<TrackedProcess>> processes_;
   std::map<pid_t, int> refusals_;

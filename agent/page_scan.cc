@@ -76,6 +76,10 @@ int ScanPages(int pagemap_fd, PagemapScanArgument argument, const Found& found) 
   return 0;
 }
 
+Result<Bytes> ReadMaps(pid_t pid) {
+  return ReadWholeFile(fmt::format("/proc/{}/maps", pid), kMapsBytesMax);
+}
+
 // Whether a line of /proc/PID/maps is of private anonymous memory. What the kernel has mapped
 // without a file ("[vdso]") is not.
 bool IsPrivateAnonymous(std::string_view line) {
@@ -143,6 +147,18 @@ int ScanMapping(int pagemap_fd, AddressRange mapping, ScanMode mode, AddressSet*
                    [&](const PageRegion& region) { written->Append(region.start, region.end); });
 }
 
+int ScanPresent(int pagemap_fd, AddressRange mapping, AddressSet* present) {
+  PagemapScanArgument argument{};
+  argument.start = mapping.begin;
+  argument.end = mapping.end;
+  argument.category_mask = kPageIsFile | kPageIsZero;
+  argument.category_inverted = kPageIsFile | kPageIsZero;
+  argument.category_anyof_mask = kPageIsPresent | kPageIsSwapped;
+  argument.return_mask = kPageIsPresent;
+  return ScanPages(pagemap_fd, argument,
+                   [&](const PageRegion& region) { present->Append(region.start, region.end); });
+}
+
 int CountWritten(int pagemap_fd, uint64_t* bytes) {
   PagemapScanArgument argument{};
   argument.end = kAddressEnd;
@@ -156,9 +172,13 @@ int CountWritten(int pagemap_fd, uint64_t* bytes) {
                    [&](const PageRegion& region) { *bytes += region.end - region.start; });
 }
 
+Result<bool> HasAsynchronousIo(pid_t pid) {
+  SNAP_ASSIGN_OR_RETURN(const Bytes maps, ReadMaps(pid));
+  return AsText(maps).find("/[aio]") != std::string_view::npos;
+}
+
 Result<std::vector<AddressRange>> PrivateAnonymousMappings(pid_t pid) {
-  SNAP_ASSIGN_OR_RETURN(const Bytes bytes,
-                        ReadWholeFile(fmt::format("/proc/{}/maps", pid), kMapsBytesMax));
+  SNAP_ASSIGN_OR_RETURN(const Bytes bytes, ReadMaps(pid));
   std::vector<AddressRange> mappings;
   std::string_view rest = AsText(bytes);
   while (!rest.empty()) {

@@ -36,6 +36,13 @@ enum class ScanMode {
 // mapping is not registered; 0 or another errno. `pagemap_fd`: of /proc/PID/pagemap.
 int ScanMapping(int pagemap_fd, AddressRange mapping, ScanMode mode, AddressSet* written);
 
+// Appends the pages of one mapping that are there and are neither of a file nor zeros. Errors:
+// errno.
+int ScanPresent(int pagemap_fd, AddressRange mapping, AddressSet* present);
+
+// Whether it may have asked for I/O (io_setup(2)) that goes on while it stands still.
+Result<bool> HasAsynchronousIo(pid_t pid);
+
 // Bytes of memory of a process, of all mappings, that were written and are neither of a file nor
 // shared memory nor zeros. Mappings that are not registered count as written. Errors: errno.
 int CountWritten(int pagemap_fd, uint64_t* bytes);

@@ -408,13 +408,17 @@ Result<UniqueFd> ReceiveTaken(pid_t pid, int socket_fd) {
     HeldProcess process(pid, pidfd.get());
     const Status held = process.Hold();
     SendTaken(held.ok() ? process.MakeUserfaultfd() : Result<UniqueFd>(held), kSocket);
+    // Until the other side closes its end, or is gone.
+    char byte = 0;
+    while (recv(kSocket, &byte, sizeof(byte), 0) < 0 && errno == EINTR) {
+    }
   }
   _exit(0);
 }
 
 }  // namespace
 
-Result<UniqueFd> TakeRemoteUserfaultfd(pid_t pid) {
+Status MakeRemoteUserfaultfd(pid_t pid, const std::function<void(UniqueFd)>& while_held) {
   // A filter may kill whoever makes a system call that it does not know.
   if (HasSeccompFilter(pid)) {
     return Status::Unsupported(fmt::format("process {}: has a seccomp filter", pid));
@@ -425,16 +429,18 @@ Result<UniqueFd> TakeRemoteUserfaultfd(pid_t pid) {
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets) != 0) {
     return Status::FromErrno(errno, "make a socket pair");
   }
-  const UniqueFd outer(sockets[0]);
+  UniqueFd outer(sockets[0]);
   UniqueFd inner(sockets[1]);
   const pid_t helper = fork();
   if (helper < 0) return Status::FromErrno(errno, "start a process");
   if (helper == 0) RunHelper(pid, inner.get());
   inner.Reset();
   Result<UniqueFd> taken = ReceiveTaken(pid, outer.get());
+  if (taken.ok()) while_held(std::move(*taken));
+  outer.Reset();
   while (waitpid(helper, nullptr, 0) < 0 && errno == EINTR) {
   }
-  return taken;
+  return taken.status();
 }
 
 }  // namespace snapstore::agent
@@ -445,7 +451,7 @@ Result<UniqueFd> TakeRemoteUserfaultfd(pid_t pid) {
 
 namespace snapstore::agent {
 
-Result<UniqueFd> TakeRemoteUserfaultfd(pid_t pid) {
+Status MakeRemoteUserfaultfd(pid_t pid, const std::function<void(UniqueFd)>&) {
   return Status::Unsupported(fmt::format("process {}: not on this architecture", pid));
 }
 

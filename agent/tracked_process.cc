@@ -15,6 +15,7 @@
 
 #include "agent/page_scan.h"
 #include "agent/process_tree.h"
+#include "agent/remote_memory.h"
 #include "agent/remote_userfaultfd.h"
 #include "base/file.h"
 #include "base/status_macros.h"
@@ -25,61 +26,21 @@ namespace {
 // Read by one call.
 constexpr uint64_t kReadBytes = 4 << 20;
 
-// One call's worth of remote memory, and what of it could not be read that way.
-class RemoteReader {
- public:
-  explicit RemoteReader(pid_t pid) : pid_(pid) {}
-
-  Status Fill(std::span<const iovec> remote, std::span<uint8_t> out) {
-    while (!remote.empty()) {
-      const iovec local{out.data(), out.size()};
-      const ssize_t got =
-          process_vm_readv(pid_, &local, 1, remote.data(), remote.size(), /*flags=*/0);
-      if (got < 0 && errno != EFAULT) {
-        return Status::FromErrno(errno, fmt::format("read memory of process {}", pid_));
-      }
-      uint64_t done = got < 0 ? 0 : static_cast<uint64_t>(got);
-      out = out.subspan(done);
-      while (!remote.empty() && done >= remote.front().iov_len) {
-        done -= remote.front().iov_len;
-        remote = remote.subspan(1);
-      }
-      if (remote.empty()) break;
-      // Protected even against reading: that way the rest of this part is not to be had.
-      const uint64_t address = reinterpret_cast<uint64_t>(remote.front().iov_base) + done;
-      const uint64_t rest = remote.front().iov_len - done;
-      SNAP_RETURN_IF_ERROR(ReadByForce(address, out.first(rest)));
-      out = out.subspan(rest);
-      remote = remote.subspan(1);
-    }
-    return Status::Ok();
-  }
-
- private:
-  Status ReadByForce(uint64_t address, std::span<uint8_t> out) {
-    const std::string path = fmt::format("/proc/{}/mem", pid_);
-    if (!memory_.valid()) {
-      SNAP_ASSIGN_OR_RETURN(memory_, OpenFile(path, O_RDONLY));
-    }
-    SNAP_ASSIGN_OR_RETURN(const size_t got, PreadFull(memory_.get(), out, address, path));
-    if (got == out.size()) return Status::Ok();
-    return Status::Io(fmt::format("{}: ends at {:x}", path, address + got));
-  }
-
-  const pid_t pid_;
-  UniqueFd memory_;
-};
-
 }  // namespace
 
-Result<std::unique_ptr<TrackedProcess>> TrackedProcess::Start(pid_t pid) {
+Result<std::unique_ptr<TrackedProcess>> TrackedProcess::Start(pid_t pid, bool watch) {
   UniqueFd pidfd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!pidfd.valid()) return Status::FromErrno(errno, fmt::format("process {}", pid));
-  SNAP_ASSIGN_OR_RETURN(UniqueFd userfaultfd, TakeRemoteUserfaultfd(pid));
-  SNAP_RETURN_IF_ERROR(EnableAsyncProtection(userfaultfd.get()));
-  std::string name = fmt::format("pagemap-{}.img", InnerPid(pid));
-  return std::unique_ptr<TrackedProcess>(
-      new TrackedProcess(pid, std::move(pidfd), std::move(userfaultfd), std::move(name)));
+  std::unique_ptr<TrackedProcess> process;
+  Status readied;
+  SNAP_RETURN_IF_ERROR(MakeRemoteUserfaultfd(pid, [&](UniqueFd userfaultfd) {
+    readied = EnableAsyncProtection(userfaultfd.get());
+    process.reset(new TrackedProcess(pid, std::move(pidfd), std::move(userfaultfd),
+                                     fmt::format("pagemap-{}.img", InnerPid(pid))));
+    if (watch && readied.ok()) process->Scan();
+  }));
+  SNAP_RETURN_IF_ERROR(readied);
+  return process;
 }
 
 bool TrackedProcess::IsAlive() const {
@@ -120,6 +81,21 @@ Status TrackedProcess::ScanAll() {
   return Status::Ok();
 }
 
+Result<AddressSet> TrackedProcess::Watched() const {
+  AddressSet pages;
+  if (protected_.empty()) return pages;
+  // What a device writes, a system call having asked for it earlier, the kernel does not note.
+  SNAP_ASSIGN_OR_RETURN(const bool device_writes, HasAsynchronousIo(pid_));
+  if (device_writes) return pages;
+  SNAP_ASSIGN_OR_RETURN(const UniqueFd pagemap, OpenPagemap());
+  for (const AddressRange& range : protected_.ranges()) {
+    if (const int error = ScanPresent(pagemap.get(), range, &pages); error != 0) {
+      return Status::FromErrno(error, fmt::format("scan memory of process {}", pid_));
+    }
+  }
+  return pages;
+}
+
 Result<uint64_t> TrackedProcess::DirtyBytes() const {
   SNAP_ASSIGN_OR_RETURN(const UniqueFd pagemap, OpenPagemap());
   uint64_t bytes = 0;
@@ -130,14 +106,14 @@ Result<uint64_t> TrackedProcess::DirtyBytes() const {
 }
 
 Status TrackedProcess::Read(const AddressSet& pages, Arena* arena, ArenaFile* file) const {
-  RemoteReader reader(pid_);
+  RemoteMemory memory(pid_);
   std::vector<iovec> remote;
   uint64_t bytes = 0;
   auto flush = [&]() -> Status {
     if (bytes == 0) return Status::Ok();
     const std::span<uint8_t> out = arena->Take(bytes);
     if (out.empty()) return arena->Full();
-    SNAP_RETURN_IF_ERROR(reader.Fill(remote, out));
+    SNAP_RETURN_IF_ERROR(memory.Read(remote, out));
     if (!file->parts.empty() &&
         file->parts.back().data() + file->parts.back().size() == out.data()) {
       std::span<uint8_t>& last = file->parts.back();

@@ -26,8 +26,9 @@ namespace snapstore::agent {
 
 class TrackedProcess {
  public:
-  // Stops the process for a moment. Errors as of TakeRemoteUserfaultfd.
-  static Result<std::unique_ptr<TrackedProcess>> Start(pid_t pid);
+  // Stops the process for a moment. `watch`: in which it is scanned as well. Errors as of
+  // MakeRemoteUserfaultfd.
+  static Result<std::unique_ptr<TrackedProcess>> Start(pid_t pid, bool watch);
 
   pid_t pid() const { return pid_; }
   // What CRIU calls the page map of its memory.
@@ -42,9 +43,14 @@ class TrackedProcess {
   void Scan();
 
   const AddressSet& base() const { return base_; }
-  // A checkpoint of the last scan's instant that holds `pages` is committed.
+  // A checkpoint of the last scan's instant that holds `pages` is committed; or what of them was
+  // Watched has been read and stored since.
   void SetBase(const AddressSet& pages) { base_ = pages.Intersect(protected_), carried_ = 0; }
   void DropBase() { base_ = {}, protected_ = {}; }
+
+  // Pages that are there now and whose writes were noted since the last scan: whoever reads them
+  // now has what will be in the next base's, if nothing is noted. Errors: of /proc.
+  Result<AddressSet> Watched() const;
 
   // Bytes of private memory written since the base was taken. Errors: of /proc.
   Result<uint64_t> DirtyBytes() const;

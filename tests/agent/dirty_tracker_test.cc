@@ -19,6 +19,7 @@
 #include "agent/remote_userfaultfd.h"
 #include "base/file.h"
 #include "base/random.h"
+#include "base/status_macros.h"
 #include "snapstore/maintain.h"
 #include "snapstore/repository.h"
 #include "tests/agent/agent_fixture.h"
@@ -48,6 +49,13 @@ PageHashes HashesInProcess(pid_t pid, const Pagemap& map) {
     }
   }
   return hashes;
+}
+
+Result<UniqueFd> TakeRemoteUserfaultfd(pid_t pid) {
+  UniqueFd taken;
+  SNAP_RETURN_IF_ERROR(
+      MakeRemoteUserfaultfd(pid, [&](UniqueFd userfaultfd) { taken = std::move(userfaultfd); }));
+  return taken;
 }
 
 class DirtyTrackerTest : public CriuFixture {
@@ -358,11 +366,27 @@ class TrackedCheckpoints : public DirtyTrackerTest {
             "snapshotScheduler":"0 0 1 1 *","externalFiles":["{}"]}})",
         Write("external", "x")));
     ASSERT_TRUE(config.ok()) << config.status().ToString();
-    auto checkpointer =
-        Checkpointer::Create({std::move(*config), Path("criu"), Path("app.log"), 1ull << 30},
-                             repository_.get(), criu_.get());
+    config_ = std::move(*config);
+    MakeCheckpointer(DirtyTracker::kWatchedBytesMin);
+  }
+
+  void MakeCheckpointer(uint64_t store_beforehand_min) {
+    checkpointer_.reset();
+    Checkpointer::Options options{.config = *config_,
+                                  .directory = Path("criu"),
+                                  .log_path = Path("app.log"),
+                                  .arena_limit = 1ull << 30,
+                                  .store_beforehand_min = store_beforehand_min};
+    auto checkpointer = Checkpointer::Create(std::move(options), repository_.get(), criu_.get());
     ASSERT_TRUE(checkpointer.ok()) << checkpointer.status().ToString();
     checkpointer_ = std::move(*checkpointer);
+  }
+
+  void LetRunOn() {
+    const auto pids = DescendantsOf(cell_->init_pid());
+    ASSERT_TRUE(pids.ok());
+    ASSERT_TRUE(cell_->SetHeld(false).ok());
+    for (const pid_t pid : *pids) kill(pid, SIGCONT);
   }
 
   CheckpointRecord Take(bool leave_stopped = false) {
@@ -404,6 +428,13 @@ class TrackedCheckpoints : public DirtyTrackerTest {
     return bytes.ok() ? std::move(*bytes) : Bytes();
   }
 
+  size_t Snapshots() {
+    const auto all = repository_->ListSnapshots(nullptr, nullptr);
+    EXPECT_TRUE(all.ok()) << all.status().ToString();
+    return all.ok() ? all->size() : 0;
+  }
+
+  std::optional<AppConfig> config_;
   std::unique_ptr<Repository> repository_;
   std::unique_ptr<Checkpointer> checkpointer_;
 };
@@ -438,6 +469,67 @@ TEST_F(TrackedCheckpoints, OnlyWhatChangedIsReadAlsoAfterOneThatFailed) {
   ExpectHolds(last.snapshot_id);
 }
 
+TEST_F(TrackedCheckpoints, OfTheFirstMostIsStoredWhileTheApplicationRuns) {
+  StartCell({MEMORY_WRITER, "quiet", "64"});
+  ASSERT_TRUE(WaitForLines(1));
+  MakeCheckpointer(16 << 20);
+  // As an agent that was killed in the middle leaves it.
+  const auto pids = DescendantsOf(cell_->init_pid());
+  ASSERT_TRUE(pids.ok());
+  tracker_->Attach(*pids);
+  ASSERT_TRUE(tracker_->WatchedAnew().empty()) << "less than what is worth it";
+  auto tracker = DirtyTracker::Create(16 << 20);
+  ASSERT_TRUE(tracker.ok());
+  tracker_ = std::move(*tracker);
+  tracker_->Attach(*pids);
+  auto left = CopyBeforehand(repository_.get(), "heap", "", tracker_->WatchedAnew());
+  ASSERT_TRUE(left.ok()) << left.status().ToString();
+  EXPECT_GT(left->info.bytes_read, 60u << 20);
+  tracker_.reset();
+
+  const CheckpointRecord first = Take();
+  ASSERT_TRUE(first.status.ok()) << first.status.ToString();
+  EXPECT_EQ(Snapshots(), 1u);
+  EXPECT_EQ(first.parent_id, "");
+  EXPECT_GT(first.bytes_read, 60u << 20) << "before";
+  EXPECT_EQ(first.bytes_grown_frozen, 0u);
+  auto reader = CheckpointReader::Open(repository_.get(), first.snapshot_id);
+  ASSERT_TRUE(reader.ok());
+  EXPECT_GT((*reader)->memory_bytes(), 64u << 20);
+  auto summary = repository_->ListSnapshots(nullptr, nullptr);
+  ASSERT_TRUE(summary.ok());
+  EXPECT_LT(summary->front().bytes_read, 8u << 20) << "in the freeze";
+
+  const CheckpointRecord last = Take(/*leave_stopped=*/true);
+  ASSERT_TRUE(last.status.ok()) << last.status.ToString();
+  EXPECT_EQ(last.parent_id, first.snapshot_id);
+  EXPECT_LT(last.bytes_read, 8u << 20);
+  ExpectHolds(last.snapshot_id);
+  EXPECT_EQ(Snapshots(), 2u);
+}
+
+TEST_F(TrackedCheckpoints, WhatIsStoredBeforehandIsNotWhatWasWrittenSince) {
+  StartCell({MEMORY_WRITER, "churn", fmt::format("{}", std::random_device()() % 1'000'000)});
+  ASSERT_TRUE(Eventually([&] {
+    const auto pids = DescendantsOf(cell_->init_pid());
+    return pids.ok() && DumpBytesEstimate(*pids) > (40ull << 20);
+  }));
+  for (int round = 0; round < 4; ++round) {
+    MakeCheckpointer(4 << 20);
+    for (const bool leave_stopped : {false, true}) {
+      CheckpointRecord record = Take(leave_stopped);
+      // CRIU does not like processes that end while it looks at them.
+      for (int attempt = 0; attempt < 5 && !record.status.ok(); ++attempt) {
+        record = Take(leave_stopped);
+      }
+      ASSERT_TRUE(record.status.ok()) << record.status.ToString();
+      if (leave_stopped) ExpectHolds(record.snapshot_id);
+    }
+    LetRunOn();
+  }
+  EXPECT_EQ(Snapshots(), 8u);
+}
+
 TEST_F(TrackedCheckpoints, AddressesWithoutMemoryStayWithoutIt) {
   const std::string script = Write("sparse.py", R"(
 import mmap, time
@@ -459,6 +551,7 @@ while True:
 }
 
 TEST_F(TrackedCheckpoints, MemoryThatIsNoLongerNeededForCopiesGoesBack) {
+  MakeCheckpointer(/*store_beforehand_min=*/UINT64_MAX);
   StartCell({MEMORY_WRITER, "quiet", "160"});
   ASSERT_TRUE(WaitForLines(1));
   ASSERT_TRUE(Take().status.ok());
