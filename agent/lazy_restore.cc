@@ -38,6 +38,11 @@ constexpr int kTouchThreads = 4;
 constexpr unsigned kFillThreadsMin = 4;
 constexpr unsigned kFillThreadsMax = 8;
 
+// Where a part of the piece belongs.
+LazyRange PartOf(const LazyRange& piece, const MemoryPart& part) {
+  return {piece.address + (part.address - piece.origin), part.length, part.address};
+}
+
 void Signal(int eventfd) {
   const uint64_t one = 1;
   (void)!write(eventfd, &one, sizeof(one));
@@ -282,17 +287,14 @@ void LazyRestore::AnswerTouches() {
   }
 }
 
-Status LazyRestore::PlacePart(LazySpace* space, const LazyRange& piece, const MemoryPart& part) {
-  const LazyRange range{piece.address + (part.address - piece.origin), part.length, part.address};
-  return space->Place(range, part.bytes);
-}
-
 Status LazyRestore::AnswerTouch(const Touch& touch) {
   LazySpace* const space = touch.space.get();
   const auto piece = space->MissingAround(touch.address, kTouchBlockBytes);
   if (!piece) return space->PlaceZeros(touch.address);
-  return memory_->VisitLazy(space->pid(), piece->origin, piece->bytes,
-                            [&](const MemoryPart& part) { return PlacePart(space, *piece, part); });
+  return memory_->VisitLazy(space->pid(), piece->origin, piece->bytes, [&](const MemoryPart& part) {
+    // While CRIU waits for this page it maps none beside it.
+    return space->Place(PartOf(*piece, part), part.bytes, LazySpace::IfUnmapped::kLeave);
+  });
 }
 
 void LazyRestore::GiveWay() {
@@ -321,12 +323,12 @@ std::optional<std::pair<LazyRestore::Space, LazyRange>> LazyRestore::NextToFill(
 void LazyRestore::FillSpaces() {
   while (const auto next = NextToFill()) {
     const auto& [space, piece] = *next;
-    const Status status =
-        memory_->VisitLazy(space->pid(), piece.origin, piece.bytes,
-                           [this, &to = *space, &around = piece](const MemoryPart& part) {
-                             GiveWay();
-                             return PlacePart(&to, around, part);
-                           });
+    const Status status = memory_->VisitLazy(
+        space->pid(), piece.origin, piece.bytes,
+        [this, &to = *space, &around = piece](const MemoryPart& part) {
+          GiveWay();
+          return to.Place(PartOf(around, part), part.bytes, LazySpace::IfUnmapped::kWait);
+        });
     space->Filled();
     if (!status.ok()) return Fail(status);
     if (space->missing_bytes() == 0) WakeWatcher();

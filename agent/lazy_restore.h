@@ -104,7 +104,6 @@ class LazyRestore {
   void FillSpaces();
   void StartFill(Clock::duration first_quiet);
   void Settle();
-  Status PlacePart(LazySpace* space, const LazyRange& piece, const MemoryPart& part);
   void GiveWay();
   std::optional<std::pair<Space, LazyRange>> NextToFill();
   void Fail(const Status& status);

@@ -107,8 +107,8 @@ Result<LazySpace::Step> LazySpace::Judge(int error_number, int64_t done, uint64_
       return Step{0, true};
     case ENOENT:
       // A mapping ends within the range, or it did not go with a fork (MADV_DONTFORK).
-      if (!settled_) return Step{0};
       if (bytes > kPageBytes) break;
+      if (!settled_) return Step{.unmapped = true};
       if (kind_ == Kind::kForked) return Step{kPageBytes};
       [[fallthrough]];
     default:
@@ -136,7 +136,7 @@ Result<LazySpace::Step> LazySpace::Put(uint64_t address, uint64_t length, ByteSp
       done = request.copy;
     }
     if (error_number == 0) return Step{length};
-    if (error_number == ENOENT && length > kPageBytes && settled_) {
+    if (error_number == ENOENT && length > kPageBytes) {
       length = std::max(kPageBytes, length / 2 / kPageBytes * kPageBytes);
       continue;
     }
@@ -144,7 +144,8 @@ Result<LazySpace::Step> LazySpace::Put(uint64_t address, uint64_t length, ByteSp
   }
 }
 
-Result<LazySpace::Step> LazySpace::PlaceStep(const LazyRange& piece, ByteSpan bytes, uint64_t* at) {
+Result<LazySpace::Step> LazySpace::PlaceStep(const LazyRange& piece, ByteSpan bytes,
+                                             IfUnmapped if_unmapped, uint64_t* at) {
   const std::lock_guard lock(mutex_);
   if (gone_) return Step{0, true};
   while (const auto next = missing_.Next(piece.address + *at, piece.address + piece.bytes)) {
@@ -156,6 +157,10 @@ Result<LazySpace::Step> LazySpace::PlaceStep(const LazyRange& piece, ByteSpan by
     const uint64_t length = std::min(next->bytes, kCopyBytesMax);
     SNAP_ASSIGN_OR_RETURN(const Step step, Put(next->address, length,
                                                bytes.empty() ? bytes : bytes.subspan(*at, length)));
+    if (step.unmapped && if_unmapped == IfUnmapped::kLeave) {
+      *at += kPageBytes;
+      continue;
+    }
     missing_.Remove(next->address, next->address + step.bytes);
     *at += step.bytes;
     return step;
@@ -164,13 +169,13 @@ Result<LazySpace::Step> LazySpace::PlaceStep(const LazyRange& piece, ByteSpan by
   return Step{};
 }
 
-Status LazySpace::Place(const LazyRange& piece, ByteSpan bytes) {
+Status LazySpace::Place(const LazyRange& piece, ByteSpan bytes, IfUnmapped if_unmapped) {
   if (piece.origin % kPageBytes != 0 || piece.bytes % kPageBytes != 0) {
     return Status::Corruption(
         fmt::format("memory at {:#x} of process {} comes in parts of pages", piece.origin, pid_));
   }
   for (uint64_t at = 0; at < piece.bytes;) {
-    SNAP_ASSIGN_OR_RETURN(const Step step, PlaceStep(piece, bytes, &at));
+    SNAP_ASSIGN_OR_RETURN(const Step step, PlaceStep(piece, bytes, if_unmapped, &at));
     if (step.gone) return Status::Ok();
     if (step.bytes == 0 && at < piece.bytes) std::this_thread::sleep_for(kPause);
   }

@@ -55,12 +55,14 @@ class LazySpace {
   void Filled();
 
   // CRIU is done with the process: all its memory is mapped, and what is not there never will be.
-  // Until then a page waits for its mapping. A forked process is settled from the start.
+  // A forked process is settled from the start.
   void Settle();
+  // What to do with pages that CRIU has not mapped yet.
+  enum class IfUnmapped { kWait, kLeave };
 
   // Puts in what is still missing of `piece`, whose content is `bytes`, or zeros if that is empty,
   // and wakes who waits for it. Corruption when these are no whole pages.
-  Status Place(const LazyRange& piece, ByteSpan bytes);
+  Status Place(const LazyRange& piece, ByteSpan bytes, IfUnmapped if_unmapped);
   // Answers a touch of a page that is not missing: zeros, if there is nothing yet.
   Status PlaceZeros(uint64_t address);
 
@@ -71,10 +73,12 @@ class LazySpace {
   struct Step {
     uint64_t bytes = 0;  // that are there now; 0: try again when the news has been read
     bool gone = false;
+    bool unmapped = false;  // the first page, so far
   };
   Result<Step> Put(uint64_t address, uint64_t length, ByteSpan bytes);
   Result<Step> Judge(int error_number, int64_t done, uint64_t address, uint64_t bytes);
-  Result<Step> PlaceStep(const LazyRange& piece, ByteSpan bytes, uint64_t* at);
+  Result<Step> PlaceStep(const LazyRange& piece, ByteSpan bytes, IfUnmapped if_unmapped,
+                         uint64_t* at);
 
   const int pid_;
   const Kind kind_;
