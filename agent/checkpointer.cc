@@ -316,7 +316,8 @@ Status Checkpointer::TakeOnce(Cell* cell, bool leave_stopped, Captured* captured
 }
 
 void Checkpointer::LetRunOn(Cell* cell, bool leave_stopped, bool taken, Captured* captured) {
-  if (captured->quiet != nullptr) taken ? captured->quiet->Finish() : captured->quiet->Undo();
+  if (captured->quiet != nullptr)
+    taken ? captured->quiet->Finish(options_.config.name) : captured->quiet->Undo();
   quiet_ = std::move(captured->quiet);
   if (!taken && leave_stopped) {
     SignalAll(captured->stopped, SIGCONT);
