@@ -47,18 +47,30 @@ Result<std::unique_ptr<Arena>> Arena::Create(uint64_t bytes_max,
   }
   std::unique_ptr<Arena> arena(new Arena(static_cast<uint8_t*>(base), bytes_max, std::move(spool)));
   if (arena->spool_ != nullptr) {
-    SNAP_RETURN_IF_ERROR(arena->spool_->MapAt(arena->base_ + bytes_max));
+    SNAP_RETURN_IF_ERROR(arena->MapSpool());
     arena->bounce_.resize(kBounceBytes);
   }
   // A matter of speed and secrecy only; kernels without these serve as well. Without DONTFORK every
   // page written while a child of ours lives (the one that waits for CRIU) would be copied first.
-  (void)madvise(base, addresses, MADV_DONTFORK);
+  (void)madvise(base, bytes_max, MADV_DONTFORK);
   (void)madvise(base, bytes_max, MADV_HUGEPAGE);
-  (void)madvise(base, addresses, MADV_DONTDUMP);
+  (void)madvise(base, bytes_max, MADV_DONTDUMP);
   return arena;
 }
 
-Arena::~Arena() { munmap(base_, Limit()); }
+Arena::~Arena() {
+  const uint64_t bytes = Limit();
+  // Its guard first: the addresses are others' afterwards.
+  spool_.reset();
+  munmap(base_, bytes);
+}
+
+Status Arena::MapSpool() {
+  SNAP_RETURN_IF_ERROR(spool_->MapAt(base_ + bytes_max_));
+  (void)madvise(base_ + bytes_max_, spool_->bytes_max(), MADV_DONTFORK);
+  (void)madvise(base_ + bytes_max_, spool_->bytes_max(), MADV_DONTDUMP);
+  return Status::Ok();
+}
 
 Status Arena::Prepare(uint64_t bytes) {
   const uint64_t memory = RoundUp(std::min(bytes, bytes_max_), kHugePageBytes);
@@ -125,11 +137,16 @@ void Arena::GiveBack(const uint8_t* end, uint64_t bytes) {
   if (end == base_ + used_) used_ -= bytes;
 }
 
+Status Arena::ReadStatus() const {
+  return spool_ != nullptr && used_ > bytes_max_ ? spool_->ReadStatus() : Status::Ok();
+}
+
 void Arena::Clear() {
+  const bool again = !ReadStatus().ok();
   ready_ = std::max(ready_, used_max_);
   used_ = 0;
   used_max_ = 0;
-  status_ = Status::Ok();
+  status_ = again ? MapSpool() : Status::Ok();
 }
 
 void Arena::Trim(uint64_t bytes) {

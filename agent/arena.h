@@ -59,6 +59,9 @@ class Arena {
 
   // Whether what was taken since Clear could be written; else what of the spool failed.
   const Status& status() const { return status_; }
+  // Whether what was taken can be read; else what of the spool failed, and zeros were read there.
+  // To be asked when everything was read.
+  Status ReadStatus() const;
   // Why Take gave nothing: "<what> does not fit into …", or status().
   Status Full(std::string_view what = "the application's memory") const;
 
@@ -75,6 +78,7 @@ class Arena {
       : base_(base), bytes_max_(bytes_max), spool_(std::move(spool)) {}
   uint64_t Limit() const { return bytes_max_ + (spool_ == nullptr ? 0 : spool_->bytes_max()); }
   Status PrepareMemory(uint64_t bytes);
+  Status MapSpool();
   // As Take, but gives nothing where that would begin in the spool.
   std::span<uint8_t> TakeNext(uint64_t bytes);
   bool IsSpool(const uint8_t* piece) const { return piece >= base_ + bytes_max_; }

@@ -182,10 +182,11 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
 
 Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
   request->parent = base_id().empty() ? "none" : base_id();
-  if (fence_ != nullptr) {
-    request->tags.merge(fence_->NextTags());
-    request->before_commit = [this] { return fence_->Check(); };
-  }
+  if (fence_ != nullptr) request->tags.merge(fence_->NextTags());
+  request->before_commit = [this] {
+    SNAP_RETURN_IF_ERROR(arena_->ReadStatus());
+    return fence_ != nullptr ? fence_->Check() : Status::Ok();
+  };
   FirstWarning warnings;
   Result<SnapshotSummary> summary = TakeSnapshot(*repository_, *request, &warnings);
   const bool parent_gone =
@@ -214,6 +215,14 @@ Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
 }
 
 Status Checkpointer::Commit(int root_pid, Captured* captured, CheckpointRecord* record) {
+  const Status committed = CommitCaptured(root_pid, captured, record);
+  if (committed.ok()) return committed;
+  // Zeros in the place of an image may look like damage of whatever kind.
+  SNAP_RETURN_IF_ERROR(arena_->ReadStatus());
+  return committed;
+}
+
+Status Checkpointer::CommitCaptured(int root_pid, Captured* captured, CheckpointRecord* record) {
   CheckpointMetadata metadata;
   metadata.app = options_.config.name;
   metadata.run_cmd = options_.config.run_cmd;
@@ -316,7 +325,8 @@ Status Checkpointer::TakeOnce(Cell* cell, bool leave_stopped, Captured* captured
 }
 
 void Checkpointer::LetRunOn(Cell* cell, bool leave_stopped, bool taken, Captured* captured) {
-  if (captured->quiet != nullptr) taken ? captured->quiet->Finish() : captured->quiet->Undo();
+  if (captured->quiet != nullptr)
+    taken ? captured->quiet->Finish(options_.config.name) : captured->quiet->Undo();
   quiet_ = std::move(captured->quiet);
   if (!taken && leave_stopped) {
     SignalAll(captured->stopped, SIGCONT);

@@ -120,6 +120,7 @@ class Checkpointer {
   const std::string& base_id() const { return pre_copy_ ? *pre_copy_ : parent_id_; }
   Result<SnapshotSummary> Store(SnapshotRequest* request);
   Status Commit(int root_pid, Captured* captured, CheckpointRecord* record);
+  Status CommitCaptured(int root_pid, Captured* captured, CheckpointRecord* record);
   Status TakeOnce(Cell* cell, bool leave_stopped, Captured* captured, CheckpointRecord* record);
   void LetRunOn(Cell* cell, bool leave_stopped, bool taken, Captured* captured);
   Status RunHooks(HookEvent event, const Cell& cell, const CheckpointRecord& record,

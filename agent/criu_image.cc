@@ -166,7 +166,9 @@ Result<std::vector<TcpConnection>> ParseTcpConnections(ByteSpan image) {
                           AddressText(entry.isk().family(), entry.isk().src_addr()));
     SNAP_ASSIGN_OR_RETURN(std::string remote,
                           AddressText(entry.isk().family(), entry.isk().dst_addr()));
-    connections.push_back({std::move(local), std::move(remote)});
+    connections.push_back({std::move(local), std::move(remote),
+                           static_cast<uint16_t>(entry.isk().src_port()),
+                           static_cast<uint16_t>(entry.isk().dst_port())});
   }
   return connections;
 }

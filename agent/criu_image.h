@@ -50,10 +50,12 @@ struct ProcessTree {
   int FreePidsAfter(int pid_max, int spare) const;
 };
 
-// A TCP connection that has a peer. Addresses without port: "10.0.0.1", "fd00::1".
+// A TCP connection that has a peer. Addresses: "10.0.0.1", "fd00::1", "::ffff:10.0.0.1".
 struct TcpConnection {
   std::string local;
   std::string remote;
+  uint16_t local_port = 0;
+  uint16_t remote_port = 0;
 };
 
 // Of files.img. Corruption when it is no such image.

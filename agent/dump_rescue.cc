@@ -5,9 +5,7 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <nftables/libnftables.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,12 +19,12 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <set>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "agent/nft.h"
 #include "agent/process_tree.h"
 #include "base/bytes.h"
 #include "base/file.h"
@@ -42,38 +40,6 @@ constexpr size_t kNamesBytesMax = 1 << 20;
 constexpr size_t kCommandLineBytesMax = 1 << 16;
 constexpr std::chrono::milliseconds kPatience{1000};
 constexpr std::chrono::milliseconds kStep{10};
-
-struct NftDeleter {
-  void operator()(nft_ctx* context) const { nft_ctx_free(context); }
-};
-
-// Runs one command of nft in the network namespace of `pid`; its output.
-Result<std::string> RunNft(pid_t pid, const std::string& command) {
-  SNAP_ASSIGN_OR_RETURN(const UniqueFd network,
-                        OpenFile(fmt::format("/proc/{}/ns/net", pid), O_RDONLY));
-  Status status;
-  std::string output;
-  // A thread of its own: the namespace of this one stays.
-  std::thread([&] {
-    if (setns(network.get(), CLONE_NEWNET) != 0) {
-      status = Status::FromErrno(errno, "enter the cell's network");
-      return;
-    }
-    const std::unique_ptr<nft_ctx, NftDeleter> context(nft_ctx_new(NFT_CTX_DEFAULT));
-    if (context == nullptr || nft_ctx_buffer_output(context.get()) != 0 ||
-        nft_ctx_buffer_error(context.get()) != 0) {
-      status = Status::NoSpace("nftables: out of memory");
-    } else if (nft_run_cmd_from_buffer(context.get(), command.c_str()) != 0) {
-      const std::string_view error = nft_ctx_get_error_buffer(context.get());
-      status =
-          Status::Io(fmt::format("nftables: {}: {}", command, error.substr(0, error.find('\n'))));
-    } else {
-      output = nft_ctx_get_output_buffer(context.get());
-    }
-  }).join();
-  SNAP_RETURN_IF_ERROR(status);
-  return output;
-}
 
 std::set<std::string> LinesOf(std::string_view text) {
   std::set<std::string> lines;

@@ -178,7 +178,9 @@ Status NodeApplication::Start() {
                                         "--token-file",
                                         options_.token_file,
                                         "--log-file",
-                                        log_path};
+                                        log_path,
+                                        "--tcp",
+                                        order_.keeps_address ? "quiet" : "auto"};
   arguments.insert(arguments.end(), options_.run_options.begin(), options_.run_options.end());
   std::vector<std::string> environment = options_.environment;
   const std::vector<char*> argv = ArgumentPointers(&arguments);

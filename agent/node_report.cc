@@ -142,6 +142,7 @@ Result<NodeOrders> ParseOrders(std::string_view text) {
     for (const json& one : item.at("applications")) {
       auto application = ParseApplication(one);
       if (!application.ok()) return application.status();
+      application->keeps_address = item.value("persistPrivateIp", false);
       orders.applications.push_back(*std::move(application));
     }
   } catch (const json::exception& error) {

@@ -73,6 +73,8 @@ struct OrderedApplication {
   std::string id;          // apc-…, good as a file name
   std::string config;      // {"config": {…}} as AppConfig reads it
   std::string repository;  // efs://… or s3://…
+  // The node's next instance has this one's address: connections can go on there.
+  bool keeps_address = false;
 };
 struct NodeOrders {
   std::string node_id;

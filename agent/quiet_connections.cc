@@ -1,5 +1,6 @@
 #include "agent/quiet_connections.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
@@ -8,13 +9,17 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
+#include <utility>
 
+#include "agent/held_connections.h"
 #include "base/log.h"
 
 namespace snapstore::agent {
@@ -29,6 +34,33 @@ bool IsEstablishedTcp(int fd) {
   length = sizeof(info);
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return false;
   return info.tcpi_state != TCP_LISTEN && info.tcpi_state != TCP_CLOSE;
+}
+
+// Address and port.
+std::pair<std::string, uint16_t> EndOf(const sockaddr_storage& address) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (address.ss_family == AF_INET) {
+    const auto& ip = reinterpret_cast<const sockaddr_in&>(address);
+    inet_ntop(AF_INET, &ip.sin_addr, text.data(), text.size());
+    return {text.data(), ntohs(ip.sin_port)};
+  }
+  const auto& ip = reinterpret_cast<const sockaddr_in6&>(address);
+  inet_ntop(AF_INET6, &ip.sin6_addr, text.data(), text.size());
+  return {text.data(), ntohs(ip.sin6_port)};
+}
+
+std::optional<TcpConnection> EndsOf(int fd) {
+  sockaddr_storage own{};
+  sockaddr_storage peer{};
+  socklen_t own_size = sizeof(own);
+  socklen_t peer_size = sizeof(peer);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&own), &own_size) != 0 ||
+      getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0) {
+    return std::nullopt;
+  }
+  auto [local, local_port] = EndOf(own);
+  auto [remote, remote_port] = EndOf(peer);
+  return TcpConnection{std::move(local), std::move(remote), local_port, remote_port};
 }
 
 bool DropWhatComes(int fd) {
@@ -72,6 +104,7 @@ QuietConnections::QuietConnections(const std::vector<pid_t>& pids) {
       }
       if (!IsEstablishedTcp(fd.get())) continue;
       if (DropWhatComes(fd.get())) {
+        if (auto ends = EndsOf(fd.get())) ends_.push_back(*std::move(ends));
         sockets_.push_back(std::move(fd));
       } else {
         LogWarning("a connection of process {} cannot be silenced: {}", pid, strerror(errno));
@@ -86,15 +119,20 @@ void QuietConnections::Undo() {
     (void)setsockopt(fd.get(), SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
   }
   sockets_.clear();
+  ends_.clear();
 }
 
-void QuietConnections::Finish() {
+void QuietConnections::Finish(const std::string& app) {
+  if (sockets_.empty()) return;
   for (const UniqueFd& fd : sockets_) {
     // A socket in this state is closed without telling the peer.
     const int on = 1;
     if (setsockopt(fd.get(), IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)) != 0) {
       LogWarning("a connection will be closed aloud: {}", strerror(errno));
     }
+  }
+  if (const Status held = HoldConnections(app, ends_); !held.ok()) {
+    LogWarning("connections will be reset when their peers send something: {}", held.message());
   }
 }
 

@@ -8,8 +8,10 @@
 
 #include <sys/types.h>
 
+#include <string>
 #include <vector>
 
+#include "agent/criu_image.h"
 #include "base/unique_fd.h"
 
 namespace snapstore::agent {
@@ -22,13 +24,14 @@ class QuietConnections {
   // The processes will run on: their connections do, too.
   void Undo();
   // The processes will be killed: their connections vanish without a word, the last of them when
-  // this object does.
-  void Finish();
+  // this object does, and are held from now on (agent/held_connections.h), as those of `app`.
+  void Finish(const std::string& app);
 
   size_t size() const { return sockets_.size(); }
 
  private:
   std::vector<UniqueFd> sockets_;
+  std::vector<TcpConnection> ends_;  // of those
 };
 
 }  // namespace snapstore::agent

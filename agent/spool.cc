@@ -52,13 +52,29 @@ Result<std::unique_ptr<Spool>> Spool::Create(const SpoolOptions& options) {
   return created;
 }
 
-Status Spool::MapAt(void* address) const {
+Status Spool::MapAt(void* address) {
   if (bytes_max_ == 0) return Status::Ok();
   if (mmap(address, bytes_max_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd_.get(), 0) ==
       MAP_FAILED) {
     return Status::FromErrno(errno, fmt::format("spool: map a file in {}", directory_));
   }
+  lost_ = false;
+  if (guard_ == nullptr) {
+    SNAP_ASSIGN_OR_RETURN(guard_, BusGuard::Create(address, bytes_max_));
+  }
+  guard_->Reset();
   return Status::Ok();
+}
+
+Status Spool::ReadStatus() {
+  // A page that could not be written is read back as if it had never been. This asks for errors of
+  // what is on its way, and sends nothing.
+  if (reserved_ != 0 && sync_file_range(fd_.get(), 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE) != 0) {
+    lost_ = true;
+  }
+  if (lost_) return Status::Io(fmt::format("spool: the disk of {} cannot be written", directory_));
+  if (guard_ == nullptr || !guard_->failed()) return Status::Ok();
+  return Status::Io(fmt::format("spool: the disk of {} cannot be read", directory_));
 }
 
 Status Spool::Reserve(uint64_t bytes) {

@@ -6,8 +6,7 @@
 // goes with the process, however that ends. What is in it is the application's memory, not
 // encrypted.
 //
-// A disk that cannot be read any more when the checkpoint is stored kills the process (SIGBUS), as
-// one does that swap is on.
+// What the disk does not give any more reads as zeros, and ReadStatus says so.
 //
 // Thread safety: none.
 #ifndef SNAPSTORE_AGENT_SPOOL_H_
@@ -18,6 +17,7 @@
 #include <optional>
 #include <string>
 
+#include "agent/bus_guard.h"
 #include "base/bytes.h"
 #include "base/unique_fd.h"
 #include "snapstore/status.h"
@@ -35,12 +35,17 @@ class Spool {
   static Result<std::unique_ptr<Spool>> Create(const SpoolOptions& options);
 
   // Maps the whole file, as long as it may become, at `address`: only what is reserved may be read.
-  Status MapAt(void* address) const;
+  // Again at the same address: what could not be read before is tried again.
+  Status MapAt(void* address);
   // Makes the file at least `bytes` long, all of it backed by the disk. NoSpace: it is full, and
   // what was reserved before stays.
   Status Reserve(uint64_t bytes);
   // REQUIRES: within what is reserved.
   Status Write(uint64_t offset, ByteSpan bytes) const;
+
+  // Whether what was read through the mapping since MapAt is what was written. Io: the disk has
+  // failed.
+  Status ReadStatus();
 
   const std::string& directory() const { return directory_; }
   uint64_t bytes_max() const { return bytes_max_; }  // multiple of kUnitBytes
@@ -56,6 +61,8 @@ class Spool {
   const UniqueFd fd_;
   const uint64_t bytes_max_;
   uint64_t reserved_ = 0;
+  std::unique_ptr<BusGuard> guard_;  // of the mapping
+  bool lost_ = false;                // what was written did not get to the disk
 };
 
 }  // namespace snapstore::agent

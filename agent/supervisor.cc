@@ -18,6 +18,7 @@
 #include "agent/checkpoint_reader.h"
 #include "agent/dump_rescue.h"
 #include "agent/environment.h"
+#include "agent/held_connections.h"
 #include "agent/state_files.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -105,7 +106,8 @@ Status Supervisor::SetUp() {
     return Status::FromErrno(errno, "make event descriptors");
   Checkpointer::Options checkpointer{options_.config, criu_directory_, log_path_};
   checkpointer.arena_limit = options_.arena_limit != 0 ? options_.arena_limit : DefaultArenaLimit();
-  checkpointer.keep_connections = options_.choices.tcp == TcpChoice::kKeep;
+  checkpointer.keep_connections =
+      options_.choices.tcp == TcpChoice::kKeep || options_.choices.tcp == TcpChoice::kQuiet;
   checkpointer.track_pages = options_.track_pages;
   checkpointer.hooks = &hooks_;
   checkpointer.background = options_.background;
@@ -176,6 +178,9 @@ Result<bool> Supervisor::TakeOver() {
 }
 
 Status Supervisor::NoteRunning() {
+  if (const Status let_go = LetGoOfConnections(options_.config.name); !let_go.ok()) {
+    LogWarning("connections of {} may be cut off: {}", options_.config.name, let_go.message());
+  }
   RunningFile running;
   {
     std::lock_guard lock(mutex_);

@@ -153,6 +153,7 @@ class Supervisor {
   Status RequestStop(StopKind kind);
   Status StartFresh(const std::string& reason);
   Status TryRestore(const SnapshotInfo& checkpoint);
+  Status HoldPeers(const CheckpointReader& reader) const;
   void NoteNewest(const SnapshotInfo& checkpoint, const std::vector<std::string>& cpu_features);
   Result<std::unique_ptr<Cell>> NewCell() const;
   Status Loop();

@@ -1,12 +1,28 @@
 // Of the supervisor: restores, and an application whose memory has not all arrived.
 #include <fmt/format.h>
 
+#include "agent/held_connections.h"
 #include "agent/supervisor.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
 namespace snapstore::agent {
+namespace {
+
+// After this one the application executed nothing more.
+constexpr std::string_view kLastTrigger = "final";
+
+}  // namespace
+
+// Until the application runs, see NoteRunning.
+Status Supervisor::HoldPeers(const CheckpointReader& reader) const {
+  SNAP_ASSIGN_OR_RETURN(const std::vector<TcpConnection> connections, reader.Connections());
+  if (connections.empty()) return Status::Ok();
+  const Status held = HoldConnections(options_.config.name, connections);
+  if (!held.ok()) LogWarning("connections may be reset before they go on: {}", held.message());
+  return Status::Ok();
+}
 
 Status Supervisor::TryRestore(const SnapshotInfo& checkpoint) {
   LogInfo("restoring checkpoint {} of {}", checkpoint.id.substr(0, 12),
@@ -18,11 +34,16 @@ Status Supervisor::TryRestore(const SnapshotInfo& checkpoint) {
   SNAP_RETURN_IF_ERROR(CheckCanResume(reader->metadata().platform, Platform::OfThisMachine()));
   RestoreChoices choices = options_.choices;
   if (!lazy_allowed_) choices.lazy = LazyChoice::kOff;
-  const auto trigger = checkpoint.tags.find("snapstore.trigger");
+  const auto tag = checkpoint.tags.find("snapstore.trigger");
+  const std::string trigger = tag == checkpoint.tags.end() ? "" : tag->second;
+  if (choices.tcp == TcpChoice::kQuiet) choices.tcp = TcpChoice::kAuto;
+  if (choices.tcp == TcpChoice::kKeep ||
+      (choices.tcp == TcpChoice::kAuto && trigger == kLastTrigger)) {
+    SNAP_RETURN_IF_ERROR(HoldPeers(*reader));
+  }
   SNAP_ASSIGN_OR_RETURN(RestoredApplication restored,
-                        RestoreApplication(*criu_, criu_directory_, reader,
-                                           trigger == checkpoint.tags.end() ? "" : trigger->second,
-                                           choices, [this] { return NewCell(); }));
+                        RestoreApplication(*criu_, criu_directory_, reader, trigger, choices,
+                                           [this] { return NewCell(); }));
   cell_ = std::move(restored.cell);
   checkpointer_->set_parent(checkpoint.id);
   if (restored.lazy != nullptr) lazy_hold_.emplace(keeper_.get());

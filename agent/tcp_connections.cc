@@ -37,20 +37,23 @@ Result<std::set<std::string>> AssignedAddresses() {
   return addresses;
 }
 
-// An IPv4 connection of an IPv6 socket is at an address of the interface's.
+}  // namespace
+
 std::string_view Unmapped(std::string_view address) {
   constexpr std::string_view kMapped = "::ffff:";
   const bool mapped = address.starts_with(kMapped) && address.find('.') != std::string_view::npos;
   return mapped ? address.substr(kMapped.size()) : address;
 }
 
-}  // namespace
+bool IsLoopback(std::string_view address) {
+  return address.starts_with("127.") || address == "::1";
+}
 
 Result<std::string> FirstMissingAddress(const std::vector<TcpConnection>& connections) {
   SNAP_ASSIGN_OR_RETURN(const std::set<std::string> here, AssignedAddresses());
   for (const TcpConnection& connection : connections) {
     const std::string_view local = Unmapped(connection.local);
-    if (local.starts_with("127.")) continue;
+    if (IsLoopback(local)) continue;
     if (!here.contains(std::string(local))) return std::string(local);
   }
   return std::string();
@@ -58,9 +61,10 @@ Result<std::string> FirstMissingAddress(const std::vector<TcpConnection>& connec
 
 Result<TcpChoice> ParseTcpChoice(std::string_view name) {
   if (name == "auto") return TcpChoice::kAuto;
+  if (name == "quiet") return TcpChoice::kQuiet;
   if (name == "keep") return TcpChoice::kKeep;
   if (name == "close") return TcpChoice::kClose;
-  return Status::InvalidArgument(fmt::format("'{}': must be auto, keep or close", name));
+  return Status::InvalidArgument(fmt::format("'{}': must be auto, quiet, keep or close", name));
 }
 
 std::string_view TcpOutcomeName(TcpOutcome outcome) {

@@ -14,12 +14,20 @@
 
 namespace snapstore::agent {
 
+// An IPv4 connection of an IPv6 socket is at an address of the interface's: "::ffff:10.0.0.1" is
+// "10.0.0.1".
+std::string_view Unmapped(std::string_view address);
+// Of an unmapped one.
+bool IsLoopback(std::string_view address);
+
 // The first local address that this network namespace does not have; empty: all are here.
 // Loopback is always here.
 Result<std::string> FirstMissingAddress(const std::vector<TcpConnection>& connections);
 
-// What a restore does with established connections. kAuto keeps those of a final checkpoint.
-enum class TcpChoice { kAuto, kKeep, kClose };
+// What a restore does with established connections. kAuto keeps those of a final checkpoint; so
+// does kQuiet, which also takes a final checkpoint without a word to their peers, for a restore
+// elsewhere.
+enum class TcpChoice { kAuto, kQuiet, kKeep, kClose };
 Result<TcpChoice> ParseTcpChoice(std::string_view name);
 
 // What has become of them: "none", "kept", "closed".

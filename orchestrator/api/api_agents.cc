@@ -153,6 +153,7 @@ Result<Json> ApiService::OrdersJson(const NodeRecord& node) {
   return Json{{"managedInstanceId", node.id},
               {"applicationsWanted",
                persistence.persist_application.value() && node.runtime.applications_wanted.value()},
+              {"persistPrivateIp", persistence.persist_private_ip.value()},
               {"intervalSeconds", IsAboutToStart(node) ? kShortIntervalSeconds : interval},
               {"applications", std::move(applications)}};
 }

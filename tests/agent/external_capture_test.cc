@@ -208,7 +208,10 @@ TEST_F(ExternalCaptureTest, AFileThatIsAsItWasIsNotRead) {
   EXPECT_NE(Take("next", "after").kind, CaptureKind::kUnchanged);
 }
 
-TEST_F(ExternalCaptureTest, AFileSystemThatSharesBlocksHasNothingReadInTheFreeze) {
+class SharedBlocksTest : public ExternalCaptureTest,
+                         public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(SharedBlocksTest, NothingIsReadInTheFreeze) {
   struct Mount {
     ~Mount() { (void)umount2(path.c_str(), MNT_DETACH); }
     std::string path;
@@ -220,9 +223,9 @@ TEST_F(ExternalCaptureTest, AFileSystemThatSharesBlocksHasNothingReadInTheFreeze
   ASSERT_EQ(truncate(image.c_str(), off_t{400} << 20), 0);
   if (unshare(CLONE_NEWNS) != 0 ||
       ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      RunCommand({"/sbin/mkfs.xfs", "-q", image}).wait_status != 0 ||
+      RunCommand({std::string("/sbin/mkfs.") + GetParam(), "-q", image}).wait_status != 0 ||
       RunCommand({"mount", "-o", "loop", image, point}).wait_status != 0) {
-    GTEST_SKIP() << "no XFS here";
+    GTEST_SKIP() << "no " << GetParam() << " here";
   }
   const Mount mounted{point};
   UseFolder(point);
@@ -244,6 +247,9 @@ TEST_F(ExternalCaptureTest, AFileSystemThatSharesBlocksHasNothingReadInTheFreeze
   file = CapturedFile();
   log_.Reset();
 }
+
+INSTANTIATE_TEST_SUITE_P(FileSystems, SharedBlocksTest, ::testing::Values("xfs", "btrfs"),
+                         [](const auto& one) { return std::string(one.param); });
 
 }  // namespace
 }  // namespace snapstore::agent

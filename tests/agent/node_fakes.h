@@ -107,12 +107,15 @@ class FakeController : public LoopbackServer {
  public:
   static constexpr const char* kToken = "token-of-the-controller";
 
+  std::atomic<bool> keeps_address = false;  // of answers that are set from now on
+
   void Answer(bool wanted, const json& applications, double interval = 0.25) {
     const std::lock_guard lock(mutex_);
     answer_ = {{"response",
                 {{"items",
                   {{{"managedInstanceId", "smi-1"},
                     {"applicationsWanted", wanted},
+                    {"persistPrivateIp", keeps_address.load()},
                     {"intervalSeconds", interval},
                     {"applications", applications}}}}}}};
   }

@@ -138,6 +138,7 @@ TEST(NodeReport, AnswersThatAreNoneAreRefused) {
   ASSERT_TRUE(orders.ok()) << orders.status().ToString();
   EXPECT_EQ(orders->applications[0].config, R"({"config":{"name":"x"}})");
   EXPECT_EQ(orders->interval_seconds, 0.1) << "nobody is asked without a pause";
+  EXPECT_FALSE(orders->applications[0].keeps_address) << "an older controller does not say";
   const std::pair<const char*, json> changes[] = {
       {"/response/items", json::array()},
       {"/response/items/0/managedInstanceId", 1},

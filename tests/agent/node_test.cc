@@ -291,6 +291,21 @@ TEST_F(NodeTest, IsCheckpointedAndStoppedByItsControlInterface) {
   EXPECT_EQ(End(SIGTERM), 0);
 }
 
+TEST_F(NodeTest, ApplicationsOfANodeThatKeepsItsAddressEndQuietly) {
+  const auto arguments = [&] {
+    std::string line = Read(fmt::format("/proc/{}/cmdline", Child()));
+    std::replace(line.begin(), line.end(), '\0', ' ');
+    return line;
+  };
+  StartCounting();
+  EXPECT_THAT(arguments(), HasSubstr("--tcp auto"));
+  EXPECT_EQ(End(SIGTERM), 0);
+  controller_.keeps_address = true;
+  StartCounting();
+  EXPECT_THAT(arguments(), HasSubstr("--tcp quiet"));
+  EXPECT_EQ(End(SIGTERM), 0);
+}
+
 TEST_F(NodeTest, HooksAndLimitsOfTheNodeHoldForItsApplications) {
   Write("hooks.json", fmt::format(R"({{"preFreeze": "cat >> {}"}})", Path("hooks")));
   more_arguments_ = {"--hooks", Path("hooks.json"), "--log-keep", "7", "--arena-limit", "64M"};

@@ -57,7 +57,8 @@ while True:
                                           .state_directory = Path("state"),
                                           .arena_limit = 8 << 20,
                                           .spool = spool,
-                                          .outlive = false},
+                                          .outlive = false,
+                                          .hooks = hooks_},
                                          repository_.get(), criu_.get());
     ASSERT_TRUE(supervisor.ok()) << supervisor.status().ToString();
     supervisor_ = std::move(*supervisor);
@@ -77,6 +78,7 @@ while True:
     return Lines(Path("out"))[now + 1];
   }
 
+  HookOptions hooks_;  // of agents that are started from now on
   std::unique_ptr<Repository> repository_;
   std::unique_ptr<Supervisor> supervisor_;
   std::future<Status> running_;
@@ -111,6 +113,29 @@ TEST_F(OverflowTest, AFullSpoolDiskFailsTheCheckpointAndNothingElse) {
   EXPECT_THAT(record.status.message(), HasSubstr("spool: reserve"));
   EXPECT_THAT(record.status.message(), HasSubstr(disk.path()));
   EXPECT_EQ(NextSum(), sum) << "it runs on";
+}
+
+TEST_F(OverflowTest, ASpoolThatCannotBeReadFailsTheCheckpointAndNothingElse) {
+  // After the capture, before anything is stored.
+  Write("cut", "");
+  hooks_.Of(HookEvent::kPostThaw) = {
+      fmt::format("test ! -e {0}/cut || for f in /proc/{1}/fd/*; do case $(readlink $f) in "
+                  "{0}/state/spool/*) truncate -s 0 $f;; esac; done",
+                  directory_, getpid())};
+  Start({});
+  const std::string sum = NextSum();
+  const CheckpointRecord record = supervisor_->RequestCheckpoint();
+  EXPECT_EQ(record.status.code(), StatusCode::kIo) << record.status.ToString();
+  EXPECT_THAT(record.status.message(), HasSubstr("state/spool cannot be read"));
+  EXPECT_EQ(NextSum(), sum) << "it runs on";
+  const auto stored = supervisor_->StoredCheckpoints();
+  ASSERT_TRUE(stored.ok());
+  EXPECT_TRUE(stored->empty());
+  std::filesystem::remove(Path("cut"));
+  ASSERT_TRUE(supervisor_->RequestCheckpoint().status.ok());
+  End();
+  Start({});
+  EXPECT_EQ(NextSum(), sum);
 }
 
 TEST_F(OverflowTest, WithoutASpoolTheArenaIsTheLimit) {

@@ -50,6 +50,7 @@ class RestartFixture : public CriuFixture {
     ASSERT_TRUE(config.ok()) << config.status().ToString();
     SupervisorOptions options{std::move(*config), Path("state"), 512ull << 20, true};
     options.choices = choices;
+    options.hooks = hooks_;
     auto supervisor = Supervisor::Create(std::move(options), repository_.get(), criu_.get());
     ASSERT_TRUE(supervisor.ok()) << supervisor.status().ToString();
     supervisor_ = std::move(*supervisor);
@@ -75,6 +76,7 @@ class RestartFixture : public CriuFixture {
     supervisor_.reset();
   }
 
+  HookOptions hooks_;  // of agents that are started from now on
   std::unique_ptr<Repository> repository_;
   std::unique_ptr<Supervisor> supervisor_;
   std::future<Status> running_;

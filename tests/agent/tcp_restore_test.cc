@@ -11,7 +11,9 @@
 
 #include <cstdlib>
 
+#include "agent/checkpoint_reader.h"
 #include "agent/control_json.h"
+#include "agent/held_connections.h"
 #include "agent/process_tree.h"
 #include "agent/quiet_connections.h"
 #include "agent/tcp_connections.h"
@@ -47,6 +49,18 @@ class Network {
   bool Enter() const { return setns(fd_.get(), CLONE_NEWNET) == 0; }
   bool Run(const std::string& command) const {
     return system(fmt::format("nsenter -t {} -n {}", pid_, command).c_str()) == 0;
+  }
+  // IP packets that have come, be they dropped or not.
+  uint64_t Received() const {
+    std::ifstream table(fmt::format("/proc/{}/net/snmp", pid_));
+    std::string word;
+    uint64_t forwarding = 0;
+    uint64_t ttl = 0;
+    uint64_t received = 0;
+    std::getline(table, word);  // names
+    std::getline(table, word);
+    std::istringstream(word) >> word >> forwarding >> ttl >> received;
+    return received;
   }
 
  private:
@@ -101,7 +115,7 @@ while True:
 )",
                                                     directory_));
     ASSERT_TRUE(node1_.Enter());
-    StartAgent(server_, {.tcp = TcpChoice::kKeep});
+    StartAgent(server_, {.tcp = TcpChoice::kQuiet});
     ASSERT_TRUE(Eventually([&] { return Read(Path("state/app.log")) == "listening\n"; }));
     client_pid_ = fork();
     if (client_pid_ == 0) {
@@ -167,9 +181,13 @@ while True:
 
 TEST_F(TcpRestoreTest, AConnectionGoesOnOnANodeWithTheSameAddress) {
   StopAgent();
-  // Nobody acknowledges this any more: it is sent again until it arrives at the other node.
-  Unplug();
+  // The old node, which still has the address, answers nothing: it is sent again until it arrives
+  // at the other node.
+  const uint64_t before = node1_.Received();
   Tell(2);
+  ASSERT_TRUE(Eventually([&] { return node1_.Received() >= before + 2; }));
+  EXPECT_FALSE(std::filesystem::exists(Path("answer2"))) << Read(Path("answer2"));
+  Unplug();
   Join(node2_, "two", "10.77.0.2/24");
   ASSERT_TRUE(node2_.Enter());
   StartAgent(server_, {.tcp = TcpChoice::kAuto});
@@ -179,6 +197,46 @@ TEST_F(TcpRestoreTest, AConnectionGoesOnOnANodeWithTheSameAddress) {
   Plug();
   EXPECT_EQ(Answer(2), "2 hello2");
   EXPECT_EQ(Say(3), "3 hello3");
+}
+
+TEST_F(TcpRestoreTest, WhatPeersSendBeforeItGoesOnIsNotRefused) {
+  StopAgent();
+  Unplug();
+  Tell(2);
+  Join(node2_, "two", "10.77.0.2/24");
+  ASSERT_TRUE(node2_.Enter());
+  const auto checkpoints = ListCheckpoints(repository_.get(), "app");
+  ASSERT_TRUE(checkpoints.ok()) << checkpoints.status().ToString();
+  auto reader = CheckpointReader::Open(repository_.get(), checkpoints->front().id);
+  ASSERT_TRUE(reader.ok()) << reader.status().ToString();
+  const auto connections = (*reader)->Connections();
+  ASSERT_TRUE(connections.ok()) << connections.status().ToString();
+  ASSERT_TRUE(HoldConnections("app", *connections).ok());
+  reader->reset();
+  Plug();
+  const uint64_t before = node2_.Received();
+  ASSERT_TRUE(Eventually([&] { return node2_.Received() >= before + 2; }));
+  EXPECT_FALSE(std::filesystem::exists(Path("answer2"))) << Read(Path("answer2"));
+  // The supervisor does the same as long as it restores.
+  hooks_.Of(HookEvent::kPostRestore) = {"nft list ruleset > " + Path("rules")};
+  StartAgent(server_, {.tcp = TcpChoice::kAuto});
+  EXPECT_THAT(Read(Path("rules")), HasSubstr("10.77.0.1 . "));
+  EXPECT_EQ(Answer(2), "2 hello2") << "let in again when the application runs";
+}
+
+TEST_F(TcpRestoreTest, TheSameNodeTakesItUpAgain) {
+  StopAgent();
+  Tell(2);
+  StartAgent(server_, {.tcp = TcpChoice::kQuiet});
+  EXPECT_EQ(supervisor_->status().connections, TcpOutcome::kKept);
+  EXPECT_EQ(Answer(2), "2 hello2");
+}
+
+TEST_F(TcpRestoreTest, AutoTellsThePeersOfTheEnd) {
+  EndAgent();
+  StartAgent(server_, {.tcp = TcpChoice::kAuto});
+  ASSERT_TRUE(Eventually([&] { return Read(Path("state/app.log")) == "listening\nlistening\n"; }));
+  EXPECT_THAT(Say(2), HasSubstr("closed"));
 }
 
 TEST_F(TcpRestoreTest, OnANodeWithAnotherAddressItIsClosedAndTheListenerStays) {

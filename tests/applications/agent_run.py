@@ -31,9 +31,10 @@ class Instance:
     """An agent and what it runs; `folder` is its own, the repository is shared with others."""
 
     def __init__(self, folder, name, command, repository, external=(), variables=None, volumes=(),
-                 into=()):
-        """`into`: words before the command that lead into a network namespace."""
-        os.makedirs(folder)
+                 into=(), options=()):
+        """`into`: words before the command that lead into a network namespace. `options`: more of
+        `run`."""
+        os.makedirs(folder, exist_ok=True)
         self.folder, self.into = folder, list(into)
         self.state = os.path.join(folder, "s")
         self.log_path = os.path.join(folder, "agent.log")
@@ -47,6 +48,7 @@ class Instance:
             self.process = subprocess.Popen(
                 [*ENDS_WITH_TEST, *self.into, AGENT, "run", "--config", config, "--repo", repository, "--init",
                  "--listen", "127.0.0.1:0", "--state-dir", self.state,
+                 *options,
                  *(word for folder in volumes for word in ("--volume", folder))],
                 stdout=log, stderr=log, env=environment)
         self.pid = 0

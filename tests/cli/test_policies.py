@@ -8,6 +8,7 @@ import time
 import urllib.parse
 import uuid
 
+import agent_run
 import compare
 import harness
 import local_server
@@ -19,6 +20,7 @@ FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "d
 ROLES = ("writer", "reader", "janitor")
 # Where a snapshot adds objects.
 AREAS = ("data", "meta", "index", "snapshots")
+SUPERSEDED = 14  # exit code of an agent whose application runs elsewhere since
 # What the node role of a stateful node may do in S3.
 NODE_ROLE = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
 REQUEST = re.compile(r'beast: \S+ \S+ - (\S+) \[[^]]*\] "(\S+) (\S+) HTTP/1\.1" (\d+)')
@@ -271,6 +273,43 @@ class Policies(harness.CliTest):
                 self.may_not("writer", *command)
         self.give("writer", self.policy("writer"))
         self.may("writer", "snapshot", self.src)
+
+    def run_agent(self, role, name):
+        """`snapstore-agent run` of an application, with the role's rights; a node of its own."""
+        variables = {"AWS_CONFIG_FILE": "/nonexistent", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+                     **self.environment(role)}
+        instance = agent_run.Instance(os.path.join(self.dir, name), "sleeper", "sleep 1000", self.repo,
+                                      variables=variables)
+        self.addCleanup(instance.lose)
+        return instance
+
+    def test_a_writer_claims_applications_and_others_do_not(self):
+        self.ok("init", env=self.environment())
+        first = self.run_agent("writer", "first")
+        self.assertEqual(first.status()["epoch"], 1)
+        checkpoint = first.checkpoint()["id"]
+        # It may not forget, which keeps nothing else from going on.
+        second = self.run_agent("writer", "second")
+        self.assertEqual(second.status()["epoch"], 2)
+        self.assertEqual(second.status()["restored_from"], checkpoint)
+        with self.assertRaises(AssertionError):
+            first.checkpoint()
+        self.assertEqual(first.process.wait(60), SUPERSEDED, first.log())
+        claims = self.keys_below("claims")
+        self.assertGreaterEqual(len(claims), 2, claims)
+        # A claim cannot be taken away.
+        for key in claims:
+            status, _ = s3_request.request({**self.server, **self.users["writer"][1]}, "DELETE",
+                                           f"/{BUCKET}/{key}")
+            self.assertEqual(status, 403, key)
+        second.stop()
+        for role, policy in (("reader", self.policy("reader")),
+                             ("writer", self.without("writer", "s3:PutObject", "claims/*"))):
+            self.give(role, policy)
+            with self.subTest(role=role), self.assertRaisesRegex(
+                    AssertionError, r"put \S*claims/\S*.*AccessDenied"):
+                self.run_agent(role, f"refused-{role}")
+        self.assertEqual(self.keys_below("claims"), claims)
 
     def test_a_writer_stays_within_the_node_role(self):
         allowed = {a for s in self.policy("writer")["Statement"] for a in s["Action"]}

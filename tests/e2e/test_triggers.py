@@ -4,6 +4,7 @@ leave, shutdown scripts, names in Route 53, checkpoints in a bucket."""
 import base64
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -121,6 +122,69 @@ class RebalanceTest(TriggerCase):
         time.sleep(2)
         self.assertEqual(self.system.status(node)["instanceId"], status["instanceId"])
         self.assertEqual(self.messages(node, "SHUTDOWN_SCRIPT_FAILED"), [])
+
+
+# A line is answered with its number in the life of the program.
+ECHO = """
+import socket
+door = socket.create_server(("", 7070))
+while True:
+    caller = door.accept()[0]
+    number = 0
+    try:
+        for line in caller.makefile("r"):
+            number += 1
+            caller.sendall(f"{number} {line}".encode())
+    except OSError:
+        pass
+"""
+# Without it a new instance refuses what comes between its first packet and the restore.
+NO_RESETS = ("table inet boot { chain out { type filter hook output priority 0; "
+             "tcp flags & rst == rst drop; }; }")
+
+
+class ConnectionTest(TriggerCase):
+    """The node keeps its address, and connections of its application outlive its instances."""
+    config = {"name": "echo", "runCmd": "python3 /srv/echo.py", "snapshotScheduler": "0 0 1 1 *"}
+
+    def prepare(self):
+        return (f"nft '{NO_RESETS}'\necho {encoded(ECHO)} | base64 -d > /srv/echo.py")
+
+    def note(self, status):
+        return None
+
+    def connect(self, status):
+        self.connection = stateful.wait_for("the program answers", lambda: self.try_to(status))
+        self.addCleanup(self.connection.close)
+        self.connection.settimeout(60)
+        self.lines = self.connection.makefile("r")
+
+    def try_to(self, status):
+        try:
+            return socket.create_connection((status["privateIp"], 7070), 2)
+        except OSError:
+            return None
+
+    def say(self, text):
+        self.connection.sendall(f"{text}\n".encode())
+
+    def check(self, status, noted, planned):
+        self.assertEqual(self.lines.readline(), f"{self.number} {self.number}\n")
+
+    def test_it_goes_on(self):
+        node, status = self.create()
+        self.connect(status)
+        self.say(1)
+        self.assertEqual(self.lines.readline(), "1 1\n")
+        for self.number, name in enumerate(("recycle", "interruption"), 2):
+            instance = status["instanceId"]
+            self.replacements(node)[name](instance)
+            # Sent while nobody is there, and again until somebody is.
+            stateful.wait_for("the application has ended", lambda: len(self.messages(
+                node, "APPLICATION_CHECKPOINTED")) == self.number - 1)
+            self.say(self.number)
+            status = self.system.wait_replaced(node, instance)
+            self.check_or_explain(node, status, None, name)
 
 
 class ScriptTest(TriggerCase):

@@ -112,6 +112,11 @@ class Gateway(local_server.LocalServer):
         self.ceph("ceph", "--admin-daemon", self.path("run", "client.rgw.asok"),
                   "config", "set", "rgw_max_concurrent_requests", str(requests))
 
+    def run_gateway(self, port):
+        """Again, at the same port, after it was killed: what was stored is still there."""
+        self.ceph("radosgw", "-n", "client.rgw")
+        self.wait_for(port, "client.rgw")
+
     def start(self):
         self.make_folders("mon", "osd", "rgw")
         fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
@@ -133,8 +138,7 @@ class Gateway(local_server.LocalServer):
         self.ceph("ceph", "osd", "crush", "add", "osd.0", "1.0", "root=default", "host=h0")
         self.ceph("ceph-osd", "-i", "0")
         user = self.add_user("test")
-        self.ceph("radosgw", "-n", "client.rgw")
-        self.wait_for(port, "client.rgw")
+        self.run_gateway(port)
         return {"AWS_ENDPOINT_URL_S3": f"http://{HOST}:{port}", **user, "AWS_REGION": "us-east-1"}
 
 

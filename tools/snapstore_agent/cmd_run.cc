@@ -95,7 +95,9 @@ class RunCommand : public Command {
         ->capture_default_str();
     app->add_option("--tcp", tcp_,
                     "Established TCP connections at a restore: keep, close; auto: keep those of a "
-                    "final checkpoint, if their addresses are here")
+                    "final checkpoint, if their addresses are here; quiet: the same, and a final "
+                    "checkpoint ends them without a word to their peers, to go on elsewhere (so "
+                    "does keep)")
         ->type_name("WHAT")
         ->capture_default_str();
     app->add_option(

@@ -87,6 +87,7 @@ TEST_F(AgentApiTest, TheAnswerSaysWhatToRunAndWhen) {
   EXPECT_EQ(waiting.item()["managedInstanceId"], node_);
   EXPECT_EQ(waiting.item()["applicationsWanted"], false);
   EXPECT_EQ(waiting.item()["intervalSeconds"], 0.25);
+  EXPECT_EQ(waiting.item()["persistPrivateIp"], true);
   const Json& application = waiting.item()["applications"].at(0);
   EXPECT_EQ(application["id"], config_);
   EXPECT_EQ(application["repository"], fmt::format("s3://my-bucket/act-1/{}/{}", node_, config_));
@@ -97,6 +98,14 @@ TEST_F(AgentApiTest, TheAnswerSaysWhatToRunAndWhen) {
   const Answer wanted = Send(Report());
   EXPECT_EQ(wanted.item()["applicationsWanted"], true);
   EXPECT_EQ(wanted.item()["intervalSeconds"], 10);
+  ASSERT_TRUE(state_
+                  ->ChangeNode("act-1", node_,
+                               [](ControllerState::NodeChange* change) {
+                                 change->node.spec.persistence.persist_private_ip = false;
+                                 return Status::Ok();
+                               })
+                  .ok());
+  EXPECT_EQ(Send(Report()).item()["persistPrivateIp"], false);
 }
 
 TEST_F(AgentApiTest, EfsDestinationsAreEfsRepositories) {
