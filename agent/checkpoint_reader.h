@@ -43,8 +43,8 @@ class CheckpointReader : public ImageSource, public LazyMemory {
   uint64_t memory_bytes() const;  // of all processes
   // Of these, what may come after the processes run; 0 when this checkpoint cannot do that.
   uint64_t lazy_bytes() const;
-  // From now on pages that come later are left out of what CRIU is given.
-  void LeaveOutLazy() { leave_out_lazy_ = true; }
+  // Whether from now on pages that come later are left out of what CRIU is given; at first not.
+  void LeaveOutLazy(bool left_out) { leave_out_lazy_ = left_out; }
 
   bool Has(const std::string& name) const override;
   Status WriteTo(const std::string& name, int fd) override;

@@ -249,7 +249,14 @@ Status LazyRestore::TakeNews(const Space& space) {
 bool LazyRestore::FinishIfWhole() {
   {
     const std::lock_guard lock(mutex_);
-    if (!fill_ || !settled_ || !status_.ok() || ending_) return false;
+    if (!settled_) return false;
+  }
+  // What CRIU had said by then may not have been heard yet.
+  pollfd news{connection_.valid() ? connection_.get() : listening_.get(), POLLIN, 0};
+  if (news.fd >= 0 && poll(&news, 1, 0) != 0) return false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!fill_ || !status_.ok() || ending_) return false;
     for (const Space& space : spaces_) {
       if (space->missing_bytes() != 0) return false;
     }

@@ -74,14 +74,16 @@ Result<RestoredApplication> RestoreApplication(
     options.keep_connections = why.empty();
     if (!why.empty()) LogInfo("{} connections will be closed: {}", connections.size(), why);
   }
-  const Filling filling = ChooseFilling(choices.lazy, *checkpoint);
-  options.lazy = filling != Filling::kByCriu;
-  if (options.lazy) checkpoint->LeaveOutLazy();
+  Filling filling = ChooseFilling(choices.lazy, *checkpoint);
+  bool memory_came = true;
 
   auto attempt = [&]() -> Result<RestoredApplication> {
     RestoredApplication restored;
     SNAP_RETURN_IF_ERROR(checkpoint->PutBackFiles());
     SNAP_ASSIGN_OR_RETURN(restored.cell, new_cell());
+    options.lazy = filling != Filling::kByCriu;
+    options.before_resume = nullptr;
+    checkpoint->LeaveOutLazy(options.lazy);
     if (options.lazy) {
       SNAP_ASSIGN_OR_RETURN(restored.lazy,
                             LazyRestore::Create(directory, restored.cell->init_pid(), checkpoint));
@@ -94,16 +96,23 @@ Result<RestoredApplication> RestoreApplication(
                                        checkpoint->process_tree(), options);
     if (restored.lazy != nullptr) {
       // A page that could not be had is the better explanation.
-      SNAP_RETURN_IF_ERROR(restored.lazy->progress().status);
+      const Status memory = restored.lazy->progress().status;
+      memory_came = memory.ok();
+      SNAP_RETURN_IF_ERROR(memory);
     }
     SNAP_RETURN_IF_ERROR(status);
     return restored;
   };
   Result<RestoredApplication> restored = attempt();
-  if (!restored.ok() && options.keep_connections) {
+  if (!restored.ok() && memory_came && options.keep_connections) {
     LogWarning("once more, with {} connections closed: {}", connections.size(),
                restored.status().message());
     options.keep_connections = false;
+    restored = attempt();
+  }
+  if (!restored.ok() && memory_came && filling != Filling::kByCriu) {
+    LogWarning("once more, with all memory through CRIU: {}", restored.status().message());
+    filling = Filling::kByCriu;
     restored = attempt();
   }
   if (!restored.ok()) return restored;

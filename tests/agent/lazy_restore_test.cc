@@ -1,13 +1,25 @@
 // Applications that run before their memory has arrived, with real processes and CRIU.
 #include "agent/lazy_restore.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <cstring>
+#include <filesystem>
 #include <future>
 #include <map>
 #include <mutex>
@@ -167,6 +179,95 @@ say("whole", f"{wrong(heap, 0, 4096)} {wrong(moved, 0, 1024)} {sum(dropped[MIB:2
              f" {wrong(dropped, 0, 256)} {wrong(dropped, 512, 1024)} {wrong(parted, 0, 1024)}")
 wait("never")
 )";
+
+// One page of this process, whose content is a page of fives.
+class OnePage : public LazyMemory {
+ public:
+  OnePage() {
+    void* const page =
+        mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    page_ = static_cast<uint8_t*>(page);
+    userfaultfd_.Reset(
+        static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY)));
+    uffdio_api api{};
+    api.api = UFFD_API;
+    uffdio_register registered{};
+    registered.range = {reinterpret_cast<uint64_t>(page), kPageBytes};
+    registered.mode = UFFDIO_REGISTER_MODE_MISSING;
+    good_ = ioctl(userfaultfd_.get(), UFFDIO_API, &api) == 0 &&
+            ioctl(userfaultfd_.get(), UFFDIO_REGISTER, &registered) == 0;
+  }
+  ~OnePage() override { munmap(page_, kPageBytes); }
+  bool good() const { return good_; }
+  const uint8_t* page() const { return page_; }
+
+  // As CRIU's restore does.
+  bool HandOver(const std::string& directory) {
+    const UniqueFd connection(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    (directory + "/lazy-pages.socket").copy(address.sun_path, sizeof(address.sun_path) - 1);
+    const int32_t pid = getpid();
+    if (connect(connection.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+        send(connection.get(), &pid, sizeof(pid), 0) != sizeof(pid)) {
+      return false;
+    }
+    char byte = 0;
+    iovec bytes{&byte, 1};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &bytes;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* const rights = CMSG_FIRSTHDR(&message);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    const int fd = userfaultfd_.get();
+    std::memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
+    const bool sent = sendmsg(connection.get(), &message, 0) == 1;
+    userfaultfd_.Reset();
+    return sent;
+  }
+
+  std::vector<PageRun> LazyRuns(int) const override {
+    return {{reinterpret_cast<uint64_t>(page_), kPageBytes, true}};
+  }
+  Status VisitLazy(int, uint64_t address, uint64_t length, const MemoryVisitor& visit) override {
+    const Bytes bytes(length, 5);
+    return visit({address, length, bytes});
+  }
+
+ private:
+  uint8_t* page_ = nullptr;
+  UniqueFd userfaultfd_;
+  bool good_ = false;
+};
+
+TEST(LazyRestoreEndTest, IsNotReachedBeforeAllThatCriuSaidIsHeard) {
+  std::string directory = "/tmp/snapstore-lazy-XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  const pid_t cell = fork();
+  if (cell == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    while (true) pause();
+  }
+  for (int round = 0; round < 100; ++round) {
+    const auto memory = std::make_shared<OnePage>();
+    if (!memory->good()) break;
+    auto lazy = LazyRestore::Create(directory, cell, memory);
+    ASSERT_TRUE(lazy.ok()) << lazy.status().ToString();
+    (*lazy)->FillBeforehand();
+    ASSERT_TRUE(memory->HandOver(directory));
+    ASSERT_TRUE((*lazy)->FinishBeforehand().ok());
+    ASSERT_EQ((*lazy)->progress().bytes, kPageBytes) << "round " << round;
+    ASSERT_EQ(memory->page()[round], 5);
+  }
+  kill(cell, SIGKILL);
+  waitpid(cell, nullptr, 0);
+  std::filesystem::remove_all(directory);
+}
 
 class LazyRestoreTest : public CriuFixture {
  protected:

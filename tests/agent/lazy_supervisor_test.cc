@@ -121,6 +121,32 @@ TEST_F(LazySupervisorTest, LittleMemoryIsNotLeftForLater) {
   EXPECT_EQ(Ask(), "1 good");
 }
 
+TEST_F(LazySupervisorTest, ACriuThatCannotLeaveMemoryForLaterGetsAllOfIt) {
+  StartAgent(command_, {});
+  Renew("1");
+  Checkpoint();
+  EndAgent();
+  const std::string refuses = Write("criu-that-refuses", fmt::format(R"(#!/bin/sh
+case "$*" in *--lazy-pages*) exit 1;; esac
+exec "{}" "$@"
+)",
+                                                                     criu_->path()));
+  std::filesystem::permissions(refuses, std::filesystem::perms::owner_all);
+  const char* const before = getenv("SNAPSTORE_CRIU");
+  const std::string named = before == nullptr ? "" : before;
+  setenv("SNAPSTORE_CRIU", refuses.c_str(), 1);
+  auto criu = CriuDriver::Find();
+  named.empty() ? unsetenv("SNAPSTORE_CRIU") : setenv("SNAPSTORE_CRIU", named.c_str(), 1);
+  ASSERT_TRUE(criu.ok()) << criu.status().ToString();
+  *criu_ = std::move(*criu);
+  for (const LazyChoice choice : {LazyChoice::kOff, LazyChoice::kOn}) {
+    StartAgent(command_, {choice});
+    EXPECT_FALSE(supervisor_->status().lazy.has_value());
+    EXPECT_EQ(Ask(), "1 good");
+    EndAgent();
+  }
+}
+
 TEST_F(LazySupervisorTest, MemoryThatCannotBeHadBringsBackTheCheckpointBefore) {
   StartAgent(command_, {LazyChoice::kOff});
   Renew("1");
