@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -58,7 +59,8 @@ constexpr uint64_t kAddressEnd = (uint64_t{1} << 47) - 4096;
 
 constexpr size_t kRegions = 1024;
 
-// Calls `found` for each run of pages.
+// Calls `found` for each run of pages. The kernel may come to the same pages twice, and back to
+// lower ones that are found then (Linux 6.18, where memory has many holes).
 template <typename Found>
 int ScanPages(int pagemap_fd, PagemapScanArgument argument, const Found& found) {
   std::array<PageRegion, kRegions> regions;
@@ -74,6 +76,17 @@ int ScanPages(int pagemap_fd, PagemapScanArgument argument, const Found& found) 
     argument.start = argument.walk_end;
   }
   return 0;
+}
+
+int AppendPages(int pagemap_fd, const PagemapScanArgument& argument, AddressSet* pages) {
+  std::vector<AddressRange> found;
+  const int error = ScanPages(pagemap_fd, argument, [&](const PageRegion& region) {
+    found.push_back({region.start, region.end});
+  });
+  std::sort(found.begin(), found.end(),
+            [](const AddressRange& a, const AddressRange& b) { return a.begin < b.begin; });
+  for (const AddressRange& range : found) pages->Append(range.begin, range.end);
+  return error;
 }
 
 Result<Bytes> ReadMaps(pid_t pid) {
@@ -143,8 +156,7 @@ int ScanMapping(int pagemap_fd, AddressRange mapping, ScanMode mode, AddressSet*
   // CRIU take them for swapped pages, and read them.
   argument.category_anyof_mask = kPageIsPresent | kPageIsSwapped;
   argument.return_mask = kPageIsWritten;
-  return ScanPages(pagemap_fd, argument,
-                   [&](const PageRegion& region) { written->Append(region.start, region.end); });
+  return AppendPages(pagemap_fd, argument, written);
 }
 
 int ScanPresent(int pagemap_fd, AddressRange mapping, AddressSet* present) {
@@ -155,8 +167,7 @@ int ScanPresent(int pagemap_fd, AddressRange mapping, AddressSet* present) {
   argument.category_inverted = kPageIsFile | kPageIsZero;
   argument.category_anyof_mask = kPageIsPresent | kPageIsSwapped;
   argument.return_mask = kPageIsPresent;
-  return ScanPages(pagemap_fd, argument,
-                   [&](const PageRegion& region) { present->Append(region.start, region.end); });
+  return AppendPages(pagemap_fd, argument, present);
 }
 
 int CountWritten(int pagemap_fd, uint64_t* bytes) {

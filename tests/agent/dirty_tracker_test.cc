@@ -476,8 +476,6 @@ TEST_F(TrackedCheckpoints, OfTheFirstMostIsStoredWhileTheApplicationRuns) {
   // As an agent that was killed in the middle leaves it.
   const auto pids = DescendantsOf(cell_->init_pid());
   ASSERT_TRUE(pids.ok());
-  tracker_->Attach(*pids);
-  ASSERT_TRUE(tracker_->WatchedAnew().empty()) << "less than what is worth it";
   auto tracker = DirtyTracker::Create(16 << 20);
   ASSERT_TRUE(tracker.ok());
   tracker_ = std::move(*tracker);

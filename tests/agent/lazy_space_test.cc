@@ -12,12 +12,13 @@
 #include <atomic>
 #include <thread>
 
+#include "agent/criu_image.h"
+
 namespace snapstore::agent {
 namespace {
 
-constexpr uint64_t kPage = 4096;
-constexpr uint64_t kPages = 16;
-constexpr int kPid = 7;
+constexpr uint64_t kSpacePages = 16;
+constexpr int kSpacePid = 7;
 
 class LazySpaceTest : public ::testing::Test {
  protected:
@@ -29,32 +30,32 @@ class LazySpaceTest : public ::testing::Test {
     api.api = UFFD_API;
     ASSERT_EQ(ioctl(fd.get(), UFFDIO_API, &api), 0);
     fd_ = fd.get();
-    void* const base =
-        mmap(nullptr, kPages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const base = mmap(nullptr, kSpacePages * kPageBytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(base, MAP_FAILED);
     base_ = reinterpret_cast<uint64_t>(base);
     LazyRanges missing;
-    missing.Add(base_, kPages * kPage, base_);
-    space_ = std::make_unique<LazySpace>(kPid, std::move(fd), std::move(missing));
+    missing.Add(base_, kSpacePages * kPageBytes, base_);
+    space_ = std::make_unique<LazySpace>(kSpacePid, std::move(fd), std::move(missing));
   }
   void TearDown() override {
     space_.reset();
-    if (base_ != 0) munmap(reinterpret_cast<void*>(base_), kPages * kPage);
+    if (base_ != 0) munmap(reinterpret_cast<void*>(base_), kSpacePages * kPageBytes);
   }
 
   // As a restore maps it: from then on pages can be put there.
   void Map(uint64_t first, uint64_t pages) const {
     uffdio_register request{};
-    request.range = {base_ + first * kPage, pages * kPage};
+    request.range = {base_ + first * kPageBytes, pages * kPageBytes};
     request.mode = UFFDIO_REGISTER_MODE_MISSING;
     ASSERT_EQ(ioctl(fd_, UFFDIO_REGISTER, &request), 0);
   }
   Status Place(LazySpace::IfUnmapped if_unmapped, ByteSpan bytes) const {
-    return space_->Place({base_, kPages * kPage, base_}, bytes, if_unmapped);
+    return space_->Place({base_, kSpacePages * kPageBytes, base_}, bytes, if_unmapped);
   }
-  uint8_t At(uint64_t page) const { return *reinterpret_cast<uint8_t*>(base_ + page * kPage); }
+  uint8_t At(uint64_t page) const { return *reinterpret_cast<uint8_t*>(base_ + page * kPageBytes); }
 
-  const Bytes bytes_ = Bytes(kPages * kPage, 5);
+  const Bytes bytes_ = Bytes(kSpacePages * kPageBytes, 5);
   int fd_ = -1;
   uint64_t base_ = 0;
   std::unique_ptr<LazySpace> space_;
@@ -63,7 +64,7 @@ class LazySpaceTest : public ::testing::Test {
 TEST_F(LazySpaceTest, ATouchedPageDoesNotWaitForNeighboursThatAreNotMapped) {
   Map(8, 4);
   ASSERT_TRUE(Place(LazySpace::IfUnmapped::kLeave, bytes_).ok());
-  EXPECT_EQ(space_->missing_bytes(), 12 * kPage);
+  EXPECT_EQ(space_->missing_bytes(), 12 * kPageBytes);
   for (uint64_t page = 8; page < 12; ++page) EXPECT_EQ(At(page), 5);
 }
 
@@ -80,27 +81,27 @@ TEST_F(LazySpaceTest, WhoeverFillsInWaitsForTheMapping) {
   Map(6, 10);
   filler.join();
   EXPECT_EQ(space_->missing_bytes(), 0u);
-  for (uint64_t page = 0; page < kPages; ++page) EXPECT_EQ(At(page), 5);
+  for (uint64_t page = 0; page < kSpacePages; ++page) EXPECT_EQ(At(page), 5);
 }
 
 TEST_F(LazySpaceTest, WhatIsNotMappedWhenAllIsIsAnError) {
   Map(0, 15);
   space_->Settle();
   EXPECT_EQ(Place(LazySpace::IfUnmapped::kWait, bytes_).error_number(), ENOENT);
-  EXPECT_EQ(space_->missing_bytes(), kPage);
+  EXPECT_EQ(space_->missing_bytes(), kPageBytes);
 }
 
 TEST_F(LazySpaceTest, ZerosNeedNoBytes) {
-  Map(0, kPages);
+  Map(0, kSpacePages);
   ASSERT_TRUE(Place(LazySpace::IfUnmapped::kWait, {}).ok());
   EXPECT_EQ(space_->missing_bytes(), 0u);
-  for (uint64_t page = 0; page < kPages; ++page) EXPECT_EQ(At(page), 0);
+  for (uint64_t page = 0; page < kSpacePages; ++page) EXPECT_EQ(At(page), 0);
 }
 
 TEST_F(LazySpaceTest, PartsOfPagesAreRefused) {
-  Map(0, kPages);
+  Map(0, kSpacePages);
   const Status status =
-      space_->Place({base_ + 100, kPage, base_ + 100}, bytes_, LazySpace::IfUnmapped::kWait);
+      space_->Place({base_ + 100, kPageBytes, base_ + 100}, bytes_, LazySpace::IfUnmapped::kWait);
   EXPECT_EQ(status.code(), StatusCode::kCorruption);
 }
 
