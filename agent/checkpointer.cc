@@ -9,6 +9,7 @@
 
 #include "agent/checkpoint_image.h"
 #include "agent/checkpoint_metadata.h"
+#include "agent/hidden_pages.h"
 #include "agent/process_tree.h"
 #include "agent/unlisted_files.h"
 #include "base/clock.h"
@@ -80,6 +81,11 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
     auto tracker = DirtyTracker::Create(checkpointer->options_.store_beforehand_min);
     if (tracker.ok()) checkpointer->tracker_ = std::move(*tracker);
     if (!tracker.ok()) LogInfo("all memory is compared: {}", tracker.status().message());
+    const std::string& library = checkpointer->options_.filter_library;
+    if (tracker.ok() && !library.empty()) {
+      checkpointer->filter_ =
+          std::make_unique<CriuFilter>(library, checkpointer->options_.directory);
+    }
   }
   return checkpointer;
 }
@@ -123,6 +129,8 @@ Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured
     if (captured->lacks_pages && attempt.let_go) {
       LogWarning("checkpoint is begun again, with all memory from CRIU: {}", status.message());
       tracker_->Forget();
+      if (filter_works_) filter_.reset();
+      filter_works_ = false;
       attempt.let_go = false;
     } else if (captured->files_differ && !attempt.exact_files) {
       LogInfo("checkpoint is begun again: {}", status.message());
@@ -134,6 +142,44 @@ Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured
   }
 }
 
+Status Checkpointer::Plan(const std::vector<pid_t>& pids, Attempt attempt, Captured* captured,
+                          CapturePlan* plan, uint64_t* expected) {
+  tracker_->Attach(pids);
+  if (attempt.let_go) {
+    LetGoPlan spared = tracker_->LetGo();
+    *expected -= std::min(*expected, spared.bytes_spared);
+    if (!filter_works_) plan->let_go = std::move(spared.pagemaps);
+  }
+  if (filter_ != nullptr) {
+    const bool hide = attempt.let_go && filter_works_;
+    SNAP_RETURN_IF_ERROR(filter_->Prepare(hide ? tracker_->Known() : PagesByProcess()));
+    plan->environment = filter_->Environment();
+  }
+  plan->complete = [this, attempt, captured](std::vector<ArenaFile>* files) {
+    Status complete = tracker_->Complete(files, arena_.get());
+    if (complete.ok() && filter_ != nullptr) complete = AddHidden(captured, files);
+    captured->lacks_pages = !complete.ok() && attempt.let_go;
+    return complete;
+  };
+  return Status::Ok();
+}
+
+Status Checkpointer::AddHidden(Captured* captured, std::vector<ArenaFile>* files) {
+  SNAP_ASSIGN_OR_RETURN(const std::optional<PagesByProcess> hidden, filter_->Hidden());
+  filter_works_ = hidden.has_value();
+  if (!filter_works_) return Status::Ok();
+  SNAP_RETURN_IF_ERROR(AddHiddenPages(*hidden, arena_.get(), files, &captured->hidden));
+  // The tracker asked the kernel after CRIU, while everything stood still.
+  const PagesByMap unchanged = tracker_->Unchanged();
+  for (const auto& [name, pages] : captured->hidden) {
+    const auto known = unchanged.find(name);
+    if (known == unchanged.end() || !pages.Subtract(known->second).empty()) {
+      return Status::Internal(name + ": pages that may have changed were hidden from CRIU");
+    }
+  }
+  return Status::Ok();
+}
+
 Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Captured* captured,
                              CheckpointRecord* record) {
   SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> pids, DescendantsOf(cell->init_pid()));
@@ -142,15 +188,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
   CapturePlan plan;
   uint64_t expected = DumpBytesEstimate(pids) + external_.Prepare(base_id());
   if (tracker_ != nullptr) {
-    tracker_->Attach(pids);
-    LetGoPlan spared = attempt.let_go ? tracker_->LetGo() : LetGoPlan();
-    plan.let_go = std::move(spared.pagemaps);
-    expected -= std::min(expected, spared.bytes_spared);
-    plan.complete = [&](std::vector<ArenaFile>* files) {
-      const Status complete = tracker_->Complete(files, arena_.get());
-      captured->lacks_pages = !complete.ok() && !plan.let_go.empty();
-      return complete;
-    };
+    SNAP_RETURN_IF_ERROR(Plan(pids, attempt, captured, &plan, &expected));
   }
   arena_->Clear();
   SNAP_RETURN_IF_ERROR(arena_->Prepare(expected + kArenaSpareBytes));
@@ -240,6 +278,7 @@ Status Checkpointer::CommitCaptured(int root_pid, Captured* captured, Checkpoint
   SnapshotRequest request;
   PagesByMap unchanged;
   if (tracker_ != nullptr) unchanged = tracker_->Unchanged();
+  for (const auto& [name, pages] : captured->hidden) unchanged[name] = pages;
   PagesByMap placed;
   SNAP_ASSIGN_OR_RETURN(request.images, ImageSources(captured->images.files, unchanged, &placed));
   std::vector<std::unique_ptr<CapturedFileReader>> readers;

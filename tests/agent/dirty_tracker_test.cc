@@ -15,6 +15,7 @@
 
 #include "agent/checkpoint_reader.h"
 #include "agent/checkpointer.h"
+#include "agent/hidden_pages.h"
 #include "agent/process_tree.h"
 #include "agent/remote_userfaultfd.h"
 #include "base/file.h"
@@ -129,17 +130,25 @@ class DirtyTrackerTest : public CriuFixture {
 // Checkpoints of an application, of which the test keeps what each page was.
 class TrackedChain : public DirtyTrackerTest {
  protected:
-  // One dump, with pages let go or captured at random; adopted only if it is to be committed.
-  void Dump(bool let_go, bool commit) {
+  enum class Way { kWhole, kLetGo, kHidden };
+
+  // One dump; adopted only if it is to be committed.
+  void Dump(Way way, bool commit) {
     arena_->Clear();
     const auto pids = DescendantsOf(cell_->init_pid());
     ASSERT_TRUE(pids.ok());
     tracker_->Attach(*pids);
     CapturePlan plan;
-    if (let_go) plan.let_go = tracker_->LetGo().pagemaps;
+    if (way == Way::kLetGo) plan.let_go = tracker_->LetGo().pagemaps;
+    CriuFilter filter(CriuFilter::FindLibrary(), Path("criu"));
+    const PagesByProcess known = way == Way::kHidden ? tracker_->Known() : PagesByProcess();
+    ASSERT_TRUE(filter.Prepare(known).ok());
+    plan.environment = filter.Environment();
     std::map<std::string, PageHashes> truth;
+    PagesByMap unchanged;
     plan.complete = [&](std::vector<ArenaFile>* files) -> Status {
-      const Status complete = tracker_->Complete(files, arena_.get());
+      Status complete = tracker_->Complete(files, arena_.get());
+      if (complete.ok()) complete = AddHidden(filter, files, &unchanged);
       truth = ReadAll(*files);
       return complete;
     };
@@ -151,17 +160,31 @@ class TrackedChain : public DirtyTrackerTest {
       EXPECT_LE(++failed_, 6) << dumped.status().ToString();
       return;
     }
-    const PagesByMap unchanged = tracker_->Unchanged();
     PagesByMap placed;
     const auto sources = ImageSources(dumped->files, unchanged, &placed);
     ASSERT_TRUE(sources.ok()) << sources.status().ToString();
     if (!plan.let_go.empty()) ++let_go_;
+    if (!known.empty()) ++hidden_;
     std::map<std::string, PageHashes> content;
     for (const MemorySource& source : *sources) AddContent(source, &content);
     for (const auto& [name, hashes] : truth) Compare(name, hashes, content[name]);
     if (!commit) return;
     tracker_->Committed(placed);
     parent_ = std::move(content);
+  }
+
+  // `unchanged`: what the parent has.
+  Status AddHidden(const CriuFilter& filter, std::vector<ArenaFile>* files, PagesByMap* unchanged) {
+    *unchanged = tracker_->Unchanged();
+    const auto hidden = filter.Hidden();
+    EXPECT_TRUE(hidden.ok() && hidden->has_value()) << "the filter took no effect";
+    PagesByMap passed_over;
+    const Status added = AddHiddenPages(**hidden, arena_.get(), files, &passed_over);
+    for (const auto& [name, pages] : passed_over) {
+      EXPECT_TRUE(pages.Subtract((*unchanged)[name]).empty()) << name;
+      (*unchanged)[name] = pages;
+    }
+    return added;
   }
 
   std::map<std::string, PageHashes> ReadAll(const std::vector<ArenaFile>& files) {
@@ -216,6 +239,7 @@ class TrackedChain : public DirtyTrackerTest {
   size_t unchanged_ = 0;
   int failed_ = 0;
   int let_go_ = 0;
+  int hidden_ = 0;
 };
 
 TEST_F(TrackedChain, NoWrittenPageIsMissedWhateverTheApplicationDoesToItsMemory) {
@@ -227,24 +251,29 @@ TEST_F(TrackedChain, NoWrittenPageIsMissedWhateverTheApplicationDoesToItsMemory)
     const auto pids = DescendantsOf(cell_->init_pid());
     return pids.ok() && DumpBytesEstimate(*pids) > (40ull << 20);
   }));
-  for (int round = 0; round < 16 && !HasFailure(); ++round) {
+  constexpr Way kWays[] = {Way::kWhole, Way::kLetGo, Way::kHidden, Way::kHidden};
+  for (int round = 0; round < 20 && !HasFailure(); ++round) {
     SCOPED_TRACE(fmt::format("round {}", round));
-    Dump(/*let_go=*/random.Below(4) != 0, /*commit=*/round == 0 || random.Below(4) != 0);
+    Dump(kWays[random.Below(4)], /*commit=*/round == 0 || random.Below(4) != 0);
     std::this_thread::sleep_for(milliseconds(random.Below(60)));
   }
   EXPECT_GT(unchanged_, 10'000u) << "nothing was gained";
   EXPECT_GT(let_go_, 0);
+  EXPECT_GT(hidden_, 0);
 }
 
 TEST_F(TrackedChain, WithAnotherParentNothingIsTakenForUnchanged) {
   StartCell({MEMORY_WRITER, "quiet", "16"});
   ASSERT_TRUE(WaitForLines(1));
-  Dump(true, true);
-  Dump(true, true);
+  Dump(Way::kLetGo, true);
+  Dump(Way::kLetGo, true);
+  EXPECT_GT(std::exchange(unchanged_, 0), 4000u);
+  Dump(Way::kHidden, true);
   EXPECT_GT(std::exchange(unchanged_, 0), 4000u);
   tracker_->Forget();
   EXPECT_TRUE(tracker_->LetGo().pagemaps.empty());
-  Dump(true, true);
+  EXPECT_TRUE(tracker_->Known().empty());
+  Dump(Way::kHidden, true);
   EXPECT_EQ(unchanged_, 0u);
 }
 
@@ -376,7 +405,8 @@ class TrackedCheckpoints : public DirtyTrackerTest {
                                   .directory = Path("criu"),
                                   .log_path = Path("app.log"),
                                   .arena_limit = 1ull << 30,
-                                  .store_beforehand_min = store_beforehand_min};
+                                  .store_beforehand_min = store_beforehand_min,
+                                  .filter_library = filter_library_};
     auto checkpointer = Checkpointer::Create(std::move(options), repository_.get(), criu_.get());
     ASSERT_TRUE(checkpointer.ok()) << checkpointer.status().ToString();
     checkpointer_ = std::move(*checkpointer);
@@ -435,9 +465,41 @@ class TrackedCheckpoints : public DirtyTrackerTest {
   }
 
   std::optional<AppConfig> config_;
+  std::string filter_library_ = CriuFilter::FindLibrary();
   std::unique_ptr<Repository> repository_;
   std::unique_ptr<Checkpointer> checkpointer_;
 };
+
+// CRIU passes what is unchanged on.
+class UnfilteredCheckpoints : public TrackedCheckpoints {
+ protected:
+  void TakeSome() {
+    StartCell({MEMORY_WRITER, "quiet", "64"});
+    ASSERT_TRUE(WaitForLines(1));
+    CheckpointRecord record;
+    for (size_t round = 1; round <= 3; ++round) {
+      kill(DescendantsOf(cell_->init_pid())->front(), SIGUSR1);
+      ASSERT_TRUE(WaitForLines(1 + round));
+      record = Take(/*leave_stopped=*/round == 3);
+      ASSERT_TRUE(record.status.ok()) << record.status.ToString();
+      EXPECT_TRUE(round == 1 || record.bytes_read < (8u << 20)) << record.bytes_read;
+    }
+    EXPECT_EQ(record.bytes_grown_frozen, 0u);
+    ExpectHolds(record.snapshot_id);
+  }
+};
+class UnloadedFilterCheckpoints : public UnfilteredCheckpoints {
+ protected:
+  UnloadedFilterCheckpoints() { filter_library_ = Path("missing.so"); }
+};
+class NoFilterCheckpoints : public UnfilteredCheckpoints {
+ protected:
+  NoFilterCheckpoints() { filter_library_.clear(); }
+};
+
+TEST_F(UnloadedFilterCheckpoints, HoldTheSame) { TakeSome(); }
+
+TEST_F(NoFilterCheckpoints, HoldTheSame) { TakeSome(); }
 
 TEST_F(TrackedCheckpoints, OnlyWhatChangedIsReadAlsoAfterOneThatFailed) {
   StartCell({MEMORY_WRITER, "quiet", "64"});
