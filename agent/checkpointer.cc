@@ -81,11 +81,9 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
     auto tracker = DirtyTracker::Create(checkpointer->options_.store_beforehand_min);
     if (tracker.ok()) checkpointer->tracker_ = std::move(*tracker);
     if (!tracker.ok()) LogInfo("all memory is compared: {}", tracker.status().message());
-    const std::string& library = checkpointer->options_.filter_library;
-    if (tracker.ok() && !library.empty()) {
-      checkpointer->filter_ =
-          std::make_unique<CriuFilter>(library, checkpointer->options_.directory);
-    }
+  }
+  if (const std::string& library = checkpointer->options_.filter_library; !library.empty()) {
+    checkpointer->filter_ = std::make_unique<CriuFilter>(library, checkpointer->options_.directory);
   }
   return checkpointer;
 }
@@ -144,21 +142,23 @@ Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured
 
 Status Checkpointer::Plan(const std::vector<pid_t>& pids, Attempt attempt, Captured* captured,
                           CapturePlan* plan, uint64_t* expected) {
-  tracker_->Attach(pids);
-  if (attempt.let_go) {
+  if (tracker_ != nullptr) tracker_->Attach(pids);
+  const bool let_go = attempt.let_go && tracker_ != nullptr;
+  if (let_go) {
     LetGoPlan spared = tracker_->LetGo();
     *expected -= std::min(*expected, spared.bytes_spared);
     if (!filter_works_) plan->let_go = std::move(spared.pagemaps);
   }
   if (filter_ != nullptr) {
-    const bool hide = attempt.let_go && filter_works_;
+    const bool hide = let_go && filter_works_;
     SNAP_RETURN_IF_ERROR(filter_->Prepare(hide ? tracker_->Known() : PagesByProcess()));
     plan->environment = filter_->Environment();
   }
-  plan->complete = [this, attempt, captured](std::vector<ArenaFile>* files) {
+  if (tracker_ == nullptr) return Status::Ok();
+  plan->complete = [this, let_go, captured](std::vector<ArenaFile>* files) {
     Status complete = tracker_->Complete(files, arena_.get());
     if (complete.ok() && filter_ != nullptr) complete = AddHidden(captured, files);
-    captured->lacks_pages = !complete.ok() && attempt.let_go;
+    captured->lacks_pages = !complete.ok() && let_go;
     return complete;
   };
   return Status::Ok();
@@ -187,13 +187,11 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
   NoteUnlisted(pids, record);
   CapturePlan plan;
   uint64_t expected = DumpBytesEstimate(pids) + external_.Prepare(base_id());
-  if (tracker_ != nullptr) {
-    SNAP_RETURN_IF_ERROR(Plan(pids, attempt, captured, &plan, &expected));
-  }
+  SNAP_RETURN_IF_ERROR(Plan(pids, attempt, captured, &plan, &expected));
   arena_->Clear();
   SNAP_RETURN_IF_ERROR(arena_->Prepare(expected + kArenaSpareBytes));
   auto while_frozen = [&]() -> Status {
-    SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> frozen, DescendantsOf(cell->init_pid()));
+    SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> frozen, FrozenDescendantsOf(cell->init_pid()));
     SNAP_ASSIGN_OR_RETURN(captured->files,
                           external_.Capture(frozen, base_id(), attempt.exact_files, arena_.get()));
     if (!leave_stopped) return Status::Ok();
@@ -210,8 +208,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
     return Status::Ok();
   };
   SNAP_ASSIGN_OR_RETURN(captured->images,
-                        criu_->Dump(cell, options_.directory, arena_.get(), while_frozen,
-                                    tracker_ != nullptr ? &plan : nullptr));
+                        criu_->Dump(cell, options_.directory, arena_.get(), while_frozen, &plan));
   SNAP_RETURN_IF_ERROR(arena_->status());
   const Status finished = external_.Finish(&captured->files);
   captured->files_differ = finished.Is(StatusCode::kConflict);

@@ -1,7 +1,8 @@
 // CriuFilter: has CRIU pass over pages that need not be dumped, because the parent checkpoint holds
 // them and nobody wrote them since: a library that is preloaded into its dump
 // (agent/criu_filter/criu_filter.cc). CRIU's images then have neither those pages nor entries of
-// them in its page maps; AddHiddenPages (agent/hidden_pages.h) makes the page maps whole.
+// them in its page maps; AddHiddenPages (agent/hidden_pages.h) makes the page maps whole. The
+// library also makes CRIU's lock of the network cheap (agent/criu_filter/network_lock.cc).
 //
 // Whether the library takes effect depends on the CRIU: one that is linked statically, or whose
 // starter does not know of it, dumps everything. So for each dump the library itself says that it

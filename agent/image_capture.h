@@ -33,7 +33,7 @@ struct CapturePlan {
   std::set<std::string> let_go;
   // For CRIU's process: NAME=value.
   std::vector<std::string> environment;
-  // Called before `while_frozen`, as that is, with what was captured.
+  // Called, if it is there, before `while_frozen`, as that is, with what was captured.
   std::function<Status(std::vector<ArenaFile>*)> complete;
 };
 

@@ -265,13 +265,28 @@ long Scan(int fd, PagemapScanArgument* asked) {
   return syscall(SYS_ioctl, fd, kPagemapScan, asked);
 }
 
+// As CRIU asks, but for what the agent watches: whether a page is a file's is by far the dearest
+// question, and watched memory, which is private and anonymous, has none. Returns as the system
+// call, with the answer in `answer`.
+long ScanWithMore(int fd, PagemapScanArgument* question) {
+  question->return_mask |= kAdded;
+  const PagemapScanArgument exact = *question;
+  question->category_inverted = kPageIsZero;
+  question->category_mask = kPageIsZero;
+  const long count = Scan(fd, question);
+  long watched = 0;
+  while (watched < count && (answer[watched].categories & kPageIsWatched) != 0) ++watched;
+  if (watched == count) return count;
+  *question = exact;
+  return Scan(fd, question);
+}
+
 long FilteredScan(int fd, PagemapScanArgument* asked, const format::KnownProcess& process) {
   auto* const shown = reinterpret_cast<PageRegion*>(asked->vec);
   PagemapScanArgument question = *asked;
   question.vec = reinterpret_cast<uint64_t>(answer);
   if (question.vec_len > kRegionsMax) question.vec_len = kRegionsMax;
-  question.return_mask |= kAdded;
-  const long count = Scan(fd, &question);
+  const long count = ScanWithMore(fd, &question);
   if (count < 0) return Scan(fd, asked);
   asked->walk_end = question.walk_end;
   Sieve sieve(process, shown, asked->vec_len);

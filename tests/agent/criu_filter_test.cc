@@ -1,12 +1,15 @@
 // Dumps for which CRIU passes over unchanged pages, against whole ones of the same instant.
 #include "agent/criu_filter.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include "agent/checkpoint_image.h"
 #include "agent/dirty_tracker.h"
+#include "agent/dump_rescue.h"
 #include "agent/hidden_pages.h"
 #include "agent/process_tree.h"
 #include "base/status_macros.h"
@@ -55,6 +58,10 @@ class CriuFilterTest : public CriuFixture {
     ASSERT_TRUE(arena.ok());
     arena_ = std::move(*arena);
     std::filesystem::create_directory(Path("criu"));
+    // A network of its own: CRIU's tables are seen by all in one.
+    network_ = UniqueFd(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+    ASSERT_EQ(unshare(CLONE_NEWNET), 0);
+    ASSERT_EQ(system("ip link set lo up"), 0);
     CellOptions options = Options({MEMORY_ZOO, Path("mapped")});
     // Else the kernel notes the CPU in the application's memory whenever that is another.
     options.environment.emplace_back("GLIBC_TUNABLES=glibc.pthread.rseq=0");
@@ -66,7 +73,15 @@ class CriuFilterTest : public CriuFixture {
   }
   void TearDown() override {
     cell_.reset();
+    if (network_.valid()) setns(network_.get(), CLONE_NEWNET);
     CriuFixture::TearDown();
+  }
+
+  // The tables that CRIU has made in the network of the cell.
+  std::string Tables() {
+    std::filesystem::create_directory(Path("tables"));
+    EXPECT_TRUE(DumpRescue(Path("tables")).Begin(*cell_).ok());
+    return Read(Path("tables/locks-before"));
   }
 
   bool WaitForLines(size_t count) {
@@ -94,7 +109,12 @@ class CriuFilterTest : public CriuFixture {
       return AddHiddenPages(*hidden, arena_.get(), files, &hidden_);
     };
     auto dumped = criu_->Dump(
-        cell_.get(), Path("criu"), arena_.get(), [] { return Status::Ok(); }, &plan);
+        cell_.get(), Path("criu"), arena_.get(),
+        [&] {
+          tables_ = Tables();
+          return Status::Ok();
+        },
+        &plan);
     EXPECT_TRUE(dumped.ok()) << dumped.status().ToString();
     if (!dumped.ok()) return {};
     took_effect_ = hidden.has_value();
@@ -138,10 +158,12 @@ class CriuFilterTest : public CriuFixture {
   std::unique_ptr<DirtyTracker> tracker_;
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<Cell> cell_;
+  UniqueFd network_;  // the test's own
   // Of the last dump:
   PagesByMap hidden_;
   PagesByMap placed_;
   bool took_effect_ = false;
+  std::string tables_;  // while frozen
   uint64_t pages_written_ = 0;
 };
 
@@ -220,6 +242,15 @@ TEST_F(CriuFilterTest, MemoryThatNobodyWatchesIsNotHidden) {
   ASSERT_FALSE(Dump(CriuFilter::FindLibrary(), known, &none).empty());
   EXPECT_TRUE(took_effect_);
   EXPECT_TRUE(hidden_.empty());
+}
+
+TEST_F(CriuFilterTest, NoTableIsMadeForAnApplicationWithoutConnections) {
+  Memory none;
+  ASSERT_FALSE(Dump(CriuFilter::FindLibrary(), {}, &none).empty());
+  EXPECT_EQ(tables_, "");
+  ASSERT_FALSE(Dump(Path("missing.so"), {}, &none).empty());
+  EXPECT_NE(tables_, "");
+  EXPECT_EQ(Tables(), "");
 }
 
 class FilteredRestoreTest : public RestartFixture {};
