@@ -127,7 +127,7 @@ Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured
     if (captured->lacks_pages && attempt.let_go) {
       LogWarning("checkpoint is begun again, with all memory from CRIU: {}", status.message());
       tracker_->Forget();
-      if (filter_works_) filter_.reset();
+      filter_.reset();
       filter_works_ = false;
       attempt.let_go = false;
     } else if (captured->files_differ && !attempt.exact_files) {
@@ -140,28 +140,29 @@ Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured
   }
 }
 
-Status Checkpointer::Plan(const std::vector<pid_t>& pids, Attempt attempt, Captured* captured,
-                          CapturePlan* plan, uint64_t* expected) {
+void Checkpointer::Plan(const std::vector<pid_t>& pids, Attempt attempt, Captured* captured,
+                        CapturePlan* plan, uint64_t* expected) {
   if (tracker_ != nullptr) tracker_->Attach(pids);
   const bool let_go = attempt.let_go && tracker_ != nullptr;
-  if (let_go) {
-    LetGoPlan spared = tracker_->LetGo();
-    *expected -= std::min(*expected, spared.bytes_spared);
-    if (!filter_works_) plan->let_go = std::move(spared.pagemaps);
-  }
+  LetGoPlan spared = let_go ? tracker_->LetGo() : LetGoPlan();
+  *expected -= std::min(*expected, spared.bytes_spared);
+  const bool hide = let_go && filter_works_;
+  bool filtered = false;
   if (filter_ != nullptr) {
-    const bool hide = let_go && filter_works_;
-    SNAP_RETURN_IF_ERROR(filter_->Prepare(hide ? tracker_->Known() : PagesByProcess()));
-    plan->environment = filter_->Environment();
+    const Status prepared = filter_->Prepare(hide ? tracker_->Known() : PagesByProcess());
+    filtered = prepared.ok();
+    if (!filtered) LogWarning("CRIU has to pass all memory on: {}", prepared.message());
   }
-  if (tracker_ == nullptr) return Status::Ok();
-  plan->complete = [this, let_go, captured](std::vector<ArenaFile>* files) {
+  if (filtered) plan->environment = filter_->Environment();
+  filter_works_ = filter_works_ && filtered;
+  if (!filter_works_) plan->let_go = std::move(spared.pagemaps);
+  if (tracker_ == nullptr) return;
+  plan->complete = [this, let_go, filtered, captured](std::vector<ArenaFile>* files) {
     Status complete = tracker_->Complete(files, arena_.get());
-    if (complete.ok() && filter_ != nullptr) complete = AddHidden(captured, files);
+    if (complete.ok() && filtered) complete = AddHidden(captured, files);
     captured->lacks_pages = !complete.ok() && let_go;
     return complete;
   };
-  return Status::Ok();
 }
 
 Status Checkpointer::AddHidden(Captured* captured, std::vector<ArenaFile>* files) {
@@ -187,7 +188,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
   NoteUnlisted(pids, record);
   CapturePlan plan;
   uint64_t expected = DumpBytesEstimate(pids) + external_.Prepare(base_id());
-  SNAP_RETURN_IF_ERROR(Plan(pids, attempt, captured, &plan, &expected));
+  Plan(pids, attempt, captured, &plan, &expected);
   arena_->Clear();
   SNAP_RETURN_IF_ERROR(arena_->Prepare(expected + kArenaSpareBytes));
   auto while_frozen = [&]() -> Status {

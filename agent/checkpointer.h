@@ -118,8 +118,8 @@ class Checkpointer {
   Status CaptureWithRetries(Cell* cell, bool leave_stopped, Captured* captured,
                             CheckpointRecord* record);
   // What of the memory of `pids` need not come from CRIU; `expected` bytes become fewer by it.
-  Status Plan(const std::vector<pid_t>& pids, Attempt attempt, Captured* captured,
-              CapturePlan* plan, uint64_t* expected);
+  void Plan(const std::vector<pid_t>& pids, Attempt attempt, Captured* captured, CapturePlan* plan,
+            uint64_t* expected);
   Status AddHidden(Captured* captured, std::vector<ArenaFile>* files);
   void NoteUnlisted(const std::vector<pid_t>& pids, CheckpointRecord* record);
   void StoreBeforehand(const Cell& cell, CheckpointRecord* record);

@@ -103,7 +103,9 @@ Result<std::optional<PagesByProcess>> CriuFilter::Hidden() const {
   if (bytes.status().Is(StatusCode::kNotFound)) return std::optional<PagesByProcess>();
   SNAP_RETURN_IF_ERROR(bytes.status());
   uint64_t magic = 0;
-  if (bytes->size() >= sizeof(magic)) std::memcpy(&magic, bytes->data(), sizeof(magic));
+  // It could not even write that.
+  if (bytes->size() < sizeof(magic)) return std::optional<PagesByProcess>();
+  std::memcpy(&magic, bytes->data(), sizeof(magic));
   if (magic != filter::kHiddenMagic ||
       (bytes->size() - sizeof(magic)) % sizeof(filter::HiddenRange) != 0) {
     return Status::Corruption(fmt::format("{}: no list of hidden pages", path));

@@ -50,8 +50,8 @@ constexpr uint64_t kAdded = kPageIsWatched | kPageIsWritten;
 
 PageRegion answer[kRegionsMax];
 format::HiddenRange hidden[kHiddenMax];
-char hidden_path[kPathMax];
-uint64_t hidden_bytes;  // of the file
+char opened_path[kPathMax];
+uint64_t hidden_bytes;  // of the file of hidden pages
 
 enum class State { kNew, kReady, kOff };
 State state = State::kNew;
@@ -63,9 +63,25 @@ bool WriteAt(int fd, const void* bytes, size_t size, uint64_t offset) {
   return pwrite(fd, bytes, size, static_cast<off_t>(offset)) == static_cast<ssize_t>(size);
 }
 
+// The agent's file of that name, -1 if it cannot be had.
+int OpenNamed(const char* name, int flags) {
+  const char* const directory = getenv(format::kDirectoryVariable);
+  if (directory == nullptr) return -1;
+  size_t length = 0;
+  const char* const parts[] = {directory, name};
+  for (const char* part : parts) {
+    for (; *part != '\0'; ++part) {
+      if (length + 1 == kPathMax) return -1;
+      opened_path[length++] = *part;
+    }
+  }
+  opened_path[length] = '\0';
+  return open(opened_path, flags | O_CLOEXEC, 0600);
+}
+
 // Whether the file of known pages is one, and maps it.
-bool MapKnown(const char* path) {
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+bool MapKnown() {
+  const int fd = OpenNamed(format::kKnownName, O_RDONLY);
   if (fd < 0) return false;
   const off_t size = lseek(fd, 0, SEEK_END);
   void* at = MAP_FAILED;
@@ -95,22 +111,14 @@ bool MapKnown(const char* path) {
 }
 
 bool Start() {
-  const char* const directory = getenv(format::kDirectoryVariable);
-  if (directory == nullptr) return false;
-  const size_t length = strlen(directory);
-  const size_t known_name = strlen(format::kKnownName) + 1;
-  const size_t hidden_name = strlen(format::kHiddenName) + 1;
-  if (length + known_name > kPathMax || length + hidden_name > kPathMax) return false;
-  memcpy(hidden_path, directory, length);
-  memcpy(hidden_path + length, format::kKnownName, known_name);
-  if (!MapKnown(hidden_path)) return false;
-  memcpy(hidden_path + length, format::kHiddenName, hidden_name);
+  if (!MapKnown()) return false;
   // The agent has removed an older one: nobody else's is written to.
-  const int fd = open(hidden_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  const int fd = OpenNamed(format::kHiddenName, O_WRONLY | O_CREAT | O_EXCL);
   if (fd < 0) return false;
   hidden_bytes = sizeof(format::kHiddenMagic);
   const bool made = WriteAt(fd, &format::kHiddenMagic, hidden_bytes, 0);
   close(fd);
+  if (!made) unlink(opened_path);
   return made;
 }
 
@@ -209,10 +217,12 @@ class Sieve {
     }
   }
   bool Show(uint64_t begin, uint64_t end, uint64_t categories) {
-    PageRegion* const last = shown_count_ == 0 ? nullptr : &shown_[shown_count_ - 1];
-    if (last != nullptr && last->end == begin && last->categories == categories) {
-      last->end = end;
-      return true;
+    if (shown_count_ != 0) {
+      PageRegion& last = shown_[shown_count_ - 1];
+      if (last.end == begin && last.categories == categories) {
+        last.end = end;
+        return true;
+      }
     }
     if (shown_count_ == shown_max_) {
       end_ = begin;
@@ -222,9 +232,8 @@ class Sieve {
     return true;
   }
   bool Hide(uint64_t begin, uint64_t end) {
-    format::HiddenRange* const last = hidden_count_ == 0 ? nullptr : &hidden[hidden_count_ - 1];
-    if (last != nullptr && last->range.end == begin) {
-      last->range.end = end;
+    if (hidden_count_ != 0 && hidden[hidden_count_ - 1].range.end == begin) {
+      hidden[hidden_count_ - 1].range.end = end;
       return true;
     }
     if (hidden_count_ == kHiddenMax) {
@@ -248,7 +257,7 @@ class Sieve {
 // Whether the file tells now of what is hidden. If not, nothing more is ever hidden.
 bool Note(size_t count) {
   const size_t size = count * sizeof(hidden[0]);
-  const int fd = open(hidden_path, O_WRONLY | O_CLOEXEC);
+  const int fd = OpenNamed(format::kHiddenName, O_WRONLY);
   if (fd >= 0 && WriteAt(fd, hidden, size, hidden_bytes)) {
     close(fd);
     hidden_bytes += size;
@@ -282,7 +291,8 @@ long ScanWithMore(int fd, PagemapScanArgument* question) {
 }
 
 long FilteredScan(int fd, PagemapScanArgument* asked, const format::KnownProcess& process) {
-  auto* const shown = reinterpret_cast<PageRegion*>(asked->vec);
+  auto* const shown =
+      reinterpret_cast<PageRegion*>(asked->vec);  // NOLINT(performance-no-int-to-ptr)
   PagemapScanArgument question = *asked;
   question.vec = reinterpret_cast<uint64_t>(answer);
   if (question.vec_len > kRegionsMax) question.vec_len = kRegionsMax;

@@ -501,6 +501,11 @@ TEST_F(UnloadedFilterCheckpoints, HoldTheSame) { TakeSome(); }
 
 TEST_F(NoFilterCheckpoints, HoldTheSame) { TakeSome(); }
 
+TEST_F(UnfilteredCheckpoints, HoldTheSameWhereTheListsCannotBeWritten) {
+  std::filesystem::create_directory(Path("criu/hidden-pages"));
+  TakeSome();
+}
+
 TEST_F(TrackedCheckpoints, OnlyWhatChangedIsReadAlsoAfterOneThatFailed) {
   StartCell({MEMORY_WRITER, "quiet", "64"});
   ASSERT_TRUE(WaitForLines(1));
