@@ -84,6 +84,7 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
   }
   if (const std::string& library = checkpointer->options_.filter_library; !library.empty()) {
     checkpointer->filter_ = std::make_unique<CriuFilter>(library, checkpointer->options_.directory);
+    checkpointer->filter_works_ = true;
   }
   return checkpointer;
 }
@@ -130,6 +131,10 @@ Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured
       filter_.reset();
       filter_works_ = false;
       attempt.let_go = false;
+    } else if (captured->hides && status.Is(StatusCode::kNoSpace) && !filter_->TookEffect()) {
+      // There was room for what changed only.
+      LogInfo("checkpoint is begun again, since CRIU passes all memory on: {}", status.message());
+      filter_works_ = false;
     } else if (captured->files_differ && !attempt.exact_files) {
       LogInfo("checkpoint is begun again: {}", status.message());
       attempt.exact_files = true;
@@ -146,15 +151,17 @@ void Checkpointer::Plan(const std::vector<pid_t>& pids, Attempt attempt, Capture
   const bool let_go = attempt.let_go && tracker_ != nullptr;
   LetGoPlan spared = let_go ? tracker_->LetGo() : LetGoPlan();
   *expected -= std::min(*expected, spared.bytes_spared);
-  const bool hide = let_go && filter_works_;
+  PagesByProcess known;
+  if (let_go && filter_works_) known = tracker_->Known();
   bool filtered = false;
   if (filter_ != nullptr) {
-    const Status prepared = filter_->Prepare(hide ? tracker_->Known() : PagesByProcess());
+    const Status prepared = filter_->Prepare(known);
     filtered = prepared.ok();
     if (!filtered) LogWarning("CRIU has to pass all memory on: {}", prepared.message());
   }
   if (filtered) plan->environment = filter_->Environment();
   filter_works_ = filter_works_ && filtered;
+  captured->hides = filter_works_ && !known.empty();
   if (!filter_works_) plan->let_go = std::move(spared.pagemaps);
   if (tracker_ == nullptr) return;
   plan->complete = [this, let_go, filtered, captured](std::vector<ArenaFile>* files) {
@@ -167,6 +174,10 @@ void Checkpointer::Plan(const std::vector<pid_t>& pids, Attempt attempt, Capture
 
 Status Checkpointer::AddHidden(Captured* captured, std::vector<ArenaFile>* files) {
   SNAP_ASSIGN_OR_RETURN(const std::optional<PagesByProcess> hidden, filter_->Hidden());
+  if (filter_works_ && !hidden) {
+    LogInfo("{} passes all memory on, and takes longer: it does not load {}", criu_->path(),
+            options_.filter_library);
+  }
   filter_works_ = hidden.has_value();
   if (!filter_works_) return Status::Ok();
   SNAP_RETURN_IF_ERROR(AddHiddenPages(*hidden, arena_.get(), files, &captured->hidden));

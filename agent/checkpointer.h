@@ -104,6 +104,7 @@ class Checkpointer {
     std::vector<pid_t> stopped;
     std::unique_ptr<QuietConnections> quiet;
     PagesByMap hidden;          // pages that CRIU passed over
+    bool hides = false;         // it was to
     uint64_t frozen_us = 0;     // in all attempts
     bool lacks_pages = false;   // what was let go or hidden is not to be had
     bool files_differ = false;  // an external file is not what it was taken for
@@ -142,7 +143,7 @@ class Checkpointer {
   uint64_t arena_wanted_ = 0;  // by the newest checkpoints, large ones before them fading
   std::unique_ptr<DirtyTracker> tracker_;  // null: none
   std::unique_ptr<CriuFilter> filter_;     // null: none
-  bool filter_works_ = false;              // as the last dump has shown
+  bool filter_works_ = false;              // as the last dump has shown, or is hoped before it
   Fence* fence_ = nullptr;
   ExternalCapture external_;
   std::string parent_id_;

@@ -97,6 +97,11 @@ std::vector<std::string> CriuFilter::Environment() const {
           fmt::format("LD_PRELOAD={}", library_)};
 }
 
+bool CriuFilter::TookEffect() const {
+  const auto hidden = Hidden();
+  return !hidden.ok() || hidden->has_value();
+}
+
 Result<std::optional<PagesByProcess>> CriuFilter::Hidden() const {
   const std::string path = directory_ + filter::kHiddenName;
   const Result<Bytes> bytes = ReadWholeFile(path, kHiddenBytesMax);

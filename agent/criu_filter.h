@@ -46,6 +46,8 @@ class CriuFilter {
   // When CRIU's images are complete: what it does not have. Nothing: the library took no effect.
   // Corruption when the library's list is none.
   Result<std::optional<PagesByProcess>> Hidden() const;
+  // Whether CRIU asked the library anything in that dump.
+  bool TookEffect() const;
 
  private:
   const std::string library_;
