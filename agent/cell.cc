@@ -323,11 +323,13 @@ Status Cell::PrepareRestore(int last_pid, int root_pid) {
   return Tell(CellCommand::kWatch, root_pid);
 }
 
-Result<CellProcess> Cell::Spawn(const std::vector<std::string>& argv, int output_fd) {
+Result<CellProcess> Cell::Spawn(const std::vector<std::string>& argv, int output_fd,
+                                const std::vector<std::string>& more_environment) {
   std::vector<std::string> words = argv;
   std::vector<char*> pointers = Pointers(&words);
   std::vector<std::string> environment{
       "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"};
+  environment.insert(environment.end(), more_environment.begin(), more_environment.end());
   std::vector<char*> environment_pointers = Pointers(&environment);
   int pidfd = -1;
   const pid_t pid = RawFork(0, &pidfd);

@@ -81,8 +81,10 @@ class Cell {
   Status PrepareRestore(int last_pid, int root_pid);
 
   // Starts `argv` (argv[0] a path) inside the cell's pid, mount and network namespaces, with stdin
-  // /dev/null and stdout and stderr to `output_fd`.
-  Result<CellProcess> Spawn(const std::vector<std::string>& argv, int output_fd);
+  // /dev/null and stdout and stderr to `output_fd`. `environment`: NAME=value, besides PATH and
+  // LC_ALL.
+  Result<CellProcess> Spawn(const std::vector<std::string>& argv, int output_fd,
+                            const std::vector<std::string>& environment = {});
 
   // The wait status of the application once it has ended; waits up to `timeout`.
   std::optional<int> WaitForExit(std::chrono::milliseconds timeout);

@@ -125,13 +125,12 @@ uint64_t BytesIn(const ArenaFile& file) {
   return bytes;
 }
 
-// Parts of whole pages, so that no page is split between two extents.
+}  // namespace
+
 bool PartsArePages(const ArenaFile& file) {
   return std::all_of(file.parts.begin(), file.parts.end(),
                      [](const auto& part) { return part.size() % kPageBytes == 0; });
 }
-
-}  // namespace
 
 std::string PagesImageName(uint32_t pages_id) { return fmt::format("pages-{}.img", pages_id); }
 

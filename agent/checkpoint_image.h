@@ -32,6 +32,9 @@ inline constexpr const char* kFilesFolder = "files";  // followed by an absolute
 // An image kept byte by byte under `name`. Refers to the file's memory.
 MemorySource FileSource(const ArenaFile& file, std::string name);
 
+// Whether no page of a pages image is split between two parts.
+bool PartsArePages(const ArenaFile& file);
+
 // Pages by the name of the page map that has them.
 using PagesByMap = std::map<std::string, AddressSet>;
 

@@ -9,6 +9,7 @@
 
 #include "agent/checkpoint_image.h"
 #include "agent/checkpoint_metadata.h"
+#include "agent/hidden_pages.h"
 #include "agent/process_tree.h"
 #include "agent/unlisted_files.h"
 #include "base/clock.h"
@@ -81,6 +82,10 @@ Result<std::unique_ptr<Checkpointer>> Checkpointer::Create(Options options, Repo
     if (tracker.ok()) checkpointer->tracker_ = std::move(*tracker);
     if (!tracker.ok()) LogInfo("all memory is compared: {}", tracker.status().message());
   }
+  if (const std::string& library = checkpointer->options_.filter_library; !library.empty()) {
+    checkpointer->filter_ = std::make_unique<CriuFilter>(library, checkpointer->options_.directory);
+    checkpointer->filter_works_ = true;
+  }
   return checkpointer;
 }
 
@@ -123,7 +128,13 @@ Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured
     if (captured->lacks_pages && attempt.let_go) {
       LogWarning("checkpoint is begun again, with all memory from CRIU: {}", status.message());
       tracker_->Forget();
+      filter_.reset();
+      filter_works_ = false;
       attempt.let_go = false;
+    } else if (captured->hides && status.Is(StatusCode::kNoSpace) && !filter_->TookEffect()) {
+      // There was room for what changed only.
+      LogInfo("checkpoint is begun again, since CRIU passes all memory on: {}", status.message());
+      filter_works_ = false;
     } else if (captured->files_differ && !attempt.exact_files) {
       LogInfo("checkpoint is begun again: {}", status.message());
       attempt.exact_files = true;
@@ -134,6 +145,53 @@ Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured
   }
 }
 
+void Checkpointer::Plan(const std::vector<pid_t>& pids, Attempt attempt, Captured* captured,
+                        CapturePlan* plan, uint64_t* expected) {
+  if (tracker_ != nullptr) tracker_->Attach(pids);
+  const bool let_go = attempt.let_go && tracker_ != nullptr;
+  LetGoPlan spared = let_go ? tracker_->LetGo() : LetGoPlan();
+  *expected -= std::min(*expected, spared.bytes_spared);
+  PagesByProcess known;
+  if (let_go && filter_works_) known = tracker_->Known();
+  bool filtered = false;
+  if (filter_ != nullptr) {
+    const Status prepared = filter_->Prepare(known);
+    filtered = prepared.ok();
+    if (!filtered) LogWarning("CRIU has to pass all memory on: {}", prepared.message());
+  }
+  if (filtered) plan->environment = filter_->Environment();
+  filter_works_ = filter_works_ && filtered;
+  captured->hides = filter_works_ && !known.empty();
+  if (!filter_works_) plan->let_go = std::move(spared.pagemaps);
+  if (tracker_ == nullptr) return;
+  plan->complete = [this, let_go, filtered, captured](std::vector<ArenaFile>* files) {
+    Status complete = tracker_->Complete(files, arena_.get());
+    if (complete.ok() && filtered) complete = AddHidden(captured, files);
+    captured->lacks_pages = !complete.ok() && let_go;
+    return complete;
+  };
+}
+
+Status Checkpointer::AddHidden(Captured* captured, std::vector<ArenaFile>* files) {
+  SNAP_ASSIGN_OR_RETURN(const std::optional<PagesByProcess> hidden, filter_->Hidden());
+  if (filter_works_ && !hidden) {
+    LogInfo("{} passes all memory on, and takes longer: it does not load {}", criu_->path(),
+            options_.filter_library);
+  }
+  filter_works_ = hidden.has_value();
+  if (!filter_works_) return Status::Ok();
+  SNAP_RETURN_IF_ERROR(AddHiddenPages(*hidden, arena_.get(), files, &captured->hidden));
+  // The tracker asked the kernel after CRIU, while everything stood still.
+  const PagesByMap unchanged = tracker_->Unchanged();
+  for (const auto& [name, pages] : captured->hidden) {
+    const auto known = unchanged.find(name);
+    if (known == unchanged.end() || !pages.Subtract(known->second).empty()) {
+      return Status::Internal(name + ": pages that may have changed were hidden from CRIU");
+    }
+  }
+  return Status::Ok();
+}
+
 Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Captured* captured,
                              CheckpointRecord* record) {
   SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> pids, DescendantsOf(cell->init_pid()));
@@ -141,21 +199,11 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
   NoteUnlisted(pids, record);
   CapturePlan plan;
   uint64_t expected = DumpBytesEstimate(pids) + external_.Prepare(base_id());
-  if (tracker_ != nullptr) {
-    tracker_->Attach(pids);
-    LetGoPlan spared = attempt.let_go ? tracker_->LetGo() : LetGoPlan();
-    plan.let_go = std::move(spared.pagemaps);
-    expected -= std::min(expected, spared.bytes_spared);
-    plan.complete = [&](std::vector<ArenaFile>* files) {
-      const Status complete = tracker_->Complete(files, arena_.get());
-      captured->lacks_pages = !complete.ok() && !plan.let_go.empty();
-      return complete;
-    };
-  }
+  Plan(pids, attempt, captured, &plan, &expected);
   arena_->Clear();
   SNAP_RETURN_IF_ERROR(arena_->Prepare(expected + kArenaSpareBytes));
   auto while_frozen = [&]() -> Status {
-    SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> frozen, DescendantsOf(cell->init_pid()));
+    SNAP_ASSIGN_OR_RETURN(const std::vector<pid_t> frozen, FrozenDescendantsOf(cell->init_pid()));
     SNAP_ASSIGN_OR_RETURN(captured->files,
                           external_.Capture(frozen, base_id(), attempt.exact_files, arena_.get()));
     if (!leave_stopped) return Status::Ok();
@@ -172,8 +220,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
     return Status::Ok();
   };
   SNAP_ASSIGN_OR_RETURN(captured->images,
-                        criu_->Dump(cell, options_.directory, arena_.get(), while_frozen,
-                                    tracker_ != nullptr ? &plan : nullptr));
+                        criu_->Dump(cell, options_.directory, arena_.get(), while_frozen, &plan));
   SNAP_RETURN_IF_ERROR(arena_->status());
   const Status finished = external_.Finish(&captured->files);
   captured->files_differ = finished.Is(StatusCode::kConflict);
@@ -240,6 +287,7 @@ Status Checkpointer::CommitCaptured(int root_pid, Captured* captured, Checkpoint
   SnapshotRequest request;
   PagesByMap unchanged;
   if (tracker_ != nullptr) unchanged = tracker_->Unchanged();
+  for (const auto& [name, pages] : captured->hidden) unchanged[name] = pages;
   PagesByMap placed;
   SNAP_ASSIGN_OR_RETURN(request.images, ImageSources(captured->images.files, unchanged, &placed));
   std::vector<std::unique_ptr<CapturedFileReader>> readers;

@@ -20,6 +20,7 @@
 #include "agent/background.h"
 #include "agent/cell.h"
 #include "agent/criu_driver.h"
+#include "agent/criu_filter.h"
 #include "agent/dirty_tracker.h"
 #include "agent/external_capture.h"
 #include "agent/fence.h"
@@ -68,6 +69,8 @@ class Checkpointer {
     bool track_pages = true;
     // A process's memory from here on is stored before its first freeze, if pages are tracked.
     uint64_t store_beforehand_min = DirtyTracker::kWatchedBytesMin;
+    // Has CRIU pass over what did not change; empty: CRIU passes it on, unread.
+    std::string filter_library = CriuFilter::FindLibrary();
     SpoolOptions spool = {};  // for what exceeds arena_limit; no directory: `spool` beside the log
   };
 
@@ -100,19 +103,25 @@ class Checkpointer {
     std::vector<CapturedFile> files;
     std::vector<pid_t> stopped;
     std::unique_ptr<QuietConnections> quiet;
+    PagesByMap hidden;          // pages that CRIU passed over
+    bool hides = false;         // it was to
     uint64_t frozen_us = 0;     // in all attempts
-    bool lacks_pages = false;   // what was let go could not be read
+    bool lacks_pages = false;   // what was let go or hidden is not to be had
     bool files_differ = false;  // an external file is not what it was taken for
     bool takes_over = false;    // what is unchanged is only in the parent
   };
   struct Attempt {
-    bool let_go;       // pages that CRIU passes are not kept where they can be read otherwise
+    bool let_go;       // what did not change need not come from CRIU
     bool exact_files;  // external files are compared in the freeze
   };
   Status Capture(Cell* cell, bool leave_stopped, Attempt attempt, Captured* captured,
                  CheckpointRecord* record);
   Status CaptureWithRetries(Cell* cell, bool leave_stopped, Captured* captured,
                             CheckpointRecord* record);
+  // What of the memory of `pids` need not come from CRIU; `expected` bytes become fewer by it.
+  void Plan(const std::vector<pid_t>& pids, Attempt attempt, Captured* captured, CapturePlan* plan,
+            uint64_t* expected);
+  Status AddHidden(Captured* captured, std::vector<ArenaFile>* files);
   void NoteUnlisted(const std::vector<pid_t>& pids, CheckpointRecord* record);
   void StoreBeforehand(const Cell& cell, CheckpointRecord* record);
   void DropPreCopy(const Status& checkpoint);
@@ -133,6 +142,8 @@ class Checkpointer {
   std::unique_ptr<Arena> arena_;
   uint64_t arena_wanted_ = 0;  // by the newest checkpoints, large ones before them fading
   std::unique_ptr<DirtyTracker> tracker_;  // null: none
+  std::unique_ptr<CriuFilter> filter_;     // null: none
+  bool filter_works_ = false;              // as the last dump has shown, or is hoped before it
   Fence* fence_ = nullptr;
   ExternalCapture external_;
   std::string parent_id_;

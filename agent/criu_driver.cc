@@ -157,7 +157,10 @@ Result<DumpedImages> CriuDriver::Dump(Cell* cell, const std::string& directory, 
           fmt::format("{}", kDeletedFileBytesMax), "--action-script", capture->hook_command()});
   DumpRescue rescue(directory);
   const Status noted = rescue.Begin(*cell);
-  SNAP_ASSIGN_OR_RETURN(CellProcess process, cell->Spawn(words, output.get()));
+  SNAP_ASSIGN_OR_RETURN(
+      CellProcess process,
+      cell->Spawn(words, output.get(),
+                  plan == nullptr ? std::vector<std::string>() : plan->environment));
   StandStill stand_still(cell);
   const Status captured = capture->Run(
       process.pidfd(), while_frozen,

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/tcp.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -21,6 +22,13 @@ constexpr uint32_t kPagemapMagic = 0x56084025;
 constexpr uint32_t kPstreeMagic = 0x50273030;
 constexpr uint32_t kFilesMagic = 0x56303138;
 constexpr uint32_t kStatsMagic = 0x57093306;
+constexpr uint32_t kMmMagic = 0x57492820;
+constexpr uint32_t kCoreMagic = 0x55053847;
+
+// criu/include/image.h, of the status of a mapping
+constexpr uint32_t kAreaVsyscall = 1 << 2;
+constexpr uint32_t kAreaVdso = 1 << 3;
+constexpr uint32_t kAreaVvar = 1 << 12;
 
 // criu/include/pagemap.h
 constexpr uint32_t kPageInParent = 1;
@@ -50,6 +58,15 @@ Status NextRecord(ByteReader* reader, Message* message, std::string_view what) {
   return Status::Ok();
 }
 
+template <typename Message>
+void AppendRecord(const Message& message, Bytes* image) {
+  const size_t length = message.ByteSizeLong();
+  ByteWriter(image).U32(static_cast<uint32_t>(length));
+  const size_t at = image->size();
+  image->resize(at + length);
+  message.SerializeWithCachedSizesToArray(image->data() + at);
+}
+
 // `words` are the bytes of an address, as they lie in memory.
 template <typename Words>
 Result<std::string> AddressText(uint32_t family, const Words& words) {
@@ -75,7 +92,6 @@ Result<Pagemap> Pagemap::Parse(ByteSpan image) {
   if (!head.has_pages_id()) return Status::Corruption("CRIU image: page map without its pages");
   Pagemap map;
   map.pages_id = head.pages_id();
-  uint64_t end = 0;
   while (!reader.empty()) {
     criu::PagemapEntry entry;
     SNAP_RETURN_IF_ERROR(NextRecord(&reader, &entry, kWhat));
@@ -90,19 +106,40 @@ Result<Pagemap> Pagemap::Parse(ByteSpan image) {
                                                  (entry.flags() & kPageInParent) == 0
                                            : !entry.in_parent();
     if (!present || pages == 0) continue;
-    const uint64_t bytes = pages * kPageBytes;
-    if (address < end) map.ascending = false;
-    const bool lazy = (entry.flags() & kPageLazy) != 0;
-    if (!map.runs.empty() && address == end && map.runs.back().lazy == lazy) {
-      map.runs.back().bytes += bytes;
-    } else {
-      map.runs.push_back({address, bytes, lazy});
-    }
-    end = address + bytes;
-    map.bytes += bytes;
-    if (lazy) map.lazy_bytes += bytes;
+    map.Append({address, pages * kPageBytes, (entry.flags() & kPageLazy) != 0});
   }
   return map;
+}
+
+void Pagemap::Append(const PageRun& run) {
+  const uint64_t end = runs.empty() ? 0 : runs.back().address + runs.back().bytes;
+  if (run.address < end) ascending = false;
+  if (!runs.empty() && run.address == end && runs.back().lazy == run.lazy) {
+    runs.back().bytes += run.bytes;
+  } else {
+    runs.push_back(run);
+  }
+  bytes += run.bytes;
+  if (run.lazy) lazy_bytes += run.bytes;
+}
+
+Bytes Pagemap::ToImage() const {
+  Bytes image;
+  ByteWriter writer(&image);
+  writer.U32(kImageMagic);
+  writer.U32(kPagemapMagic);
+  criu::PagemapHead head;
+  head.set_pages_id(pages_id);
+  AppendRecord(head, &image);
+  for (const PageRun& run : runs) {
+    criu::PagemapEntry entry;
+    entry.set_vaddr(run.address);
+    entry.set_compat_nr_pages(0);
+    entry.set_flags(kPagePresent | (run.lazy ? kPageLazy : 0));
+    entry.set_nr_pages(run.bytes / kPageBytes);
+    AppendRecord(entry, &image);
+  }
+  return image;
 }
 
 AddressSet Pagemap::Addresses() const {
@@ -125,7 +162,9 @@ Result<ProcessTree> ProcessTree::Parse(ByteSpan image) {
     }
     // Of a process that has ended and was not waited for, CRIU writes one that it never set.
     for (const uint32_t thread : entry.threads()) {
-      if (thread <= kPidLimit) tree.pids.push_back(static_cast<int>(thread));
+      if (thread > kPidLimit) continue;
+      tree.pids.push_back(static_cast<int>(thread));
+      tree.threads[static_cast<int>(entry.pid())].push_back(static_cast<int>(thread));
     }
   }
   std::sort(tree.pids.begin(), tree.pids.end());
@@ -171,6 +210,39 @@ Result<std::vector<TcpConnection>> ParseTcpConnections(ByteSpan image) {
                            static_cast<uint16_t>(entry.isk().dst_port())});
   }
   return connections;
+}
+
+Result<std::vector<MappedArea>> ParseMappings(ByteSpan image) {
+  constexpr std::string_view kWhat = "list of mappings";
+  ByteReader reader(image);
+  SNAP_RETURN_IF_ERROR(CheckMagic(&reader, kImageMagic, kMmMagic, kWhat));
+  criu::MmEntry memory;
+  SNAP_RETURN_IF_ERROR(NextRecord(&reader, &memory, kWhat));
+  std::vector<MappedArea> areas;
+  for (const criu::VmaEntry& entry : memory.vmas()) {
+    // vma_entry_can_be_lazy in criu/include/vma.h
+    constexpr uint32_t kWanted = MAP_ANONYMOUS | MAP_PRIVATE;
+    constexpr uint32_t kUnwanted = MAP_LOCKED | MAP_HUGETLB;
+    const bool lazy = (entry.flags() & (kWanted | kUnwanted)) == kWanted &&
+                      (entry.status() & (kAreaVdso | kAreaVvar | kAreaVsyscall)) == 0;
+    if (entry.start() >= entry.end() || (!areas.empty() && entry.start() < areas.back().end)) {
+      return Status::Corruption("CRIU image: mappings that overlap");
+    }
+    areas.push_back({entry.start(), entry.end(), lazy});
+  }
+  return areas;
+}
+
+Result<uint64_t> ParseStackPointer(ByteSpan image) {
+  constexpr std::string_view kWhat = "thread's registers";
+  ByteReader reader(image);
+  SNAP_RETURN_IF_ERROR(CheckMagic(&reader, kImageMagic, kCoreMagic, kWhat));
+  criu::CoreEntry core;
+  SNAP_RETURN_IF_ERROR(NextRecord(&reader, &core, kWhat));
+  if (!core.thread_info().gpregs().has_sp()) {
+    return Status::Corruption("CRIU image: thread without a stack pointer");
+  }
+  return core.thread_info().gpregs().sp();
 }
 
 Result<DumpStats> DumpStats::Parse(ByteSpan image) {

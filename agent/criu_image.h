@@ -6,6 +6,7 @@
 #define SNAPSTORE_AGENT_CRIU_IMAGE_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,12 @@ struct Pagemap {
   // Of all runs. REQUIRES: ascending.
   AddressSet Addresses() const;
 
+  // Adds a run behind all others; one that continues the last joins it. REQUIRES: whole pages.
+  void Append(const PageRun& run);
+
+  // As CRIU would have written it.
+  Bytes ToImage() const;
+
   // Corruption when it is no page map. Pages that are in a parent image are not in `runs`.
   static Result<Pagemap> Parse(ByteSpan image);
 };
@@ -42,6 +49,7 @@ struct ProcessTree {
   int root_pid = 0;
   std::vector<int> pids;  // all process, thread, group and session ids, sorted, distinct
   size_t processes = 0;
+  std::map<int, std::vector<int>> threads;  // by process, whose first thread has its id
 
   static Result<ProcessTree> Parse(ByteSpan image);
 
@@ -60,6 +68,19 @@ struct TcpConnection {
 
 // Of files.img. Corruption when it is no such image.
 Result<std::vector<TcpConnection>> ParseTcpConnections(ByteSpan image);
+
+// Of mm-PID.img: a mapping of a process, and whether its pages may be put in after it runs.
+struct MappedArea {
+  uint64_t begin = 0;
+  uint64_t end = 0;
+  bool lazy = false;
+};
+
+// Ascending. Corruption when it is no such image or they overlap.
+Result<std::vector<MappedArea>> ParseMappings(ByteSpan image);
+
+// Of core-TID.img of x86-64: the thread's stack pointer. Corruption when it is no such image.
+Result<uint64_t> ParseStackPointer(ByteSpan image);
 
 struct DumpStats {
   uint64_t freezing_us = 0;

@@ -79,6 +79,15 @@ LetGoPlan DirtyTracker::LetGo() const {
   return plan;
 }
 
+PagesByProcess DirtyTracker::Known() const {
+  std::lock_guard lock(mutex_);
+  PagesByProcess known;
+  for (const auto& [pid, process] : processes_) {
+    if (!process->base().empty()) known[process->inner_pid()] = process->base();
+  }
+  return known;
+}
+
 Status DirtyTracker::Complete(std::vector<ArenaFile>* files, Arena* arena) {
   std::lock_guard lock(mutex_);
   for (const auto& [pid, process] : processes_) process->Scan();

@@ -1,11 +1,11 @@
 // DirtyTracker: which pages of an application changed since its newest committed checkpoint, so
 // that the others are neither copied while it is frozen nor hashed afterwards.
 //
-// Per checkpoint: Attach while the application runs; let the pages images of LetGo() pass by
-// unread; Complete while it is frozen; Committed once the checkpoint exists. Forget whenever the
-// next checkpoint will have another parent than the last one that was Committed. Processes with
-// little memory are not worth stopping for and are not tracked; what is not tracked is read and
-// compared.
+// Per checkpoint: Attach while the application runs; have CRIU pass over Known() pages
+// (CriuFilter), or else let the pages images of LetGo() pass by unread; Complete while it is
+// frozen; Committed once the checkpoint exists. Forget whenever the next checkpoint will have
+// another parent than the last one that was Committed. Processes with little memory are not worth
+// stopping for and are not tracked; what is not tracked is read and compared.
 //
 // Thread safety: all calls may come from any thread.
 #ifndef SNAPSTORE_AGENT_DIRTY_TRACKER_H_
@@ -24,6 +24,7 @@
 
 #include "agent/arena.h"
 #include "agent/checkpoint_image.h"
+#include "agent/criu_filter.h"
 #include "agent/tracked_process.h"
 #include "snapstore/status.h"
 
@@ -60,6 +61,10 @@ class DirtyTracker {
   // Page maps of processes so little of which changed that reading it from the process is quicker
   // than having all of it from CRIU.
   LetGoPlan LetGo() const;
+
+  // Pages that the parent holds, whether or not they were written since the last Complete. A page
+  // of these that is watched and was not written then is in Unchanged() after the next Complete.
+  PagesByProcess Known() const;
 
   // The images of a dump have arrived and the application is still frozen: notes what changed, and
   // reads what changed of the pages images that were let go (ArenaFile::only_changed). An error

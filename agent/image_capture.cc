@@ -151,7 +151,7 @@ Status ImageCapture::FinishFreeze(const std::function<Status()>& while_frozen) {
   const bool complete = std::any_of(files_.begin(), files_.end(),
                                     [](const ArenaFile& f) { return f.name == kLastImage; });
   if (!complete) return Status::Corruption("CRIU's image stream ended without an inventory");
-  if (plan_ != nullptr) SNAP_RETURN_IF_ERROR(plan_->complete(&files_));
+  if (plan_ != nullptr && plan_->complete) SNAP_RETURN_IF_ERROR(plan_->complete(&files_));
   SNAP_RETURN_IF_ERROR(while_frozen());
   frozen_done_ = true;
   hook_->Answer(true);

@@ -31,7 +31,9 @@ namespace snapstore::agent {
 struct CapturePlan {
   // The pages of these page maps pass by unread; their files say ArenaFile::only_changed.
   std::set<std::string> let_go;
-  // Called before `while_frozen`, as that is, with what was captured.
+  // For CRIU's process: NAME=value.
+  std::vector<std::string> environment;
+  // Called, if it is there, before `while_frozen`, as that is, with what was captured.
   std::function<Status(std::vector<ArenaFile>*)> complete;
 };
 

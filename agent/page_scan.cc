@@ -13,6 +13,7 @@
 #include <charconv>
 #include <string_view>
 
+#include "agent/page_scan_abi.h"
 #include "base/bytes.h"
 #include "base/file.h"
 #include "base/status_macros.h"
@@ -23,35 +24,6 @@ namespace {
 // linux/userfaultfd.h of 6.7
 constexpr uint64_t kFeatureWpUnpopulated = 1 << 13;
 constexpr uint64_t kFeatureWpAsync = 1 << 15;
-
-// linux/fs.h of 6.7
-struct PageRegion {
-  uint64_t start;
-  uint64_t end;
-  uint64_t categories;
-};
-struct PagemapScanArgument {
-  uint64_t size;
-  uint64_t flags;
-  uint64_t start;
-  uint64_t end;
-  uint64_t walk_end;
-  uint64_t vec;
-  uint64_t vec_len;
-  uint64_t max_pages;
-  uint64_t category_inverted;
-  uint64_t category_mask;
-  uint64_t category_anyof_mask;
-  uint64_t return_mask;
-};
-constexpr uint64_t kPageIsWritten = 1 << 1;
-constexpr uint64_t kPageIsFile = 1 << 2;
-constexpr uint64_t kPageIsPresent = 1 << 3;
-constexpr uint64_t kPageIsSwapped = 1 << 4;
-constexpr uint64_t kPageIsZero = 1 << 5;
-constexpr uint64_t kProtectMatching = 1 << 0;
-constexpr uint64_t kCheckProtectable = 1 << 1;
-const unsigned long kPagemapScan = _IOWR('f', 16, PagemapScanArgument);
 
 constexpr size_t kMapsBytesMax = 64 << 20;
 // Of 64-bit processes on x86 with four levels of page tables and on the others.

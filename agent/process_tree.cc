@@ -6,6 +6,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,6 +19,7 @@ namespace snapstore::agent {
 namespace {
 
 constexpr size_t kStatusBytesMax = 1 << 20;
+constexpr size_t kChildrenBytesMax = 64 << 20;
 
 // The number in a line "Key:   123 kB" of /proc/PID/status; 0 without such a line.
 uint64_t Number(std::string_view status, std::string_view key, int base = 10) {
@@ -58,6 +60,33 @@ Result<std::vector<pid_t>> DescendantsOf(pid_t ancestor) {
       found.push_back(it->second);
       open.push_back(it->second);
     }
+  }
+  return found;
+}
+
+Result<std::vector<pid_t>> FrozenDescendantsOf(pid_t ancestor) {
+  std::vector<pid_t> found;
+  std::vector<pid_t> open{ancestor};
+  while (!open.empty()) {
+    const std::string tasks = fmt::format("/proc/{}/task", open.back());
+    open.pop_back();
+    std::error_code error;
+    std::filesystem::directory_iterator task(tasks, error);
+    for (; !error && task != std::filesystem::directory_iterator(); task.increment(error)) {
+      const auto children = ReadWholeFile(task->path() / "children", kChildrenBytesMax);
+      if (!children.ok()) return DescendantsOf(ancestor);
+      const char* next = reinterpret_cast<const char*>(children->data());
+      const char* const end = next + children->size();
+      pid_t pid = 0;
+      while (next < end) {
+        const auto [behind, wrong] = std::from_chars(next, end, pid);
+        if (wrong != std::errc()) break;
+        found.push_back(pid);
+        open.push_back(pid);
+        next = behind + 1;
+      }
+    }
+    if (error) return DescendantsOf(ancestor);
   }
   return found;
 }

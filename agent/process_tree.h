@@ -15,6 +15,10 @@ namespace snapstore::agent {
 // work in the cell is not among them, since its parent is outside.
 Result<std::vector<pid_t>> DescendantsOf(pid_t ancestor);
 
+// The same, without a look at all other processes, where the kernel can tell
+// (CONFIG_PROC_CHILDREN). REQUIRES: none of the descendants runs.
+Result<std::vector<pid_t>> FrozenDescendantsOf(pid_t ancestor);
+
 // Memory a dump of these processes will contain, rather too much than too little: private and
 // shared anonymous memory, resident or swapped. Processes that are gone count nothing.
 uint64_t DumpBytesEstimate(const std::vector<pid_t>& pids);

@@ -35,8 +35,9 @@ Result<std::unique_ptr<TrackedProcess>> TrackedProcess::Start(pid_t pid, bool wa
   Status readied;
   SNAP_RETURN_IF_ERROR(MakeRemoteUserfaultfd(pid, [&](UniqueFd userfaultfd) {
     readied = EnableAsyncProtection(userfaultfd.get());
-    process.reset(new TrackedProcess(pid, std::move(pidfd), std::move(userfaultfd),
-                                     fmt::format("pagemap-{}.img", InnerPid(pid))));
+    const int inner_pid = InnerPid(pid);
+    process.reset(new TrackedProcess(pid, inner_pid, std::move(pidfd), std::move(userfaultfd),
+                                     fmt::format("pagemap-{}.img", inner_pid)));
     if (watch && readied.ok()) process->Scan();
   }));
   SNAP_RETURN_IF_ERROR(readied);

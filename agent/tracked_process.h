@@ -31,6 +31,7 @@ class TrackedProcess {
   static Result<std::unique_ptr<TrackedProcess>> Start(pid_t pid, bool watch);
 
   pid_t pid() const { return pid_; }
+  int inner_pid() const { return inner_pid_; }  // in its cell
   // What CRIU calls the page map of its memory.
   const std::string& pagemap_name() const { return pagemap_name_; }
 
@@ -60,8 +61,10 @@ class TrackedProcess {
   Status Read(const AddressSet& pages, Arena* arena, ArenaFile* file) const;
 
  private:
-  TrackedProcess(pid_t pid, UniqueFd pidfd, UniqueFd userfaultfd, std::string pagemap_name)
+  TrackedProcess(pid_t pid, int inner_pid, UniqueFd pidfd, UniqueFd userfaultfd,
+                 std::string pagemap_name)
       : pid_(pid),
+        inner_pid_(inner_pid),
         pidfd_(std::move(pidfd)),
         userfaultfd_(std::move(userfaultfd)),
         pagemap_name_(std::move(pagemap_name)) {}
@@ -69,6 +72,7 @@ class TrackedProcess {
   Status ScanAll();
 
   const pid_t pid_;
+  const int inner_pid_;
   const UniqueFd pidfd_;
   const UniqueFd userfaultfd_;
   const std::string pagemap_name_;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include "agent/process_tree.h"
 #include "tests/agent/agent_fixture.h"
 
 namespace snapstore::agent {
@@ -140,11 +141,31 @@ TEST_F(CellTest, ASecondCellDoesNotKeepTheFirstAlive) {
   EXPECT_FALSE(second->WaitForExit(milliseconds(20)).has_value());
 }
 
+TEST_F(CellTest, ProcessesThatStandStillAreFoundByEitherWay) {
+  auto cell = Start({"python3", "-c", R"(
+import os, threading, time
+def child():
+    if os.fork() == 0:
+        if os.fork() == 0:
+            pass
+        time.sleep(600)
+child()
+threading.Thread(target=child).start()
+time.sleep(600))"});
+  ASSERT_NE(cell, nullptr);
+  std::vector<pid_t> all;
+  ASSERT_TRUE(Eventually([&] { return (all = *DescendantsOf(cell->init_pid())).size() == 5; }));
+  auto found = FrozenDescendantsOf(cell->init_pid());
+  ASSERT_TRUE(found.ok()) << found.status().ToString();
+  EXPECT_THAT(*found, ::testing::UnorderedElementsAreArray(all));
+}
+
 TEST_F(CellTest, SpawnedProgramsRunInsideAndReportTheirExit) {
   auto cell = Start({"sleep", "600"});
   ASSERT_NE(cell, nullptr);
   const int output = open(Path("out").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-  auto process = cell->Spawn({"/bin/sh", "-c", "cat /proc/2/comm; exit 5"}, output);
+  auto process = cell->Spawn({"/bin/sh", "-c", "cat /proc/2/comm; [ \"$MORE\" = x ] && exit 5"},
+                             output, {"MORE=x"});
   close(output);
   ASSERT_TRUE(process.ok()) << process.status().ToString();
   EXPECT_EQ(process->Wait(), 5);

@@ -5,7 +5,9 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -13,6 +15,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "agent/criu_filter.h"
 #include "agent/process_tree.h"
 #include "base/unique_fd.h"
 #include "tests/agent/agent_fixture.h"
@@ -116,9 +119,14 @@ class DumpRescueTest : public CriuFixture {
     for (const pid_t pid : Criu()) kill(pid, number);
   }
 
+  // As the agent does it.
   Status Dump(const std::function<Status()>& while_frozen) {
     arena_->Clear();
-    return criu_->Dump(cell_.get(), Path("criu"), arena_.get(), while_frozen).status();
+    CriuFilter filter(CriuFilter::FindLibrary(), Path("criu"));
+    EXPECT_TRUE(filter.Prepare({}).ok());
+    CapturePlan plan;
+    if (filtered_) plan.environment = filter.Environment();
+    return criu_->Dump(cell_.get(), Path("criu"), arena_.get(), while_frozen, &plan).status();
   }
   void ExpectTheNextDumpSucceeds() {
     const Status dumped = Dump([] { return Status::Ok(); });
@@ -129,7 +137,25 @@ class DumpRescueTest : public CriuFixture {
   std::unique_ptr<Arena> arena_;
   std::unique_ptr<Cell> cell_;
   UniqueFd client_;
+  bool filtered_ = true;
 };
+
+TEST_F(DumpRescueTest, WhatPeersSendMeanwhileIsNotTakenAndComesLater) {
+  for (const bool filtered : {true, false}) {
+    filtered_ = filtered;
+    int waiting = 0;
+    const Status dumped = Dump([&] {
+      EXPECT_EQ(send(client_.get(), "?", 1, MSG_NOSIGNAL), 1);
+      EXPECT_EQ(ioctl(client_.get(), SIOCOUTQ, &waiting), 0);
+      return Status::Ok();
+    });
+    EXPECT_TRUE(dumped.ok()) << dumped.ToString();
+    EXPECT_EQ(waiting, 1) << "the connection was not locked";
+    char text[32];
+    EXPECT_GT(recv(client_.get(), text, sizeof(text), 0), 0);
+    ExpectItRunsOn();
+  }
+}
 
 TEST_F(DumpRescueTest, AKilledCriuLeavesTheApplicationRunningAndItsNetworkOpen) {
   const Status dumped = Dump([&] {
