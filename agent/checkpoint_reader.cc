@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <thread>
 
@@ -85,9 +86,23 @@ Status CheckpointReader::Load() {
       all_pages_placed_ = false;
       continue;
     }
+    SNAP_RETURN_IF_ERROR(TellLazy(name, &*map).WithContext(path));
     pages_[std::move(pages_name)] = {name, std::move(*map)};
   }
   SNAP_ASSIGN_OR_RETURN(process_tree_, ReadSmall(std::string(kImageFolder) + kProcessTreeName));
+  return Status::Ok();
+}
+
+// Of a process; shared memory has no list of mappings.
+Status CheckpointReader::TellLazy(const std::string& pagemap_name, Pagemap* map) {
+  const auto mappings = images_.find("mm-" + pagemap_name.substr(std::strlen("pagemap-")));
+  if (map->lazy_bytes != 0 || !map->ascending || mappings == images_.end()) return Status::Ok();
+  SNAP_ASSIGN_OR_RETURN(const Bytes image, ReadSmall(mappings->second));
+  SNAP_ASSIGN_OR_RETURN(const std::vector<MappedArea> areas, ParseMappings(image));
+  Pagemap told = WithLazyOf(*map, areas);
+  if (told.lazy_bytes == 0) return Status::Ok();
+  *map = std::move(told);
+  made_[pagemap_name] = map->ToImage();
   return Status::Ok();
 }
 
@@ -133,6 +148,9 @@ bool CheckpointReader::Has(const std::string& name) const {
 
 Status CheckpointReader::WriteTo(const std::string& name, int fd) {
   const auto pages = pages_.find(name);
+  if (const auto made = made_.find(name); made != made_.end()) {
+    return WriteFull(fd, made->second, name);
+  }
   if (pages == pages_.end()) return CopyTo(images_.at(name), fd);
   const PagesImage& image = pages->second;
   auto read_window = [&](const std::vector<PageRun>& runs, MutableByteSpan out) -> Status {

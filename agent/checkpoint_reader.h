@@ -55,6 +55,7 @@ class CheckpointReader : public ImageSource, public LazyMemory {
  private:
   explicit CheckpointReader(std::unique_ptr<SnapshotReader> reader) : reader_(std::move(reader)) {}
   Status Load();
+  Status TellLazy(const std::string& pagemap_name, Pagemap* map);
   Result<Bytes> ReadSmall(const std::string& path) const;
   Status CopyTo(const std::string& path, int fd) const;
 
@@ -67,6 +68,7 @@ class CheckpointReader : public ImageSource, public LazyMemory {
   CheckpointMetadata metadata_;
   Bytes process_tree_;
   std::map<std::string, std::string> images_;  // name: path in the snapshot
+  std::map<std::string, Bytes> made_;          // page maps that say more than CRIU's
   std::map<std::string, PagesImage> pages_;    // by name of the pages image
   bool all_pages_placed_ = true;               // by address, so that each can be found
   bool leave_out_lazy_ = false;

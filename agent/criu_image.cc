@@ -233,6 +233,24 @@ Result<std::vector<MappedArea>> ParseMappings(ByteSpan image) {
   return areas;
 }
 
+Pagemap WithLazyOf(const Pagemap& map, const std::vector<MappedArea>& areas) {
+  Pagemap told;
+  told.pages_id = map.pages_id;
+  auto area = areas.begin();
+  for (const PageRun& run : map.runs) {
+    const uint64_t end = run.address + run.bytes;
+    for (uint64_t at = run.address; at < end;) {
+      while (area != areas.end() && area->end <= at) ++area;
+      const bool inside = area != areas.end() && area->begin <= at;
+      const uint64_t border = area == areas.end() ? end : inside ? area->end : area->begin;
+      const uint64_t stop = std::min(end, border);
+      told.Append({at, stop - at, run.lazy || (inside && area->lazy)});
+      at = stop;
+    }
+  }
+  return told;
+}
+
 Result<uint64_t> ParseStackPointer(ByteSpan image) {
   constexpr std::string_view kWhat = "thread's registers";
   ByteReader reader(image);

@@ -79,6 +79,11 @@ struct MappedArea {
 // Ascending. Corruption when it is no such image or they overlap.
 Result<std::vector<MappedArea>> ParseMappings(ByteSpan image);
 
+// What the page map should say of which pages may come later: all in such areas. CRIU says so of
+// none at all when a stack pointer of the process happens to be a multiple of the page size
+// (is_stack in criu/mem.c of 4.2.1), of no use to a restore. REQUIRES: map.ascending.
+Pagemap WithLazyOf(const Pagemap& map, const std::vector<MappedArea>& areas);
+
 // Of core-TID.img of x86-64: the thread's stack pointer. Corruption when it is no such image.
 Result<uint64_t> ParseStackPointer(ByteSpan image);
 

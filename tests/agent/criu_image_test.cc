@@ -214,5 +214,27 @@ TEST(CriuLogTest, TakesTheFirstErrorThatMatters) {
   EXPECT_EQ(FirstCriuError(""), "");
 }
 
+TEST(PagemapTest, WhatMayComeLaterIsToldByMappings) {
+  Pagemap map;
+  map.pages_id = 3;
+  map.Append({0x1000, 0x3000, false});
+  map.Append({0x8000, 0x4000, false});
+  const std::vector<MappedArea> areas{{0x2000, 0x3000, true},
+                                      {0x3000, 0x5000, false},
+                                      {0x7000, 0xa000, true},
+                                      {0xb000, 0xc000, true}};
+  const Pagemap told = WithLazyOf(map, areas);
+  EXPECT_EQ(told.pages_id, 3u);
+  EXPECT_EQ(told.bytes, map.bytes);
+  EXPECT_EQ(told.lazy_bytes, 0x4000u);
+  const std::vector<std::tuple<uint64_t, uint64_t, bool>> wanted{
+      {0x1000, 0x1000, false}, {0x2000, 0x1000, true},  {0x3000, 0x1000, false},
+      {0x8000, 0x2000, true},  {0xa000, 0x1000, false}, {0xb000, 0x1000, true}};
+  ASSERT_EQ(told.runs.size(), wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    EXPECT_EQ(std::tuple(told.runs[i].address, told.runs[i].bytes, told.runs[i].lazy), wanted[i]);
+  }
+}
+
 }  // namespace
 }  // namespace snapstore::agent

@@ -4,12 +4,15 @@
 //   protect and fork, and by a child that executes itself again and again.
 // memory_writer calls: signals and system calls that block, over and over; ends with 1 when one of
 //   them returned something that it must not, and says "ready" once it has begun.
+// memory_writer aligned MIB: so much memory, at which it looks at each SIGUSR1; waits for that with
+//   a stack pointer that is a multiple of the page size. Says "ready", then "good" or "bad".
 // memory_writer quiet MIB: so much memory, of which the first 256 pages are written at each
 // SIGUSR1;
 //   says "ready", then "written" each time.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -301,6 +304,36 @@ int RunQuiet(size_t mib) {
   return 1;
 }
 
+#if defined(__x86_64__)
+std::atomic<bool> asked = false;
+
+void WaitAligned() {
+  asm volatile(
+      "mov %%rsp, %%rbx\n\t"
+      "and $-4096, %%rsp\n\t"
+      "syscall\n\t"
+      "mov %%rbx, %%rsp"
+      :
+      : "a"(SYS_pause)
+      : "rbx", "rcx", "r11", "memory");
+}
+
+int RunAligned(size_t mib) {
+  signal(SIGUSR1, [](int) { asked = true; });
+  std::vector<uint64_t> memory((mib << 20) / sizeof(uint64_t));
+  for (size_t i = 0; i < memory.size(); ++i) memory[i] = i * 0x9e3779b97f4a7c15;
+  for (const char* answer = "ready";;) {
+    std::puts(answer);
+    std::fflush(stdout);
+    while (!asked.exchange(false)) WaitAligned();
+    answer = "good";
+    for (size_t i = 0; i < memory.size(); ++i) {
+      if (memory[i] != i * 0x9e3779b97f4a7c15) answer = "bad";
+    }
+  }
+}
+#endif
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -310,6 +343,9 @@ int main(int argc, char** argv) {
   if (mode == "executed") RunExecuted(argv[0], number);
   if (mode == "calls") return RunCalls();
   if (mode == "quiet") return RunQuiet(number);
-  std::fprintf(stderr, "usage: %s churn SEED | calls | quiet MIB\n", argv[0]);
+#if defined(__x86_64__)
+  if (mode == "aligned") return RunAligned(number);
+#endif
+  std::fprintf(stderr, "usage: %s churn SEED | calls | aligned MIB | quiet MIB\n", argv[0]);
   return 2;
 }

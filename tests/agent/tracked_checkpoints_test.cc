@@ -9,6 +9,7 @@
 #include "agent/checkpoint_reader.h"
 #include "agent/checkpointer.h"
 #include "agent/process_tree.h"
+#include "agent/restore_attempt.h"
 #include "base/file.h"
 #include "snapstore/maintain.h"
 #include "snapstore/repository.h"
@@ -325,6 +326,31 @@ TEST_F(TrackedCheckpoints, AParentThatIsGoneIsNotBuiltUpon) {
   EXPECT_GT(full.bytes_read, 16u << 20);
   ExpectHolds(full.snapshot_id);
 }
+
+#if defined(__x86_64__)
+TEST_F(TrackedCheckpoints, MemoryCanComeLaterWhereverTheStackPointerIs) {
+  StartCell({MEMORY_WRITER, "aligned", "64"});
+  ASSERT_TRUE(WaitForLines(1));
+  const CheckpointRecord record = Take();
+  ASSERT_TRUE(record.status.ok()) << record.status.ToString();
+  auto opened = CheckpointReader::Open(repository_.get(), record.snapshot_id);
+  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  const std::shared_ptr<CheckpointReader> reader = std::move(*opened);
+  EXPECT_GT(reader->lazy_bytes(), 64u << 20);
+  cell_.reset();
+  size_t lines = 1;
+  for (const LazyChoice choice : {LazyChoice::kOn, LazyChoice::kOff}) {
+    auto restored = RestoreApplication(*criu_, Path("criu"), reader, "request", {.lazy = choice},
+                                       [&] { return Cell::Create(Options({"true"})); });
+    ASSERT_TRUE(restored.ok()) << restored.status().ToString();
+    EXPECT_EQ(restored->lazy != nullptr, choice == LazyChoice::kOn);
+    kill(DescendantsOf(restored->cell->init_pid())->front(), SIGUSR1);
+    ASSERT_TRUE(WaitForLines(++lines));
+    EXPECT_EQ(Lines(Path("app.log")).back(), "good");
+    restored->cell.reset();
+  }
+}
+#endif
 
 }  // namespace
 }  // namespace snapstore::agent
