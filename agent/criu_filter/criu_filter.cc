@@ -171,7 +171,8 @@ bool MayBeHidden(const PageRegion& region) {
   return (region.categories & (kPageIsWatched | kPageIsWritten | kPageIsGuard)) == kPageIsWatched;
 }
 
-// Takes the known pages out of an answer. One that has become too long ends before its end.
+// Takes the known pages out of an answer. One that has become too long ends before its end. The
+// kernel may come back to lower pages: CRIU, which goes upwards, ignores them, and so does this.
 class Sieve {
  public:
   Sieve(const format::KnownProcess& process, PageRegion* shown, size_t shown_max)
@@ -182,7 +183,10 @@ class Sieve {
         shown_max_(shown_max) {}
 
   // False: there is no more room from `end` on.
-  bool Add(const PageRegion& region) {
+  bool Add(PageRegion region) {
+    if (region.end <= passed_) return true;
+    if (region.start < passed_) region.start = passed_;
+    passed_ = region.end;
     const uint64_t categories = region.categories & ~kAdded;
     if (!MayBeHidden(region)) return Show(region.start, region.end, categories);
     SkipTo(region.start);
@@ -251,6 +255,7 @@ class Sieve {
   const size_t shown_max_;
   size_t shown_count_ = 0;
   size_t hidden_count_ = 0;
+  uint64_t passed_ = 0;  // all below was given
   uint64_t end_ = 0;
 };
 
