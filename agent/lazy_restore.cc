@@ -21,8 +21,8 @@ namespace {
 constexpr const char* kLazySocketName = "/lazy-pages.socket";
 constexpr int32_t kRestoreFinished = 0x52535446;
 
-// What one touch brings: few enough for the quick way through the frames that are kept.
-constexpr uint64_t kTouchBlockBytes = 64 << 10;
+// What one touch brings: little, since pages that were changed one by one lie in a frame each.
+constexpr uint64_t kTouchBlockBytes = 16 << 10;
 // Long, since the pages of one range may lie in the frames of many checkpoints.
 constexpr uint64_t kFillBytes = 32 << 20;
 // An application that has touched a page is about to touch others, and behind those who fill in the
