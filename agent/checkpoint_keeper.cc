@@ -28,6 +28,11 @@ constexpr int kNice = 10;
 constexpr double kPruneSecondsMax = 15;
 // After a round that failed.
 constexpr std::chrono::minutes kRetry{5};
+// To read and check takes processor time in proportion to all of a checkpoint, not to what is new
+// in it; checkpoints that come quickly one after another need not each be looked at before the
+// next.
+constexpr int kRestPerWork = 20;
+constexpr std::chrono::seconds kRestMax{60};
 
 }  // namespace
 
@@ -39,7 +44,12 @@ struct CheckpointKeeper::Impl {
     (void)setpriority(PRIO_PROCESS, 0, kNice);
     std::unique_lock lock(mutex);
     auto again = Clock::time_point::max();
+    auto rested = Clock::time_point::min();
     while (!ending) {
+      if (wanted && Clock::now() < rested) {
+        wake.wait_until(lock, rested);
+        continue;
+      }
       if (!wanted && Clock::now() < again) {
         if (again == Clock::time_point::max()) {
           wake.wait(lock);
@@ -50,8 +60,14 @@ struct CheckpointKeeper::Impl {
       }
       wanted = false;
       lock.unlock();
+      const auto began = Clock::now();
       const Status done = Round();
       lock.lock();
+      const auto work = Clock::now() - began;
+      // What was found bad makes others doubtful, which cannot wait.
+      if (!doubted && status.damaged.empty()) {
+        rested = Clock::now() + std::min<Clock::duration>(kRestPerWork * work, kRestMax);
+      }
       again = done.ok() || ending ? Clock::time_point::max() : Clock::now() + kRetry;
       if (done.message() != status.error && !done.ok() && !ending) {
         LogWarning("looking after the checkpoints of {}: {}", options.app, done.message());

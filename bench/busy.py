@@ -16,7 +16,7 @@ import statistics
 import time
 
 import script
-from checkpoint import Agent, Store
+from agents import Agent, Store
 
 THREADS = 2
 TICKS = os.sysconf("SC_CLK_TCK")

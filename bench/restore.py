@@ -18,10 +18,7 @@ import time
 
 import results
 import script
-
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
-                                "../tools/quickstart.d"))
-from programs import Agent, Store  # noqa: E402
+from agents import Agent, Store
 
 APPLICATION = os.path.join(os.path.dirname(os.path.abspath(__file__)), "heap_server.py")
 MIB = 1 << 20
