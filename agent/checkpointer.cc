@@ -121,7 +121,7 @@ Status Checkpointer::CaptureWithRetries(Cell* cell, bool leave_stopped, Captured
   Attempt attempt{.let_go = true, .exact_files = leave_stopped};
   uint64_t frozen_us = 0;
   while (true) {
-    const Status status = Capture(cell, leave_stopped, attempt, captured, record);
+    Status status = Capture(cell, leave_stopped, attempt, captured, record);
     frozen_us += captured->images.stats.frozen_us;
     captured->frozen_us = frozen_us;
     if (status.ok() || cell->WasToldToEnd()) return status;
@@ -222,7 +222,7 @@ Status Checkpointer::Capture(Cell* cell, bool leave_stopped, Attempt attempt, Ca
   SNAP_ASSIGN_OR_RETURN(captured->images,
                         criu_->Dump(cell, options_.directory, arena_.get(), while_frozen, &plan));
   SNAP_RETURN_IF_ERROR(arena_->status());
-  const Status finished = external_.Finish(&captured->files);
+  Status finished = external_.Finish(&captured->files);
   captured->files_differ = finished.Is(StatusCode::kConflict);
   return finished;
 }
@@ -262,7 +262,7 @@ Result<SnapshotSummary> Checkpointer::Store(SnapshotRequest* request) {
 }
 
 Status Checkpointer::Commit(int root_pid, Captured* captured, CheckpointRecord* record) {
-  const Status committed = CommitCaptured(root_pid, captured, record);
+  Status committed = CommitCaptured(root_pid, captured, record);
   if (committed.ok()) return committed;
   // Zeros in the place of an image may look like damage of whatever kind.
   SNAP_RETURN_IF_ERROR(arena_->ReadStatus());

@@ -222,7 +222,7 @@ Status DumpRescue::Rescue(const Cell& cell) {
     // One that blocks nothing of ours may be of a CRIU that is at work.
     if (!Blocks(inside, table, connections) && AnotherDumpRuns(cell)) continue;
     LogWarning("removing the {} that CRIU has left", table);
-    const Status removed = RunNft(inside, "delete " + table).status();
+    Status removed = RunNft(inside, "delete " + table).status();
     if (removed.ok()) continue;
     // Another agent's rescue may have been quicker.
     SNAP_ASSIGN_OR_RETURN(const std::set<std::string> now, CriuTables(inside));

@@ -25,7 +25,7 @@ namespace {
 
 constexpr int kLookMillis = 1000;
 constexpr int kLogNice = 10;
-constexpr uint64_t kCopyBytes = 1 << 20;
+constexpr uint64_t kLogCopyBytes = 1 << 20;
 constexpr uint64_t kBlockBytesMin = 4096;
 
 std::string OldName(const std::string& path, size_t number) {
@@ -33,9 +33,9 @@ std::string OldName(const std::string& path, size_t number) {
 }
 
 Status CopyRange(int from, int to, uint64_t begin, uint64_t end, const std::string& name) {
-  Bytes buffer(kCopyBytes);
+  Bytes buffer(kLogCopyBytes);
   for (uint64_t at = begin; at < end;) {
-    const MutableByteSpan piece(buffer.data(), std::min(end - at, kCopyBytes));
+    const MutableByteSpan piece(buffer.data(), std::min(end - at, kLogCopyBytes));
     SNAP_ASSIGN_OR_RETURN(const size_t got, PreadFull(from, piece, at, name));
     if (got == 0) return Status::Io(fmt::format("{}: has become shorter meanwhile", name));
     SNAP_RETURN_IF_ERROR(WriteFull(to, ByteSpan(buffer.data(), got), name));
@@ -79,7 +79,7 @@ Status Rename(const std::string& from, const std::string& to) {
 
 Status ShiftOldLogs(const std::string& path, size_t keep) {
   for (size_t number = keep; number > 1; --number) {
-    const Status moved = Rename(OldName(path, number - 1), OldName(path, number));
+    Status moved = Rename(OldName(path, number - 1), OldName(path, number));
     if (!moved.ok() && !moved.Is(StatusCode::kNotFound)) return moved;
   }
   return Status::Ok();

@@ -25,7 +25,7 @@ namespace {
 constexpr uint64_t kFeatureWpUnpopulated = 1 << 13;
 constexpr uint64_t kFeatureWpAsync = 1 << 15;
 
-constexpr size_t kMapsBytesMax = 64 << 20;
+constexpr size_t kMapsTextBytesMax = 64 << 20;
 // Of 64-bit processes on x86 with four levels of page tables and on the others.
 constexpr uint64_t kAddressEnd = (uint64_t{1} << 47) - 4096;
 
@@ -62,7 +62,7 @@ int AppendPages(int pagemap_fd, const PagemapScanArgument& argument, AddressSet*
 }
 
 Result<Bytes> ReadMaps(pid_t pid) {
-  return ReadWholeFile(fmt::format("/proc/{}/maps", pid), kMapsBytesMax);
+  return ReadWholeFile(fmt::format("/proc/{}/maps", pid), kMapsTextBytesMax);
 }
 
 // Whether a line of /proc/PID/maps is of private anonymous memory. What the kernel has mapped

@@ -51,7 +51,9 @@ class WindowReader : public VolumeReader {
   }
 
   Status ReadAt(uint64_t offset, std::span<uint8_t> out) override {
-    const iovec part{reinterpret_cast<void*>(window_ + offset), out.size()};
+    void* const from =
+        reinterpret_cast<void*>(window_ + offset);  // NOLINT(performance-no-int-to-ptr)
+    const iovec part{from, out.size()};
     if (RemoteMemory(memory_->pid).Read({&part, 1}, out).ok()) return Status::Ok();
     std::fill(out.begin(), out.end(), uint8_t{0});
     const std::lock_guard lock(mutex_);

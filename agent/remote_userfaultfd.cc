@@ -73,7 +73,8 @@ struct UserDispatchConfiguration {
 
 bool ReadRemote(pid_t pid, uint64_t address, void* out, size_t bytes) {
   const iovec local{out, bytes};
-  const iovec remote{reinterpret_cast<void*>(address), bytes};
+  void* const from = reinterpret_cast<void*>(address);  // NOLINT(performance-no-int-to-ptr)
+  const iovec remote{from, bytes};
   return process_vm_readv(pid, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(bytes);
 }
 
@@ -227,7 +228,7 @@ Status HeldProcess::Hold() {
       if (!stopped) running.push_back(thread);
     }
     for (const pid_t thread : running) {
-      const Status stopped = WaitForStop(thread, kTraceStop);
+      Status stopped = WaitForStop(thread, kTraceStop);
       // A thread may end; without the first one there is nothing to work with.
       if (!stopped.ok() && (!stopped.Is(StatusCode::kNotFound) || thread == pid_)) return stopped;
     }

@@ -24,7 +24,7 @@ namespace snapstore::agent {
 namespace {
 
 // Read by one call.
-constexpr uint64_t kReadBytes = 4 << 20;
+constexpr uint64_t kRemoteReadBytes = 4 << 20;
 
 }  // namespace
 
@@ -128,11 +128,12 @@ Status TrackedProcess::Read(const AddressSet& pages, Arena* arena, ArenaFile* fi
   };
   for (const AddressRange& range : pages.ranges()) {
     for (uint64_t at = range.begin; at < range.end;) {
-      const uint64_t length = std::min(range.end - at, kReadBytes - bytes);
-      remote.push_back({reinterpret_cast<void*>(at), length});
+      const uint64_t length = std::min(range.end - at, kRemoteReadBytes - bytes);
+      void* const from = reinterpret_cast<void*>(at);  // NOLINT(performance-no-int-to-ptr)
+      remote.push_back({from, length});
       bytes += length;
       at += length;
-      if (bytes == kReadBytes || remote.size() == IOV_MAX) SNAP_RETURN_IF_ERROR(flush());
+      if (bytes == kRemoteReadBytes || remote.size() == IOV_MAX) SNAP_RETURN_IF_ERROR(flush());
     }
   }
   return flush();

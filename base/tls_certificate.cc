@@ -20,7 +20,7 @@ namespace snapstore {
 namespace {
 
 constexpr size_t kPemBytesMax = 1 << 20;
-constexpr long kBackdateSeconds = 24 * 3600;  // clocks differ
+constexpr long kBackdateSeconds = 24L * 3600;  // clocks differ
 constexpr long kLifeSeconds = 10L * 365 * 24 * 3600;
 constexpr size_t kSerialBytes = 16;
 constexpr size_t kFingerprintDigits = 64;

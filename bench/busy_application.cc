@@ -50,7 +50,9 @@ void Work(uint64_t seed, std::vector<uint64_t>* heap, double pages_per_second) {
     // What it did not get to while it stood still it does not catch up on.
     owed += std::min(std::chrono::duration<double>(now - before).count(), 0.1) * pages_per_second;
     before = now;
-    for (; owed >= 1; owed -= 1) (*heap)[(first + random() % pages) * words] = ++state;
+    const auto due = static_cast<uint64_t>(owed);
+    owed -= static_cast<double>(due);
+    for (uint64_t i = 0; i < due; ++i) (*heap)[(first + random() % pages) * words] = ++state;
   }
 }
 

@@ -202,7 +202,7 @@ Result<format::Claim> ReadClaim(ObjectStore& store, const Sealer& sealer, const 
 Result<std::vector<ObjectKey>> SupersededClaims(ObjectStore& store, int64_t before_ns) {
   std::map<std::string, std::vector<ClaimName>> folders;
   SNAP_RETURN_IF_ERROR(
-      ListClaims(store, "", [&](ClaimName name) { folders[name.folder].push_back(name); }));
+      ListClaims(store, "", [&](const ClaimName& name) { folders[name.folder].push_back(name); }));
   std::vector<ObjectKey> superseded;
   for (const auto& [folder, names] : folders) {
     uint64_t newest = 0;

@@ -32,7 +32,7 @@ constexpr size_t kDeleteBatch = 1000;
 // Older than any upload can be that is still going on.
 constexpr std::chrono::hours kUploadAge{48};
 // People may want to see who held a name before.
-constexpr int64_t kClaimAge = 24 * 3600 * kNanosPerSecond;
+constexpr int64_t kClaimAge = int64_t{24} * 3600 * kNanosPerSecond;
 
 }  // namespace
 

@@ -174,7 +174,7 @@ Status RepositoryCheck::CheckClaims() {
   SNAP_RETURN_IF_ERROR(
       ListClaims(store_, "", [&](ClaimName name) { claims.push_back(std::move(name)); }));
   for (const ClaimName& claim : claims) {
-    const Status read = ReadClaim(store_, repository_.sealer(), claim).status();
+    Status read = ReadClaim(store_, repository_.sealer(), claim).status();
     // A prune took it away.
     if (read.ok() || read.Is(StatusCode::kNotFound)) continue;
     if (!IsDamage(read)) return read;

@@ -85,7 +85,7 @@ class TrackedChain : public DirtyTrackerTest {
     const auto hidden = filter.Hidden();
     EXPECT_TRUE(hidden.ok() && hidden->has_value()) << "the filter took no effect";
     PagesByMap passed_over;
-    const Status added = AddHiddenPages(**hidden, arena_.get(), files, &passed_over);
+    Status added = AddHiddenPages(**hidden, arena_.get(), files, &passed_over);
     for (const auto& [name, pages] : passed_over) {
       EXPECT_TRUE(pages.Subtract((*unchanged)[name]).empty()) << name;
       (*unchanged)[name] = pages;

@@ -110,7 +110,7 @@ TEST_F(ExternalCaptureTest, OfALogThatGrowsOnlyTheTailIsRead) {
   std::string parent = "s1";
   for (unsigned i = 2; i < 6; ++i) {
     const uint64_t known = text_.size();
-    Append(i == 4 ? "" : Noise(100'000 * i, i));
+    Append(i == 4 ? "" : Noise(size_t{100'000} * i, i));
     EXPECT_EQ(capture_->Prepare(parent), text_.size() - known);
     const std::string id = "s" + std::to_string(i);
     const CapturedFile file = Take(parent, id);

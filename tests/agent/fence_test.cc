@@ -54,6 +54,7 @@ class FenceTest : public PruneFixture {
   }
   static std::vector<std::string> IdsOf(const std::vector<SnapshotInfo>& checkpoints) {
     std::vector<std::string> ids;
+    ids.reserve(checkpoints.size());
     for (const SnapshotInfo& one : checkpoints) ids.push_back(one.id);
     return ids;
   }
@@ -225,6 +226,7 @@ SnapshotInfo Info(const std::string& id, uint64_t epoch, uint64_t sequence, int6
 
 std::vector<std::string> IdsOf(const std::vector<SnapshotInfo>& checkpoints) {
   std::vector<std::string> ids;
+  ids.reserve(checkpoints.size());
   for (const SnapshotInfo& one : checkpoints) ids.push_back(one.id);
   return ids;
 }

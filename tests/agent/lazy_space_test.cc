@@ -30,17 +30,17 @@ class LazySpaceTest : public ::testing::Test {
     api.api = UFFD_API;
     ASSERT_EQ(ioctl(fd.get(), UFFDIO_API, &api), 0);
     fd_ = fd.get();
-    void* const base = mmap(nullptr, kSpacePages * kPageBytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    ASSERT_NE(base, MAP_FAILED);
-    base_ = reinterpret_cast<uint64_t>(base);
+    memory_ = mmap(nullptr, kSpacePages * kPageBytes, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(memory_, MAP_FAILED);
+    base_ = reinterpret_cast<uint64_t>(memory_);
     LazyRanges missing;
     missing.Add(base_, kSpacePages * kPageBytes, base_);
     space_ = std::make_unique<LazySpace>(kSpacePid, std::move(fd), std::move(missing));
   }
   void TearDown() override {
     space_.reset();
-    if (base_ != 0) munmap(reinterpret_cast<void*>(base_), kSpacePages * kPageBytes);
+    if (memory_ != MAP_FAILED) munmap(memory_, kSpacePages * kPageBytes);
   }
 
   // As a restore maps it: from then on pages can be put there.
@@ -53,10 +53,11 @@ class LazySpaceTest : public ::testing::Test {
   Status Place(LazySpace::IfUnmapped if_unmapped, ByteSpan bytes) const {
     return space_->Place({base_, kSpacePages * kPageBytes, base_}, bytes, if_unmapped);
   }
-  uint8_t At(uint64_t page) const { return *reinterpret_cast<uint8_t*>(base_ + page * kPageBytes); }
+  uint8_t At(uint64_t page) const { return static_cast<uint8_t*>(memory_)[page * kPageBytes]; }
 
   const Bytes bytes_ = Bytes(kSpacePages * kPageBytes, 5);
   int fd_ = -1;
+  void* memory_ = MAP_FAILED;
   uint64_t base_ = 0;
   std::unique_ptr<LazySpace> space_;
 };

@@ -49,6 +49,7 @@ TEST(SpoolTest, WhatExceedsTheMemoryIsReadBackFromTheDisk) {
     (*arena)->Clear();
     ASSERT_TRUE((*arena)->Prepare(40 * kSpoolMiB).ok());
     std::vector<ArenaWriter> writers;
+    writers.reserve(3);
     for (int i = 0; i < 3; ++i) writers.emplace_back(arena->get(), std::to_string(i));
     std::array<uint64_t, 3> sizes{};
     for (int turn = 0; turn < 25; ++turn) {

@@ -62,8 +62,10 @@ TEST_P(ClaimTest, OfManyAtOnceOneIsLeft) {
   constexpr int kThreads = 8;
   std::vector<Claim> claims(kThreads);
   std::vector<std::unique_ptr<RepositoryImpl>> nodes;
+  nodes.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i) nodes.push_back(Node(std::to_string(i)));
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   for (int i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
       const auto claim = TakeClaim(*nodes[i], {.name = "db"});
@@ -163,7 +165,7 @@ TEST_P(ClaimTest, APruneTakesTheLongSuperseded) {
   EXPECT_EQ(KeysBelow("claims/").size(), 5u) << "not before a day is over";
   const auto node = Node("later");
   // Each look at the clock is half a day after the one before.
-  constexpr int64_t kHalfDay = 12 * 3600 * kNanosPerSecond;
+  constexpr int64_t kHalfDay = int64_t{12} * 3600 * kNanosPerSecond;
   const auto now = std::make_shared<std::atomic<int64_t>>(BootNanos());
   node->lease_options() = {.life = std::chrono::seconds(100'000'000),
                            .clock = [now] { return *now += kHalfDay; }};

@@ -68,7 +68,7 @@ Status BenchAgent::Start(bool restore, bool lazily) {
 Status BenchAgent::WaitForAnswer() {
   const Stopwatch watch;
   while (true) {
-    const Status answered = heap_.WaitForAnswer(std::chrono::seconds(1));
+    Status answered = heap_.WaitForAnswer(std::chrono::seconds(1));
     if (answered.ok()) return answered;
     if (running_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
       SNAP_RETURN_IF_ERROR(running_.get());

@@ -81,13 +81,14 @@ class Heap {
     uint64_t changed = 0;
     uint64_t read = 0;
     constexpr uint64_t kTurn = 16;
-    for (double now = 0; now < seconds; now = watch.Seconds()) {
+    while (true) {
+      const double now = watch.Seconds();
+      if (now >= seconds) return read;
       sum_ = sum_ + ReadSome(kTurn);
       read += kTurn;
       const auto due = static_cast<uint64_t>(now / seconds * static_cast<double>(count));
       for (; changed < due; ++changed) Change(random_() % pages(), read, changed);
     }
-    return read;
   }
 
  private:

@@ -22,7 +22,7 @@
 namespace snapstore::agent {
 namespace {
 
-constexpr uint64_t kPage = 4096;
+constexpr uint64_t kHeapPage = 4096;
 constexpr uint64_t kCostHeapMax = 1ull << 30;
 constexpr double kCostDirtyPercent = 1;
 constexpr uint64_t kBenchMemory = 512ull << 20;
@@ -49,8 +49,9 @@ class BenchFolder {
 };
 
 uint64_t PagesOf(uint64_t bytes, double percent) {
+  const uint64_t pages = bytes / kHeapPage;
   return std::max<uint64_t>(
-      1, static_cast<uint64_t>(std::llround(static_cast<double>(bytes / kPage) * percent / 100)));
+      1, static_cast<uint64_t>(std::llround(static_cast<double>(pages) * percent / 100)));
 }
 
 class BenchCommand : public Command {
@@ -119,7 +120,7 @@ class BenchCommand : public Command {
     figures_.criu_version = criu.version();
     figures_.repository = repository_.empty() ? "temporary, in " + work_ : repository->location();
     for (const uint64_t heap : heaps_) {
-      if (heap < kPage) return Status::InvalidArgument("--heaps: less than a page");
+      if (heap < kHeapPage) return Status::InvalidArgument("--heaps: less than a page");
       figures_.heaps.emplace_back().heap_bytes = heap;
       const std::string name = folder->path() + fmt::format("/heap-{}", heap);
       const std::string app = std::filesystem::path(folder->path()).filename().string();
@@ -202,6 +203,7 @@ class BenchCommand : public Command {
     }
     const auto median = [&](auto member) {
       std::vector<double> values;
+      values.reserve(records.size());
       for (const CheckpointRecord& record : records) {
         values.push_back(static_cast<double>(record.*member));
       }
