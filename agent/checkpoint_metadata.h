@@ -19,6 +19,9 @@ inline constexpr const char* kMetadataName = "checkpoint.json";
 inline constexpr const char* kAppTag = "snapstore.app";
 inline constexpr const char* kKindTag = "snapstore.kind";
 inline constexpr const char* kCheckpointKind = "checkpoint";
+inline constexpr const char* kTriggerTag = "snapstore.trigger";
+// After this one the application executed nothing more.
+inline constexpr const char* kFinalTrigger = "final";
 
 struct CheckpointMetadata {
   std::string app;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "agent/checkpoint_image.h"
 #include "agent/checkpoint_metadata.h"
@@ -15,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "snapstore/maintain.h"
 #include "snapstore/snapshot.h"
 
 namespace snapstore::agent {
@@ -308,7 +310,7 @@ Status Checkpointer::CommitCaptured(int root_pid, Captured* captured, Checkpoint
   request.images.push_back(std::move(description));
   request.tags = {{kAppTag, options_.config.name},
                   {kKindTag, kCheckpointKind},
-                  {"snapstore.trigger", record->trigger},
+                  {kTriggerTag, record->trigger},
                   {"snapstore.frozen_ms", fmt::format("{:.1f}", record->frozen_ms)}};
   SNAP_ASSIGN_OR_RETURN(const SnapshotSummary summary, Store(&request));
   if (tracker_ != nullptr) tracker_->Committed(placed);
@@ -409,11 +411,11 @@ void Checkpointer::StoreBeforehand(const Cell& cell, CheckpointRecord* record) {
 
 void Checkpointer::DropPreCopy(const Status& checkpoint) {
   if (!pre_copy_) return;
-  pre_copy_.reset();
+  const std::vector<std::string> id{*std::exchange(pre_copy_, std::nullopt)};
   if (!checkpoint.ok()) tracker_->Forget();
   Status forgotten;
   RunInBackground(options_.background,
-                  [&] { forgotten = ForgetPreCopies(repository_, options_.config.name); });
+                  [&] { forgotten = ForgetSnapshots(*repository_, id, nullptr).status(); });
   if (!forgotten.ok()) LogWarning("what was stored beforehand stays: {}", forgotten.message());
 }
 

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "agent/checkpoint_metadata.h"
 #include "base/clock.h"
 
 namespace snapstore::agent {
@@ -59,7 +60,7 @@ json Stored(const SnapshotInfo& info, const KeeperStatus& kept) {
           {"time", FormatTime(info.time_ns)},
           {"host", info.host},
           {"parent_id", TextOrNull(info.parent_id)},
-          {"trigger", TextOrNull(tag("snapstore.trigger"))},
+          {"trigger", TextOrNull(tag(kTriggerTag))},
           {"verified", kept.verified.contains(info.id)},
           {"damaged", kept.damaged.contains(info.id)},
           {"frozen_ms", frozen.empty() ? json() : json(std::strtod(frozen.c_str(), nullptr))},

@@ -13,9 +13,6 @@
 namespace snapstore::agent {
 namespace {
 
-// After this one the application executed nothing more.
-constexpr std::string_view kFinalTrigger = "final";
-
 // As CRIU needs it; containers may forbid it.
 bool HasUserfaultfd() {
   const UniqueFd fd(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));

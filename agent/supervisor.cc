@@ -365,9 +365,9 @@ std::optional<Status> Supervisor::HandleSignals() {
 Status Supervisor::StopOnSignal() {
   LogInfo("signal: taking a final checkpoint");
   SetState(AppState::kStopping);
-  CheckpointRecord record = TakeCheckpoint("final", /*leave_stopped=*/true);
+  CheckpointRecord record = TakeCheckpoint(kFinalTrigger, /*leave_stopped=*/true);
   if (!record.status.ok() && !cell_->WasToldToEnd()) {
-    record = TakeCheckpoint("final", /*leave_stopped=*/true);
+    record = TakeCheckpoint(kFinalTrigger, /*leave_stopped=*/true);
   }
   // It may have files to put in order.
   if (cell_->WasToldToEnd()) (void)cell_->WaitForExit(kOwnEndLimit);
@@ -409,7 +409,7 @@ Status Supervisor::Stop(StopKind kind) {
   }
   if (kind == StopKind::kCheckpoint) {
     SetState(AppState::kStopping);
-    const CheckpointRecord record = TakeCheckpoint("final", /*leave_stopped=*/true);
+    const CheckpointRecord record = TakeCheckpoint(kFinalTrigger, /*leave_stopped=*/true);
     if (!record.status.ok()) {
       SetState(AppState::kRunning);
       return record.status.WithContext("not stopped, the final checkpoint failed");

@@ -1,6 +1,7 @@
 // Of the supervisor: restores, and an application whose memory has not all arrived.
 #include <fmt/format.h>
 
+#include "agent/checkpoint_metadata.h"
 #include "agent/held_connections.h"
 #include "agent/supervisor.h"
 #include "base/clock.h"
@@ -8,13 +9,6 @@
 #include "base/status_macros.h"
 
 namespace snapstore::agent {
-namespace {
-
-// After this one the application executed nothing more.
-constexpr std::string_view kLastTrigger = "final";
-
-}  // namespace
-
 // Until the application runs, see NoteRunning.
 Status Supervisor::HoldPeers(const CheckpointReader& reader) const {
   SNAP_ASSIGN_OR_RETURN(const std::vector<TcpConnection> connections, reader.Connections());
@@ -34,11 +28,11 @@ Status Supervisor::TryRestore(const SnapshotInfo& checkpoint) {
   SNAP_RETURN_IF_ERROR(CheckCanResume(reader->metadata().platform, Platform::OfThisMachine()));
   RestoreChoices choices = options_.choices;
   if (!lazy_allowed_) choices.lazy = LazyChoice::kOff;
-  const auto tag = checkpoint.tags.find("snapstore.trigger");
+  const auto tag = checkpoint.tags.find(kTriggerTag);
   const std::string trigger = tag == checkpoint.tags.end() ? "" : tag->second;
   if (choices.tcp == TcpChoice::kQuiet) choices.tcp = TcpChoice::kAuto;
   if (choices.tcp == TcpChoice::kKeep ||
-      (choices.tcp == TcpChoice::kAuto && trigger == kLastTrigger)) {
+      (choices.tcp == TcpChoice::kAuto && trigger == kFinalTrigger)) {
     SNAP_RETURN_IF_ERROR(HoldPeers(*reader));
   }
   SNAP_ASSIGN_OR_RETURN(RestoredApplication restored,

@@ -19,6 +19,7 @@
 #include "snapstore/claim.h"
 #include "snapstore/snapshot.h"
 #include "tests/agent/agent_fixture.h"
+#include "tests/agent/new_repository.h"
 
 namespace snapstore::agent {
 namespace {
@@ -28,12 +29,7 @@ namespace fs = std::filesystem;
 class CheckpointKeeperTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    RepositoryOptions options;
-    options.location = Path("repo");
-    options.cache_dir = Path("cache");
-    options.memory_limit = 64 << 20;
-    ASSERT_TRUE(Repository::Init(options).ok());
-    auto opened = Repository::Open(options);
+    auto opened = NewRepository(folder_.path(), 64 << 20);
     ASSERT_TRUE(opened.ok()) << opened.status().ToString();
     repository_ = *std::move(opened);
     fs::create_directory(Path("state"));

@@ -14,6 +14,7 @@
 #include "agent/process_tree.h"
 #include "base/status_macros.h"
 #include "tests/agent/restart_fixture.h"
+#include "tests/agent/tracking_fixture.h"
 
 namespace snapstore::agent {
 namespace {
@@ -46,35 +47,22 @@ void AddContent(const MemorySource& source, Memory* parent, Memory* memory) {
   }
 }
 
-class CriuFilterTest : public CriuFixture {
+class CriuFilterTest : public DirtyTrackerTest {
  protected:
   void SetUp() override {
-    CriuFixture::SetUp();
+    DirtyTrackerTest::SetUp();
     if (IsSkipped()) return;
-    auto tracker = DirtyTracker::Create();
-    if (!tracker.ok()) GTEST_SKIP() << tracker.status().message();
-    tracker_ = std::move(*tracker);
-    auto arena = Arena::Create(1ull << 30);
-    ASSERT_TRUE(arena.ok());
-    arena_ = std::move(*arena);
-    std::filesystem::create_directory(Path("criu"));
     // A network of its own: CRIU's tables are seen by all in one.
     network_ = UniqueFd(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
     ASSERT_EQ(unshare(CLONE_NEWNET), 0);
     ASSERT_EQ(system("ip link set lo up"), 0);
-    CellOptions options = Options({MEMORY_ZOO, Path("mapped")});
-    // Else the kernel notes the CPU in the application's memory whenever that is another.
-    options.environment.emplace_back("GLIBC_TUNABLES=glibc.pthread.rseq=0");
-    auto cell = Cell::Create(options);
-    ASSERT_TRUE(cell.ok()) << cell.status().ToString();
-    cell_ = std::move(*cell);
-    ASSERT_TRUE(cell_->StartApplication().ok());
+    ASSERT_NO_FATAL_FAILURE(StartCell({MEMORY_ZOO, Path("mapped")}));
     ASSERT_TRUE(WaitForLines(1));
   }
   void TearDown() override {
     cell_.reset();
     if (network_.valid()) setns(network_.get(), CLONE_NEWNET);
-    CriuFixture::TearDown();
+    DirtyTrackerTest::TearDown();
   }
 
   // The tables that CRIU has made in the network of the cell.
@@ -84,9 +72,6 @@ class CriuFilterTest : public CriuFixture {
     return Read(Path("tables/locks-before"));
   }
 
-  bool WaitForLines(size_t count) {
-    return Eventually([&] { return Lines(Path("app.log")).size() >= count; });
-  }
   void Change() {
     kill(DescendantsOf(cell_->init_pid())->front(), SIGUSR1);
     ASSERT_TRUE(WaitForLines(2));
@@ -155,9 +140,6 @@ class CriuFilterTest : public CriuFixture {
     }
   }
 
-  std::unique_ptr<DirtyTracker> tracker_;
-  std::unique_ptr<Arena> arena_;
-  std::unique_ptr<Cell> cell_;
   UniqueFd network_;  // the test's own
   // Of the last dump:
   PagesByMap hidden_;

@@ -17,6 +17,7 @@
 
 #include "agent/stream_protocol.h"
 #include "base/file.h"
+#include "tests/agent/send_descriptor.h"
 #include "tests/base/temp_folder.h"
 
 namespace snapstore::agent {
@@ -48,7 +49,7 @@ class FakeCriu {
     SendRaw(std::string(reinterpret_cast<const char*>(&length), 4) + message);
     int ends[2];
     if (pipe(ends) != 0) _exit(90);
-    SendFd(ends[0]);
+    SendDescriptor(socket_.get(), ends[0]);
     close(ends[0]);
     return UniqueFd(ends[1]);
   }
@@ -58,23 +59,6 @@ class FakeCriu {
   }
 
  private:
-  void SendFd(int fd) {
-    char byte = 0;
-    iovec vector{&byte, 1};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    msghdr message{};
-    message.msg_iov = &vector;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-    sendmsg(socket_.get(), &message, 0);
-  }
-
   std::string directory_;
   UniqueFd socket_;
 };

@@ -8,6 +8,7 @@
 #include "agent/supervisor.h"
 #include "snapstore/repository.h"
 #include "tests/agent/agent_fixture.h"
+#include "tests/agent/new_repository.h"
 #include "tests/base/memory_folder.h"
 
 namespace snapstore::agent {
@@ -20,12 +21,7 @@ class OverflowTest : public CriuFixture {
   void SetUp() override {
     CriuFixture::SetUp();
     if (IsSkipped()) return;
-    RepositoryOptions options;
-    options.location = Path("repo");
-    options.cache_dir = Path("cache");
-    options.memory_limit = 128 << 20;
-    ASSERT_TRUE(Repository::Init(options).ok());
-    auto repository = Repository::Open(options);
+    auto repository = NewRepository(directory_, 128 << 20);
     ASSERT_TRUE(repository.ok()) << repository.status().ToString();
     repository_ = std::move(*repository);
     Write("sum.py", R"(

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "snapstore/maintain.h"
 #include "snapstore/repository.h"
+#include "tests/agent/new_repository.h"
 #include "tests/agent/tracking_fixture.h"
 
 namespace snapstore::agent {
@@ -24,12 +25,7 @@ class TrackedCheckpoints : public DirtyTrackerTest {
   void SetUp() override {
     DirtyTrackerTest::SetUp();
     if (IsSkipped()) return;
-    RepositoryOptions options;
-    options.location = Path("repo");
-    options.cache_dir = Path("cache");
-    options.memory_limit = 128 << 20;
-    ASSERT_TRUE(Repository::Init(options).ok());
-    auto repository = Repository::Open(options);
+    auto repository = NewRepository(directory_, 128 << 20);
     ASSERT_TRUE(repository.ok()) << repository.status().ToString();
     repository_ = std::move(*repository);
     auto config = AppConfig::Parse(fmt::format(
