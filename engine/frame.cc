@@ -66,11 +66,12 @@ Status OpenPayload(const Sealer& sealer, const FramePlace& place, ByteSpan store
 }
 
 // Whether zstd is worth its time: its first level must save 3 % of samples from all over the frame.
+// In a short frame they would be a large share of all it has to do.
 bool LooksCompressible(ZSTD_CCtx* context, ByteSpan plain) {
   constexpr size_t kSampleCount = 8;
   constexpr size_t kSampleBytes = 2 << 10;
   constexpr size_t kAllBytes = kSampleCount * kSampleBytes;
-  if (plain.size() < 4 * kAllBytes) return true;
+  if (plain.size() < 16 * kAllBytes) return true;
   uint8_t samples[kAllBytes];
   for (size_t i = 0; i < kSampleCount; ++i) {
     const size_t at = (plain.size() - kSampleBytes) / (kSampleCount - 1) * i;

@@ -1,6 +1,8 @@
-// Frame: the unit of compression, up to a few hundred KiB of consecutive new chunks.
+// Frame: the unit of compression, up to a MiB of consecutive new chunks.
 //
 // Small chunks deduplicate finely; compressing many of them together keeps the ratio of large ones.
+// Whoever reads one chunk decodes all of its frame, so frames of memory, which is read page by page
+// while its process waits, are short.
 // A frame describes itself (docs/format.md, "Frame"): header, then the chunks' bytes and their
 // lengths, compressed with zstd or raw where that does not pay, and sealed for its place in a pack
 // if the repository is encrypted.
@@ -25,6 +27,8 @@ namespace snapstore {
 inline constexpr uint32_t kFrameHeaderBytes = 24;
 // A frame is closed once it holds this many plain bytes.
 inline constexpr uint32_t kFramePlainTarget = 1u << 20;
+// If all it holds are single blocks: memory and volumes cut as finely.
+inline constexpr uint32_t kBlockFramePlainTarget = 128u << 10;
 inline constexpr uint16_t kFrameChunksMax = 4096;
 
 // Chunks on their way into a frame.
@@ -32,7 +36,12 @@ struct PlainFrame {
   Bytes data;  // the chunks' content, one after the other
   std::vector<ChunkId> chunks;
 
-  bool Full() const { return data.size() >= kFramePlainTarget || chunks.size() >= kFrameChunksMax; }
+  bool Full() const {
+    // Other chunks are of this length on average only by chance.
+    const bool of_blocks = data.size() == chunks.size() * kBlockBytes;
+    return data.size() >= (of_blocks ? kBlockFramePlainTarget : kFramePlainTarget) ||
+           chunks.size() >= kFrameChunksMax;
+  }
 };
 
 class FrameEncoder {

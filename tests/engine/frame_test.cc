@@ -71,6 +71,23 @@ TEST(Frame, TakesTheLargestFrameAWriterMakes) {
   ExpectHolds(Encode(many), many);
 }
 
+TEST(Frame, IsFullEarlyWhenItHoldsSingleBlocks) {
+  SplitMix64 random(10);
+  const Bytes block = RandomBytes(&random, kBlockBytes);
+  std::vector<Bytes> chunks(kBlockFramePlainTarget / kBlockBytes - 1, block);
+  EXPECT_FALSE(MakeFrame(chunks).Full());
+  chunks.push_back(block);
+  EXPECT_TRUE(MakeFrame(chunks).Full());
+
+  chunks.front().pop_back();
+  while (MakeFrame(chunks).data.size() + kBlockBytes < kFramePlainTarget) {
+    ASSERT_FALSE(MakeFrame(chunks).Full()) << chunks.size();
+    chunks.push_back(block);
+  }
+  chunks.push_back(block);
+  EXPECT_TRUE(MakeFrame(chunks).Full());
+}
+
 TEST(Frame, AnyDamageIsNoticed) {
   SplitMix64 random(9);
   for (const std::vector<Bytes>& chunks :
