@@ -88,11 +88,11 @@ LazyRestore::~LazyRestore() {
 }
 
 void LazyRestore::Fill() {
-  StartFill(kFirstQuiet);
+  StartFill(/*give_way=*/true);
   Settle();
 }
 
-void LazyRestore::FillBeforehand() { StartFill(Clock::duration::zero()); }
+void LazyRestore::FillBeforehand() { StartFill(/*give_way=*/false); }
 
 Status LazyRestore::FinishBeforehand() {
   Settle();
@@ -110,15 +110,16 @@ void LazyRestore::Settle() {
   WakeWatcher();
 }
 
-void LazyRestore::StartFill(Clock::duration first_quiet) {
+void LazyRestore::StartFill(bool give_way) {
   const unsigned threads =
       std::clamp(std::thread::hardware_concurrency(), kFillThreadsMin, kFillThreadsMax);
   {
     const std::lock_guard lock(mutex_);
     if (fill_ || ending_) return;
     fill_ = true;
+    give_way_ = give_way;
     fill_began_ = Clock::now();
-    quiet_ = fill_began_ + first_quiet;
+    quiet_ = fill_began_ + kFirstQuiet;
     for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { FillSpaces(); });
   }
 }
@@ -306,6 +307,7 @@ Status LazyRestore::AnswerTouch(const Touch& touch) {
 
 void LazyRestore::GiveWay() {
   std::unique_lock lock(mutex_);
+  if (!give_way_) return;
   const auto began = Clock::now();
   const auto latest = std::max(began + kPauseMax, fill_began_ + kFirstPauseMax);
   for (auto now = began; now < latest && !ending_ && status_.ok(); now = Clock::now()) {

@@ -102,7 +102,7 @@ class LazyRestore {
   void AnswerTouches();
   Status AnswerTouch(const Touch& touch);
   void FillSpaces();
-  void StartFill(Clock::duration first_quiet);
+  void StartFill(bool give_way);
   void Settle();
   void GiveWay();
   std::optional<std::pair<Space, LazyRange>> NextToFill();
@@ -127,7 +127,8 @@ class LazyRestore {
   uint64_t bytes_ = 0;
   uint64_t touched_ = 0;
   bool fill_ = false;
-  bool settled_ = false;  // all processes are known, with all their memory
+  bool give_way_ = false;  // to touches
+  bool settled_ = false;   // all processes are known, with all their memory
   Clock::time_point fill_began_;
   Clock::time_point fill_ended_;
   bool done_ = false;

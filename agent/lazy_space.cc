@@ -17,7 +17,7 @@
 namespace snapstore::agent {
 namespace {
 
-// Held under the lock at a time, so that a touched page does not wait long behind others.
+// Put in at a time, so that news of a touched page does not wait long.
 constexpr uint64_t kCopyBytesMax = 256 << 10;
 // For news to be read, or for a mapping to be made.
 constexpr std::chrono::microseconds kPause{100};
@@ -25,8 +25,17 @@ constexpr std::chrono::microseconds kPause{100};
 }  // namespace
 
 Result<LazySpace::News> LazySpace::ReadNews() {
+  std::unique_lock lock(mutex_);
+  has_news_ = true;
+  turn_.wait(lock, [this] { return putting_ == 0; });
+  Result<News> news = ReadNewsLocked();
+  has_news_ = false;
+  turn_.notify_all();
+  return news;
+}
+
+Result<LazySpace::News> LazySpace::ReadNewsLocked() {
   News news;
-  const std::lock_guard lock(mutex_);
   while (true) {
     std::array<uffd_msg, 16> messages;
     const ssize_t got = read(fd_.get(), messages.data(), sizeof(messages));
@@ -95,30 +104,23 @@ void LazySpace::Settle() {
   settled_ = true;
 }
 
-Result<LazySpace::Step> LazySpace::Judge(int error_number, int64_t done, uint64_t address,
-                                         uint64_t bytes) {
+Result<LazySpace::Step> LazySpace::Judge(int error_number, int64_t done, uint64_t address) const {
   switch (error_number) {
     case EAGAIN:
       return Step{done > 0 ? static_cast<uint64_t>(done) : 0};
     case EEXIST:
       return Step{kPageBytes};
     case ESRCH:
-      gone_ = true;
-      return Step{0, true};
+      return Step{.gone = true};
     case ENOENT:
-      // A mapping ends within the range, or it did not go with a fork (MADV_DONTFORK).
-      if (bytes > kPageBytes) break;
-      if (!settled_) return Step{.unmapped = true};
-      if (kind_ == Kind::kForked) return Step{kPageBytes};
-      [[fallthrough]];
+      return Step{.unmapped = true};
     default:
       return Status::FromErrno(error_number,
                                fmt::format("put a page to {:#x} of process {}", address, pid_));
   }
-  return Status::Internal("unreachable");
 }
 
-Result<LazySpace::Step> LazySpace::Put(uint64_t address, uint64_t length, ByteSpan bytes) {
+Result<LazySpace::Step> LazySpace::Put(uint64_t address, uint64_t length, ByteSpan bytes) const {
   while (true) {
     int64_t done = 0;
     int error_number = 0;
@@ -140,23 +142,43 @@ Result<LazySpace::Step> LazySpace::Put(uint64_t address, uint64_t length, ByteSp
       length = std::max(kPageBytes, length / 2 / kPageBytes * kPageBytes);
       continue;
     }
-    return Judge(error_number, done, address, length);
+    return Judge(error_number, done, address);
   }
+}
+
+Result<LazySpace::Step> LazySpace::JudgeUnmapped(uint64_t address, bool settled) const {
+  if (!settled) return Step{.unmapped = true};
+  // It did not go with the fork (MADV_DONTFORK).
+  if (kind_ == Kind::kForked) return Step{kPageBytes};
+  return Status::FromErrno(ENOENT, fmt::format("put a page to {:#x} of process {}", address, pid_));
 }
 
 Result<LazySpace::Step> LazySpace::PlaceStep(const LazyRange& piece, ByteSpan bytes,
                                              IfUnmapped if_unmapped, uint64_t* at) {
-  const std::lock_guard lock(mutex_);
-  if (gone_) return Step{0, true};
-  while (const auto next = missing_.Next(piece.address + *at, piece.address + piece.bytes)) {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    turn_.wait(lock, [this] { return !has_news_; });
+    if (gone_) return Step{.gone = true};
+    const auto next = missing_.Next(piece.address + *at, piece.address + piece.bytes);
+    if (!next) break;
     *at = next->address - piece.address;
     if (next->origin != piece.origin + *at) {  // other pages were moved here meanwhile
       *at += next->bytes;
       continue;
     }
     const uint64_t length = std::min(next->bytes, kCopyBytesMax);
-    SNAP_ASSIGN_OR_RETURN(const Step step, Put(next->address, length,
-                                               bytes.empty() ? bytes : bytes.subspan(*at, length)));
+    const bool settled = settled_;
+    ++putting_;
+    lock.unlock();
+    Result<Step> put =
+        Put(next->address, length, bytes.empty() ? bytes : bytes.subspan(*at, length));
+    lock.lock();
+    if (--putting_ == 0) turn_.notify_all();
+    SNAP_ASSIGN_OR_RETURN(Step step, std::move(put));
+    gone_ = gone_ || step.gone;
+    if (step.unmapped) {
+      SNAP_ASSIGN_OR_RETURN(step, JudgeUnmapped(next->address, settled));
+    }
     if (step.unmapped && if_unmapped == IfUnmapped::kLeave) {
       *at += kPageBytes;
       continue;

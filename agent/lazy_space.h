@@ -3,13 +3,14 @@
 //
 // Missing pages are known only here: the kernel tells of every first touch, of every fork, and
 // before the process unmaps, drops or moves memory. It refuses pages while such news is unread.
-// Since the lock is held from reading news to noting it, a page that the process has given up is
-// never put back.
+// Since no page is on its way from the reading of news until that is noted, one that the process
+// has given up is never put back.
 //
 // Thread safety: all calls may run concurrently.
 #ifndef SNAPSTORE_AGENT_LAZY_SPACE_H_
 #define SNAPSTORE_AGENT_LAZY_SPACE_H_
 
+#include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -73,10 +74,13 @@ class LazySpace {
   struct Step {
     uint64_t bytes = 0;  // that are there now; 0: try again when the news has been read
     bool gone = false;
-    bool unmapped = false;  // the first page, so far
+    bool unmapped = false;  // the first page
   };
-  Result<Step> Put(uint64_t address, uint64_t length, ByteSpan bytes);
-  Result<Step> Judge(int error_number, int64_t done, uint64_t address, uint64_t bytes);
+  Result<Step> Put(uint64_t address, uint64_t length, ByteSpan bytes) const;
+  Result<Step> Judge(int error_number, int64_t done, uint64_t address) const;
+  // What to do about a page that was not mapped, with all of them told to be or not.
+  Result<Step> JudgeUnmapped(uint64_t address, bool settled) const;
+  Result<News> ReadNewsLocked();
   Result<Step> PlaceStep(const LazyRange& piece, ByteSpan bytes, IfUnmapped if_unmapped,
                          uint64_t* at);
 
@@ -84,6 +88,9 @@ class LazySpace {
   const Kind kind_;
   const UniqueFd fd_;
   mutable std::mutex mutex_;  // guards what follows, and reading from fd_
+  std::condition_variable turn_;
+  int putting_ = 0;        // threads that are at it without the lock
+  bool has_news_ = false;  // to be read before anybody begins to put in more
   LazyRanges missing_;
   uint64_t cursor_ = 0;  // where NextToFill goes on
   int filling_ = 0;

@@ -20,7 +20,7 @@ enum class LazyChoice { kAuto, kOn, kOff };
 Result<LazyChoice> ParseLazyChoice(std::string_view name);
 
 // From how much memory on kAuto is lazy.
-inline constexpr uint64_t kLazyBytesMin = 256 << 20;
+inline constexpr uint64_t kLazyBytesMin = 32 << 20;
 
 struct RestoreChoices {
   LazyChoice lazy = LazyChoice::kAuto;

@@ -90,7 +90,7 @@ class RunCommand : public Command {
         ->capture_default_str();
     app->add_option("--lazy", lazy_,
                     "Let a restored application run before its memory has arrived: on, off; auto: "
-                    "from 256 MiB on")
+                    "from 32 MiB on")
         ->type_name("WHEN")
         ->capture_default_str();
     app->add_option("--tcp", tcp_,
