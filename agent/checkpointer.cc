@@ -336,7 +336,9 @@ Status Checkpointer::RunHooks(HookEvent event, const Cell& cell, const Checkpoin
   context.final = leave_stopped;
   if (record.frozen_ms > 0) context.frozen_ms = record.frozen_ms;
   context.error = record.status.ok() ? "" : record.status.message();
-  return options_.hooks->Run(event, context);
+  // One that puts right again what pre-freeze did is waited for.
+  const bool may_be_cut = event == HookEvent::kPreFreeze && !leave_stopped;
+  return options_.hooks->Run(event, context, may_be_cut ? options_.stop_waits : nullptr);
 }
 
 // What one capture came to, up to its commit.

@@ -9,6 +9,7 @@
 #ifndef SNAPSTORE_AGENT_CHECKPOINTER_H_
 #define SNAPSTORE_AGENT_CHECKPOINTER_H_
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -62,7 +63,10 @@ class Checkpointer {
     // TCP connections of an application that is left stopped are to go on elsewhere: their peers
     // are told nothing.
     bool keep_connections = false;
-    const Hooks* hooks = nullptr;        // must outlive it; null: there are none
+    const Hooks* hooks = nullptr;  // must outlive it; null: there are none
+    // Whether the application is to be stopped: a pre-freeze hook of a checkpoint that is not for
+    // this is then cut short. Null: never.
+    std::function<bool()> stop_waits = {};
     BackgroundPriority background = {};  // of the work after the freeze, but of a final checkpoint
     std::vector<std::string> volumes = {};  // folders whose files go along without being listed
     // Copy and compare only pages that changed, where the machine can tell.

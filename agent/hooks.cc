@@ -35,6 +35,7 @@ constexpr size_t kErrorTailBytes = 4096;
 constexpr size_t kErrorLineBytes = 300;
 constexpr size_t kCommandBytesShown = 80;
 constexpr double kTimeoutSecondsMax = 3600;
+constexpr milliseconds kPollCutShort{100};
 constexpr std::array kMemberNames{"preFreeze", "postThaw", "preRestore", "postRestore"};
 
 struct HookPipe {
@@ -68,6 +69,8 @@ Result<HookPipe> NewPipe() {
   execve("/bin/sh", argv, environment);
   _exit(127);
 }
+
+bool IsTrue(const std::function<bool()>& asked) { return asked != nullptr && asked(); }
 
 // One command under way.
 class HookProcess {
@@ -105,12 +108,13 @@ class HookProcess {
     return Status::Ok();
   }
 
-  // The wait status; nothing when the time is over. A child of the hook that holds its standard
-  // error is not waited for.
-  std::optional<int> Wait(std::string_view text, HookClock::time_point deadline) {
+  // The wait status; nothing when the time is over, or it is cut short. A child of the hook that
+  // holds its standard error is not waited for.
+  std::optional<int> Wait(std::string_view text, HookClock::time_point deadline,
+                          const std::function<bool()>& cut_short) {
     while (true) {
-      const auto left =
-          std::chrono::duration_cast<milliseconds>(deadline - HookClock::now()).count() + 1;
+      auto left = std::chrono::duration_cast<milliseconds>(deadline - HookClock::now()).count() + 1;
+      if (cut_short != nullptr) left = std::min<int64_t>(left, kPollCutShort.count());
       pollfd fds[3] = {{pidfd_.get(), POLLIN, 0},
                        {error_.get(), POLLIN, 0},
                        {input_.valid() ? input_.get() : -1, POLLOUT, 0}};
@@ -121,7 +125,7 @@ class HookProcess {
         if (fds[2].revents != 0) WriteInput(&text);
         if (fds[0].revents != 0) return Reap();
       }
-      if (HookClock::now() >= deadline) return std::nullopt;
+      if (HookClock::now() >= deadline || IsTrue(cut_short)) return std::nullopt;
     }
   }
 
@@ -180,13 +184,16 @@ class HookProcess {
 };
 
 Status RunOne(HookEvent event, const std::string& command, const HookContext& context,
-              milliseconds timeout) {
+              milliseconds timeout, const std::function<bool()>& cut_short) {
   HookProcess process;
   const auto deadline = HookClock::now() + timeout;
   SNAP_RETURN_IF_ERROR(process.Start(event, command, context));
-  const auto ended = process.Wait(HookContextJson(event, context), deadline);
+  const auto ended = process.Wait(HookContextJson(event, context), deadline, cut_short);
   if (!ended) {
     process.Kill();
+    if (HookClock::now() < deadline) {
+      return Status::Cancelled("killed: the application is to be stopped");
+    }
     return Status::Timeout(
         fmt::format("killed after {:.1f} s", std::chrono::duration<double>(timeout).count()));
   }
@@ -299,17 +306,18 @@ std::string HookContextJson(HookEvent event, const HookContext& context) {
   return document.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-Status Hooks::Run(HookEvent event, const HookContext& context) const {
+Status Hooks::Run(HookEvent event, const HookContext& context,
+                  const std::function<bool()>& cut_short) const {
   for (const std::string& command : options_.Of(event)) {
     const Stopwatch watch;
-    Status done = RunOne(event, command, context, options_.timeout);
+    Status done = RunOne(event, command, context, options_.timeout, cut_short);
     if (done.ok()) {
       LogDebug("hook {}: done in {:.2f} s", HookEventName(event), watch.Seconds());
       continue;
     }
     done = done.WithContext(fmt::format("hook {} '{}'", HookEventName(event),
                                         SanitizedForLog(command.substr(0, kCommandBytesShown))));
-    if (options_.policy == HookPolicy::kFail) return done;
+    if (options_.policy == HookPolicy::kFail || done.Is(StatusCode::kCancelled)) return done;
     if (options_.policy == HookPolicy::kWarn) LogWarning("{}", done.message());
   }
   return Status::Ok();

@@ -17,6 +17,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -78,8 +79,10 @@ class Hooks {
 
   // Runs the commands for `event` one after the other. With the policy `fail`, the first that fails
   // is the result, and those after it are not run: "hook pre-freeze 'cmd': exit code 3: last line".
-  // Otherwise OK.
-  Status Run(HookEvent event, const HookContext& context) const;
+  // Otherwise OK. `cut_short` is polled, every 0.1 s: once it is true the command is killed, none
+  // is run any more, and the result is Cancelled, whatever the policy. Null: never.
+  Status Run(HookEvent event, const HookContext& context,
+             const std::function<bool()>& cut_short = nullptr) const;
 
  private:
   const HookOptions options_;

@@ -110,6 +110,7 @@ Status Supervisor::SetUp() {
       options_.choices.tcp == TcpChoice::kKeep || options_.choices.tcp == TcpChoice::kQuiet;
   checkpointer.track_pages = options_.track_pages;
   checkpointer.hooks = &hooks_;
+  checkpointer.stop_waits = [this] { return StopWaits(); };
   checkpointer.background = options_.background;
   checkpointer.volumes = options_.volumes;
   checkpointer.spool = options_.spool;
@@ -360,6 +361,13 @@ std::optional<Status> Supervisor::HandleSignals() {
   LogInfo("SIGUSR1: leaving {} running", options_.config.name);
   DetachApplication();
   return Status::Ok();
+}
+
+bool Supervisor::StopWaits() const {
+  pollfd signals{signals_.get(), POLLIN, 0};
+  if (signalled_ != 0 || poll(&signals, 1, 0) > 0) return true;
+  const std::lock_guard lock(mutex_);
+  return !stop_requests_.empty();
 }
 
 Status Supervisor::StopOnSignal() {

@@ -167,6 +167,7 @@ class Supervisor {
   Status StartAgain(int wait_status);
   Status StartOver(const std::string& why);
   std::optional<Status> HandleSignals();
+  bool StopWaits() const;  // for HandleSignals or HandleStops
   std::optional<Status> HandleStops();
   void HandleCheckpointRequests();
   void HandleSchedule();

@@ -82,6 +82,18 @@ TEST_F(HooksTest, WhatTakesTooLongIsKilledWithAllItStarted) {
   }));
 }
 
+TEST_F(HooksTest, WhatIsCutShortIsKilledWhateverThePolicy) {
+  HookOptions options;
+  options.Of(HookEvent::kPreFreeze) = {"sleep 600", "touch " + Path("second")};
+  options.policy = HookPolicy::kIgnore;
+  int asked = 0;
+  const Status done =
+      Hooks(options).Run(HookEvent::kPreFreeze, context_, [&] { return ++asked == 3; });
+  EXPECT_EQ(done.code(), StatusCode::kCancelled);
+  EXPECT_THAT(done.message(), HasSubstr("hook pre-freeze 'sleep 600': killed"));
+  EXPECT_FALSE(std::filesystem::exists(Path("second")));
+}
+
 TEST_F(HooksTest, NeitherUnreadInputNorADaemonItLeavesHoldsItUp) {
   context_.error = std::string(300'000, 'x');
   EXPECT_TRUE(Run("true").ok());

@@ -247,6 +247,24 @@ TEST_F(SupervisorTest, HooksRunAroundCheckpointAndRestore) {
   EXPECT_THAT(restored[1], HasSubstr(R"("event":"post-restore")"));
 }
 
+TEST_F(SupervisorTest, AStopDoesNotWaitForAHookOfAnotherCheckpoint) {
+  hooks_.Of(HookEvent::kPreFreeze) = {
+      fmt::format("if ! [ -e {0} ]; then touch {0}; sleep 600; fi", Path("first"))};
+  hooks_.Of(HookEvent::kPostThaw) = {"echo $SNAPSTORE_HOOK >> " + Path("thawed")};
+  hooks_.timeout = std::chrono::minutes(10);
+  StartAgent(Config());
+  ASSERT_TRUE(CounterPasses(5));
+  auto first = std::async(std::launch::async, [this] { return supervisor_->RequestCheckpoint(); });
+  ASSERT_TRUE(Eventually([&] { return std::filesystem::exists(Path("first")); }));
+  const Status stopped = supervisor_->RequestStop(/*checkpoint=*/true);
+  ASSERT_TRUE(stopped.ok()) << stopped.ToString();
+  EXPECT_EQ(first.get().status.code(), StatusCode::kCancelled);
+  EXPECT_TRUE(running_.get().ok());
+  EXPECT_TRUE(supervisor_->records().back().status.ok());
+  EXPECT_EQ(Lines(Path("thawed")).size(), 2u);
+  supervisor_.reset();
+}
+
 TEST_F(SupervisorTest, AHookThatFailsBeforeARestoreIsNoReasonToStartAfresh) {
   StartAgent(Config());
   ASSERT_TRUE(CounterPasses(5));
