@@ -28,7 +28,8 @@ constexpr uint64_t kFillBytes = 32 << 20;
 // An application that has touched a page is about to touch others, and behind those who fill in the
 // rest each would wait for a processor. So nothing is filled in for a while after a touch: longer
 // at first, while it gathers what it needs to answer anybody. But what was touched is little: the
-// rest goes on after the longest pause, a frame at a time.
+// rest goes on after the longest pause, so much at a time.
+constexpr uint64_t kFillBetweenPauses = 1 << 20;
 constexpr std::chrono::milliseconds kQuiet{2};
 constexpr std::chrono::milliseconds kPauseMax{20};
 constexpr std::chrono::milliseconds kFirstQuiet{20};
@@ -90,6 +91,14 @@ LazyRestore::~LazyRestore() {
 void LazyRestore::Fill() {
   StartFill(/*give_way=*/true);
   Settle();
+}
+
+void LazyRestore::Hurry() {
+  {
+    const std::lock_guard lock(mutex_);
+    give_way_ = false;
+  }
+  changed_.notify_all();
 }
 
 void LazyRestore::FillBeforehand() { StartFill(/*give_way=*/false); }
@@ -307,10 +316,10 @@ Status LazyRestore::AnswerTouch(const Touch& touch) {
 
 void LazyRestore::GiveWay() {
   std::unique_lock lock(mutex_);
-  if (!give_way_) return;
   const auto began = Clock::now();
   const auto latest = std::max(began + kPauseMax, fill_began_ + kFirstPauseMax);
-  for (auto now = began; now < latest && !ending_ && status_.ok(); now = Clock::now()) {
+  for (auto now = began; give_way_ && now < latest && !ending_ && status_.ok();
+       now = Clock::now()) {
     const bool waiting = answering_ != 0 || !touches_.empty();
     if (!waiting && now >= quiet_) return;
     changed_.wait_until(lock, std::min(latest, waiting ? now + kQuiet : quiet_));
@@ -330,12 +339,17 @@ std::optional<std::pair<LazyRestore::Space, LazyRange>> LazyRestore::NextToFill(
 }
 
 void LazyRestore::FillSpaces() {
+  uint64_t filled = kFillBetweenPauses;
   while (const auto next = NextToFill()) {
     const auto& [space, piece] = *next;
     const Status status = memory_->VisitLazy(
         space->pid(), piece.origin, piece.bytes,
-        [this, &to = *space, &around = piece](const MemoryPart& part) {
-          GiveWay();
+        [this, &filled, &to = *space, &around = piece](const MemoryPart& part) {
+          if (filled >= kFillBetweenPauses) {
+            GiveWay();
+            filled = 0;
+          }
+          filled += part.length;
           return to.Place(PartOf(around, part), part.bytes, LazySpace::IfUnmapped::kWait);
         });
     space->Filled();

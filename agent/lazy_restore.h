@@ -73,6 +73,8 @@ class LazyRestore {
 
   // CRIU has finished and the application runs: fill in the rest, and give way to what it touches.
   void Fill();
+  // From now on without giving way: somebody waits for all of it.
+  void Hurry();
 
   // To have all memory first instead: fill in what CRIU has mapped while it goes on, from now on,
   void FillBeforehand();

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <iterator>
 
+#include "agent/bandwidth_lift.h"
 #include "agent/checkpoint_order.h"
 #include "agent/checkpoint_reader.h"
 #include "agent/dump_rescue.h"
@@ -466,10 +467,9 @@ CheckpointRecord Supervisor::TakeCheckpoint(const std::string& trigger, bool lea
   {
     const CheckpointKeeper::Hold hold(keeper_.get());
     checkpointer_->set_parent(keeper_->ParentFor(checkpointer_->parent()));
-    // The last one may have little time.
-    if (leave_stopped) repository_->LiftBandwidthLimits(true);
+    // The last one may have little time, and so has what it waits for.
+    const BandwidthLift lift(repository_, [&] { return leave_stopped || StopWaits(); });
     record = checkpointer_->Take(cell_.get(), trigger, leave_stopped);
-    if (leave_stopped) repository_->LiftBandwidthLimits(false);
   }
   NoteForAdaptive(record);
   if (record.status.ok()) {

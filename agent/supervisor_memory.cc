@@ -60,13 +60,20 @@ void Supervisor::ForgetMemory() {
     lazy = std::move(lazy_);
   }
   lazy_hold_.reset();
+  repository_->LiftBandwidthLimits(false);
 }
 
 Status Supervisor::HandleMemory() {
   if (lazy_ == nullptr) return Status::Ok();
   const LazyProgress progress = lazy_->progress();
   if (!progress.status.ok()) return RestartWithoutMemory(progress.status);
-  if (!progress.done) return Status::Ok();
+  if (!progress.done) {
+    if (StopWaits()) {
+      lazy_->Hurry();
+      repository_->LiftBandwidthLimits(true);
+    }
+    return Status::Ok();
+  }
   LogInfo("all memory is there: {} bytes in {:.2f} s, {} pages were waited for", progress.bytes,
           progress.seconds, progress.touched);
   ForgetMemory();

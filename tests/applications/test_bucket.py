@@ -1,11 +1,14 @@
-"""Memory that comes later from a bucket, so slowly that there is time for what can go wrong: every
-page is looked at, and none may ever be another one than it was."""
+"""Checkpoints in a bucket, written and read so slowly that there is time for what can happen.
+
+Of memory that comes later every page is looked at, and none may ever be another one than it was."""
 
 import contextlib
 import os
 import signal
 import sys
 import tempfile
+import threading
+import time
 import unittest
 import uuid
 
@@ -17,14 +20,15 @@ from agent_run import Instance, wait_for  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
 PROGRAM = os.path.join(os.path.dirname(__file__), "programs", "pages.py")
-BUCKET = "lazy-tests"
-MIB = 320
+BUCKET = "slow-tests"
 SLOW = ("-o", "s3.download-limit=24M")
 IMPATIENT = ("-o", "s3.retry-seconds=2")
 
 
-class LazyCase(unittest.TestCase):
-    """A gateway of its own, and an application with a checkpoint there that has come to an end."""
+class BucketCase(unittest.TestCase):
+    """A gateway of its own, for an application with memory of which each page is its own."""
+
+    mib = 0
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="lazy-", dir="/tmp")
@@ -39,19 +43,20 @@ class LazyCase(unittest.TestCase):
         self.repository = f"s3://{BUCKET}/{uuid.uuid4()}"
         self.instance = None
         self.addCleanup(self.lose)
-        self.run_agent()
-        wait_for("it has its memory", lambda: os.path.exists(self.path("ready")))
-        self.assertGreater(self.instance.checkpoint()["bytes_stored"], MIB << 20)
-        self.lose()
 
     def path(self, name):
         return os.path.join(self.folder, name)
 
     def run_agent(self, *options):
         """With the state directory of the one before."""
-        self.instance = Instance(self.path("instance"), "pages", f"{PYTHON} {PROGRAM} {self.folder} {MIB}",
-                                 self.repository, variables=local_server.aws_of(self.variables),
-                                 options=options)
+        self.instance = Instance(self.path("instance"), "pages",
+                                 f"{PYTHON} {PROGRAM} {self.folder} {self.mib}", self.repository,
+                                 variables=local_server.aws_of(self.variables), options=options)
+
+    def start(self, *options):
+        """Afresh, until it has its memory."""
+        self.run_agent(*options)
+        wait_for("it has its memory", lambda: os.path.exists(self.path("ready")))
 
     def lose(self):
         if self.instance is not None:
@@ -62,6 +67,37 @@ class LazyCase(unittest.TestCase):
         status = self.instance.status()
         self.assertTrue(status["restored_from"], status["start_reason"])
         return status
+
+
+class StopTest(BucketCase):
+    """Of an application while a checkpoint is on its way."""
+
+    mib = 64
+
+    def test_it_lifts_the_cap_on_the_upload(self):
+        self.start("-o", "s3.upload-limit=1M")
+        asked = threading.Thread(target=self.instance.checkpoint)
+        asked.start()
+        wait_for("it is being stored", lambda: self.instance.status()["state"] == "checkpointing")
+        time.sleep(2)
+        self.assertEqual(self.instance.status()["state"], "checkpointing")
+        began = time.monotonic()
+        self.instance.stop()
+        self.assertLess(time.monotonic() - began, self.mib / 3)
+        asked.join()
+        self.restore()
+
+
+class LazyCase(BucketCase):
+    """With a checkpoint whose application has come to an end."""
+
+    mib = 320
+
+    def setUp(self):
+        super().setUp()
+        self.start()
+        self.assertGreater(self.instance.checkpoint()["bytes_stored"], self.mib << 20)
+        self.lose()
 
     def rounds(self):
         with contextlib.suppress(FileNotFoundError), \
@@ -91,7 +127,7 @@ class LazyCase(unittest.TestCase):
         """Restored, looking, and far from complete."""
         self.restore(*SLOW, *options)
         self.look()
-        self.assertGreater(self.missing(), MIB << 19)
+        self.assertGreater(self.missing(), self.mib << 19)
 
     def check_that_it_ended(self):
         """And saw nothing wrong before."""
@@ -106,7 +142,7 @@ class LazyBucketTest(LazyCase):
 
     def test_every_page_is_what_it_was(self):
         memory = self.restore()["lazy_memory"]
-        self.assertGreater(memory["bytes"], MIB << 20)
+        self.assertGreater(memory["bytes"], self.mib << 20)
         self.look_twice()
 
     def test_a_gateway_that_stops_ends_it_until_it_is_back(self):
@@ -130,6 +166,15 @@ class LazyKillTest(LazyCase):
         self.instance.process.kill()
         self.instance.process.wait()
         self.check_that_it_ended()
+        self.restore()
+        self.look_twice()
+
+    def test_a_stop_lifts_the_cap_on_the_download(self):
+        self.begin_slowly("-o", "s3.download-limit=8M")
+        began = time.monotonic()
+        self.instance.stop()
+        self.assertLess(time.monotonic() - began, self.mib / 2 / 8 / 2)
+        os.remove(self.path("look"))
         self.restore()
         self.look_twice()
 
