@@ -51,6 +51,21 @@ def ask(port, page, seconds):
         time.sleep(0.002)
 
 
+def wait_until_gone(port, seconds=60):
+    """An application whose agent was killed may answer for a moment."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            return
+        except ConnectionError:
+            pass
+        if time.monotonic() > deadline:
+            raise OSError(f"the application is still there after {seconds} s")
+        time.sleep(0.002)
+
+
 class Expected:
     """Pages and what was answered about them before the first checkpoint."""
 
@@ -94,7 +109,7 @@ class Run:
         ask(self._port, 0, 600)
         self._expected = Expected(self._port, self._options.size_mib * MIB // 4096)
         first.ask("checkpoint")
-        first.kill()
+        self._lose(first)
 
     def restore(self, kind, samples):
         agent = self._agents[kind]
@@ -111,7 +126,11 @@ class Run:
                 status = agent.ask("status")
             samples["lazy: all there"].append(time.monotonic() - began)
             self._expected.check()
+        self._lose(agent)
+
+    def _lose(self, agent):
         agent.kill()
+        wait_until_gone(self._port)
 
     def close(self):
         for agent in self._agents.values():
