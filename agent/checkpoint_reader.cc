@@ -210,6 +210,19 @@ Status CheckpointReader::VisitLazy(int pid, uint64_t address, uint64_t length,
   return Status::Ok();
 }
 
+Status CheckpointReader::VisitTouched(int pid, uint64_t touched, uint64_t address, uint64_t length,
+                                      const MemoryVisitor& visit) {
+  const uint64_t window = touched - touched % kWindowBytes;
+  const uint64_t begin = std::max(address, window);
+  const uint64_t end = std::min(address + length, window + kWindowBytes);
+  SNAP_ASSIGN_OR_RETURN(const auto content, reader_->OpenContent(MemoryFileName(
+                                                fmt::format("pagemap-{}.img", pid), touched)));
+  return content->VisitAlong(touched - window, begin - window, end - begin,
+                             [&](const ContentPart& part) {
+                               return visit({window + part.offset, part.length, part.bytes});
+                             });
+}
+
 Result<std::vector<TcpConnection>> CheckpointReader::Connections() const {
   const auto files = images_.find(kFilesName);
   if (files == images_.end()) return std::vector<TcpConnection>();

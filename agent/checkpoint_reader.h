@@ -51,6 +51,8 @@ class CheckpointReader : public ImageSource, public LazyMemory {
 
   std::vector<PageRun> LazyRuns(int pid) const override;
   Status VisitLazy(int pid, uint64_t address, uint64_t length, const MemoryVisitor& visit) override;
+  Status VisitTouched(int pid, uint64_t touched, uint64_t address, uint64_t length,
+                      const MemoryVisitor& visit) override;
 
  private:
   explicit CheckpointReader(std::unique_ptr<SnapshotReader> reader) : reader_(std::move(reader)) {}

@@ -21,7 +21,7 @@ namespace {
 constexpr const char* kLazySocketName = "/lazy-pages.socket";
 constexpr int32_t kRestoreFinished = 0x52535446;
 
-// What one touch brings: little, since pages that were changed one by one lie in a frame each.
+// What one touch brings, and of this only what lies in one frame with the page.
 constexpr uint64_t kTouchBlockBytes = 16 << 10;
 // Long, since the pages of one range may lie in the frames of many checkpoints.
 constexpr uint64_t kFillBytes = 32 << 20;
@@ -308,10 +308,12 @@ Status LazyRestore::AnswerTouch(const Touch& touch) {
   LazySpace* const space = touch.space.get();
   const auto piece = space->MissingAround(touch.address, kTouchBlockBytes);
   if (!piece) return space->PlaceZeros(touch.address);
-  return memory_->VisitLazy(space->pid(), piece->origin, piece->bytes, [&](const MemoryPart& part) {
-    // While CRIU waits for this page it maps none beside it.
-    return space->Place(PartOf(*piece, part), part.bytes, LazySpace::IfUnmapped::kLeave);
-  });
+  const uint64_t touched = piece->origin + (touch.address - piece->address);
+  return memory_->VisitTouched(
+      space->pid(), touched, piece->origin, piece->bytes, [&](const MemoryPart& part) {
+        // While CRIU waits for this page it maps none beside it.
+        return space->Place(PartOf(*piece, part), part.bytes, LazySpace::IfUnmapped::kLeave);
+      });
 }
 
 void LazyRestore::GiveWay() {

@@ -51,6 +51,9 @@ class LazyMemory {
   // once, in any order. The bytes are gone when `visit` returns.
   virtual Status VisitLazy(int pid, uint64_t address, uint64_t length,
                            const MemoryVisitor& visit) = 0;
+  // The same, but only what comes along with the page at `touched` in there, which does.
+  virtual Status VisitTouched(int pid, uint64_t touched, uint64_t address, uint64_t length,
+                              const MemoryVisitor& visit) = 0;
 };
 
 struct LazyProgress {

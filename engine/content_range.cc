@@ -85,6 +85,23 @@ class PartMerger {
   ContentPart part_;  // its bytes are `length` from where they begin
 };
 
+// Leaves the chunks that lie in one frame with the byte at `at`; none when that is in a hole.
+void KeepFrameOf(uint64_t at, ContentRange* range) {
+  const auto holds = [&](const ContentPiece& piece) {
+    return at >= piece.offset && at - piece.offset < piece.length;
+  };
+  const auto piece = std::find_if(range->pieces.begin(), range->pieces.end(), holds);
+  ContentRange kept;
+  for (size_t i = 0; piece != range->pieces.end() && i < range->chunks.size(); ++i) {
+    const StoredChunk& chunk = range->chunks[i];
+    const StoredChunk& wanted = range->chunks[static_cast<size_t>(piece - range->pieces.begin())];
+    if (chunk.pack != wanted.pack || chunk.frame_offset != wanted.frame_offset) continue;
+    kept.chunks.push_back(chunk);
+    kept.pieces.push_back(range->pieces[i]);
+  }
+  *range = std::move(kept);
+}
+
 Status VisitHoles(std::span<const ContentPiece> pieces, uint64_t offset, uint64_t length,
                   const PartVisitor& visit) {
   uint64_t at = offset;
@@ -93,6 +110,21 @@ Status VisitHoles(std::span<const ContentPiece> pieces, uint64_t offset, uint64_
     at = piece.offset + piece.length;
   }
   return at < offset + length ? visit({at, offset + length - at, {}}) : Status();
+}
+
+// What of [offset, offset + length) the chunks of `range` have.
+Status VisitData(ChunkFetcher* fetcher, const ContentRange& range, uint64_t offset, uint64_t length,
+                 KeepFrames keep, const PartVisitor& visit) {
+  const auto hand_on = [&](std::span<const FetchedChunk> fetched) -> Status {
+    PartMerger merger(offset, offset + length, visit);
+    for (const auto& [i, bytes] : fetched) {
+      SNAP_RETURN_IF_ERROR(merger.Add(range.pieces[i], bytes));
+    }
+    return merger.Flush();
+  };
+  const auto fail = [](size_t, const Status& status) { return status; };
+  return keep == KeepFrames::kYes ? fetcher->ReadKept(PackKind::kData, range.chunks, hand_on, fail)
+                                  : fetcher->ReadMany(PackKind::kData, range.chunks, hand_on, fail);
 }
 
 }  // namespace
@@ -107,17 +139,20 @@ Status VisitRange(const NodeSource& source, RunListReader* runs, uint64_t offset
                   KeepFrames keep, const PartVisitor& visit) {
   SNAP_ASSIGN_OR_RETURN(const ContentRange range, FindContentRange(source, runs, offset, length));
   SNAP_RETURN_IF_ERROR(VisitHoles(range.pieces, offset, length, visit));
-  const auto hand_on = [&](std::span<const FetchedChunk> fetched) -> Status {
-    PartMerger merger(offset, offset + length, visit);
-    for (const auto& [i, bytes] : fetched) {
-      SNAP_RETURN_IF_ERROR(merger.Add(range.pieces[i], bytes));
-    }
-    return merger.Flush();
-  };
-  const auto fail = [](size_t, const Status& status) { return status; };
-  ChunkFetcher* const fetcher = source.fetcher();
-  return keep == KeepFrames::kYes ? fetcher->ReadKept(PackKind::kData, range.chunks, hand_on, fail)
-                                  : fetcher->ReadMany(PackKind::kData, range.chunks, hand_on, fail);
+  return VisitData(source.fetcher(), range, offset, length, keep, visit);
+}
+
+Status CheckHolds(uint64_t offset, uint64_t length, uint64_t at) {
+  if (at >= offset && at - offset < length) return {};
+  return Status::InvalidArgument("the range does not hold the byte that is asked for");
+}
+
+Status VisitAlong(const NodeSource& source, RunListReader* runs, uint64_t at, uint64_t offset,
+                  uint64_t length, const PartVisitor& visit) {
+  SNAP_ASSIGN_OR_RETURN(ContentRange range, FindContentRange(source, runs, offset, length));
+  SNAP_RETURN_IF_ERROR(VisitHoles(range.pieces, offset, length, visit));
+  KeepFrameOf(at, &range);
+  return VisitData(source.fetcher(), range, offset, length, KeepFrames::kYes, visit);
 }
 
 Status ReadRange(const NodeSource& source, RunListReader* runs, uint64_t offset,

@@ -26,7 +26,12 @@ enum class KeepFrames { kNo, kYes };
 // ContentReader::Visit. REQUIRES: the range is within the content.
 Status VisitRange(const NodeSource& source, RunListReader* runs, uint64_t offset, uint64_t length,
                   KeepFrames keep, const PartVisitor& visit);
-// The same into memory.
+// InvalidArgument when `at` is not in [offset, offset + length).
+Status CheckHolds(uint64_t offset, uint64_t length, uint64_t at);
+// ContentReader::VisitAlong. REQUIRES: the range is within the content, and `at` in it.
+Status VisitAlong(const NodeSource& source, RunListReader* runs, uint64_t at, uint64_t offset,
+                  uint64_t length, const PartVisitor& visit);
+// VisitRange into memory.
 Status ReadRange(const NodeSource& source, RunListReader* runs, uint64_t offset,
                  MutableByteSpan out, KeepFrames keep);
 

@@ -71,6 +71,13 @@ class ContentReaderImpl final : public ContentReader {
     return {};
   }
 
+  Status VisitAlong(uint64_t at, uint64_t offset, uint64_t length,
+                    const PartVisitor& visit) override {
+    SNAP_RETURN_IF_ERROR(CheckRange(offset, length));
+    SNAP_RETURN_IF_ERROR(CheckHolds(offset, length, at));
+    return snapstore::VisitAlong(*source_, &runs_, at, offset, length, visit).WithContext(path_);
+  }
+
   Status NextData(uint64_t offset, uint64_t* begin, uint64_t* end) override {
     return FindNextData(&runs_, offset, begin, end).WithContext(path_);
   }

@@ -52,6 +52,17 @@ Status SharedContent::Visit(uint64_t offset, uint64_t length, const PartVisitor&
   return {};
 }
 
+Status SharedContent::VisitAlong(uint64_t at, uint64_t offset, uint64_t length,
+                                 const PartVisitor& visit) {
+  SNAP_RETURN_IF_ERROR(CheckRange(offset, length));
+  SNAP_RETURN_IF_ERROR(CheckHolds(offset, length, at));
+  std::unique_ptr<RunListReader> runs = TakeRuns();
+  SNAP_RETURN_IF_ERROR(
+      snapstore::VisitAlong(*source_, runs.get(), at, offset, length, visit).WithContext(path_));
+  GiveRuns(std::move(runs));
+  return {};
+}
+
 Status SharedContent::NextData(uint64_t offset, uint64_t* begin, uint64_t* end) {
   std::unique_ptr<RunListReader> runs = TakeRuns();
   SNAP_RETURN_IF_ERROR(FindNextData(runs.get(), offset, begin, end).WithContext(path_));

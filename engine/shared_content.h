@@ -20,6 +20,8 @@ class SharedContent final : public SharedContentReader {
   uint64_t size() const override { return size_; }
   Status ReadAt(uint64_t offset, std::span<uint8_t> out) override;
   Status Visit(uint64_t offset, uint64_t length, const PartVisitor& visit) override;
+  Status VisitAlong(uint64_t at, uint64_t offset, uint64_t length,
+                    const PartVisitor& visit) override;
   Status NextData(uint64_t offset, uint64_t* begin, uint64_t* end) override;
   Status Prefetch(uint64_t offset, uint64_t length) override;
 

@@ -76,6 +76,11 @@ class ContentReader {
   // of the store. Bytes are gone when `visit` returns: nothing is copied for it. InvalidArgument
   // beyond the end.
   virtual Status Visit(uint64_t offset, uint64_t length, const PartVisitor& visit) = 0;
+  // The same, but of [offset, offset + length) only what comes along with the byte at `at` in it:
+  // holes, and what the store has in one frame with that byte, which is not read a second time for
+  // a later call. InvalidArgument when `at` is not in the range.
+  virtual Status VisitAlong(uint64_t at, uint64_t offset, uint64_t length,
+                            const PartVisitor& visit) = 0;
   // The next part with data at or after `offset`: [*begin, *end), *begin == size() if none. A long
   // part may come in pieces: the next one then begins at *end.
   virtual Status NextData(uint64_t offset, uint64_t* begin, uint64_t* end) = 0;

@@ -83,6 +83,10 @@ class CapturedImages : public ImageSource, public LazyMemory {
     std::erase_if(map->runs, [](const PageRun& run) { return !run.lazy; });
     return map->runs;
   }
+  Status VisitTouched(int pid, uint64_t touched, uint64_t, uint64_t,
+                      const MemoryVisitor& visit) override {
+    return VisitLazy(pid, touched, kPageBytes, visit);
+  }
   Status VisitLazy(int pid, uint64_t address, uint64_t length,
                    const MemoryVisitor& visit) override {
     if (length > kTouchBytesMax) {
@@ -228,6 +232,10 @@ class OnePage : public LazyMemory {
   Status VisitLazy(int, uint64_t address, uint64_t length, const MemoryVisitor& visit) override {
     const Bytes bytes(length, 5);
     return visit({address, length, bytes});
+  }
+  Status VisitTouched(int pid, uint64_t touched, uint64_t, uint64_t,
+                      const MemoryVisitor& visit) override {
+    return VisitLazy(pid, touched, kPageBytes, visit);
   }
 
  private:
