@@ -1,7 +1,10 @@
 """Databases, whose files are on a volume of their own: memory and files are of one instant."""
 
+import contextlib
+import glob
 import os
 import pwd
+import re
 import subprocess
 import unittest
 
@@ -57,7 +60,26 @@ class PostgresTest(DatabaseCase):
             return False
         self.net.run("pgbench", "-h", ADDRESS, "-U", "postgres", "-iq", "postgres", cwd="/",
                      check=True)
+        self.addCleanup(self.remove_files, self.shared_memory())
         return True
+
+    def shared_memory(self):
+        """The files of it that the server removes, unless it is killed."""
+        names = set()
+        for folder in glob.glob("/proc/[0-9]*"):
+            with contextlib.suppress(OSError):
+                with open(f"{folder}/cmdline", encoding="utf-8", errors="replace") as file:
+                    if self.path("data/db") not in file.read():
+                        continue
+                with open(f"{folder}/maps", encoding="utf-8") as file:
+                    names |= set(re.findall(r"/dev/shm/PostgreSQL\.\d+", file.read()))
+        return names
+
+    @staticmethod
+    def remove_files(paths):
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
 
     def begin_load(self):
         self.bench = None
