@@ -24,7 +24,8 @@ debian_archive_known() {
 }
 
 # download_from_suite WORK ARCHIVE SUITE PACKAGE: the package and all it needs, libc included, into
-# WORK/debs; apt's words go to WORK/apt.log.
+# WORK/debs; apt's words go to WORK/apt.log. A suite whose list has expired, as on a mirror that is
+# behind, is taken with a word about it: it is signed all the same, and stable suites never expire.
 download_from_suite() {
   local work=$1 archive=$2 suite=$3 package=$4
   local keyring=/usr/share/keyrings/debian-archive-keyring.gpg signed_by=
@@ -40,8 +41,13 @@ download_from_suite() {
     -o Dir::Cache="$work/apt" -o Dir::Cache::Archives="$work/debs"
     -o APT::Sandbox::User=root -o APT::Keep-Downloaded-Packages=true
     -o APT::Get::AllowUnauthenticated=false -o Acquire::Languages=none -o Acquire::Retries=3)
-  "${apt[@]}" update --error-on=any >"$work/apt.log" 2>&1 &&
-    "${apt[@]}" install --download-only --no-install-recommends "$package" >>"$work/apt.log" 2>&1
+  if ! "${apt[@]}" update --error-on=any >"$work/apt.log" 2>&1; then
+    grep -q '^E: Release file for .* is expired' "$work/apt.log" || return 1
+    step "the archive's list of $suite is out of date; its signature is good: taking it"
+    apt+=(-o Acquire::Check-Valid-Until=false)
+    "${apt[@]}" update --error-on=any >"$work/apt.log" 2>&1 || return 1
+  fi
+  "${apt[@]}" install --download-only --no-install-recommends "$package" >>"$work/apt.log" 2>&1
 }
 
 # download_failure WORK: why, in one line.
