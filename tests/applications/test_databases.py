@@ -60,7 +60,7 @@ class PostgresTest(DatabaseCase):
             return False
         self.net.run("pgbench", "-h", ADDRESS, "-U", "postgres", "-iq", "postgres", cwd="/",
                      check=True)
-        self.addCleanup(self.remove_files, self.shared_memory())
+        self.addCleanup(self.remove_shared_memory, self.shared_memory())
         return True
 
     def shared_memory(self):
@@ -68,16 +68,14 @@ class PostgresTest(DatabaseCase):
         names = set()
         for folder in glob.glob("/proc/[0-9]*"):
             with contextlib.suppress(OSError):
-                with open(f"{folder}/cmdline", encoding="utf-8", errors="replace") as file:
-                    if self.path("data/db") not in file.read():
-                        continue
+                if os.readlink(f"{folder}/cwd") != self.path("data/db"):
+                    continue
                 with open(f"{folder}/maps", encoding="utf-8") as file:
                     names |= set(re.findall(r"/dev/shm/PostgreSQL\.\d+", file.read()))
         return names
 
-    @staticmethod
-    def remove_files(paths):
-        for path in paths:
+    def remove_shared_memory(self, known):
+        for path in known | self.shared_memory():
             with contextlib.suppress(FileNotFoundError):
                 os.remove(path)
 
