@@ -185,15 +185,15 @@ class HookProcess {
 
 Status RunOne(HookEvent event, const std::string& command, const HookContext& context,
               milliseconds timeout, const std::function<bool()>& cut_short) {
+  const auto cut = [] { return Status::Cancelled("the application is to be stopped"); };
+  if (IsTrue(cut_short)) return cut();
   HookProcess process;
   const auto deadline = HookClock::now() + timeout;
   SNAP_RETURN_IF_ERROR(process.Start(event, command, context));
   const auto ended = process.Wait(HookContextJson(event, context), deadline, cut_short);
   if (!ended) {
     process.Kill();
-    if (HookClock::now() < deadline) {
-      return Status::Cancelled("killed: the application is to be stopped");
-    }
+    if (IsTrue(cut_short)) return cut();
     return Status::Timeout(
         fmt::format("killed after {:.1f} s", std::chrono::duration<double>(timeout).count()));
   }

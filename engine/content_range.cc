@@ -90,16 +90,16 @@ void KeepFrameOf(uint64_t at, ContentRange* range) {
   const auto holds = [&](const ContentPiece& piece) {
     return at >= piece.offset && at - piece.offset < piece.length;
   };
-  const auto piece = std::find_if(range->pieces.begin(), range->pieces.end(), holds);
-  ContentRange kept;
-  for (size_t i = 0; piece != range->pieces.end() && i < range->chunks.size(); ++i) {
-    const StoredChunk& chunk = range->chunks[i];
-    const StoredChunk& wanted = range->chunks[static_cast<size_t>(piece - range->pieces.begin())];
+  const auto all = std::exchange(*range, ContentRange());
+  const auto piece = std::find_if(all.pieces.begin(), all.pieces.end(), holds);
+  if (piece == all.pieces.end()) return;
+  const StoredChunk& wanted = all.chunks[static_cast<size_t>(piece - all.pieces.begin())];
+  for (size_t i = 0; i < all.chunks.size(); ++i) {
+    const StoredChunk& chunk = all.chunks[i];
     if (chunk.pack != wanted.pack || chunk.frame_offset != wanted.frame_offset) continue;
-    kept.chunks.push_back(chunk);
-    kept.pieces.push_back(range->pieces[i]);
+    range->chunks.push_back(chunk);
+    range->pieces.push_back(all.pieces[i]);
   }
-  *range = std::move(kept);
 }
 
 Status VisitHoles(std::span<const ContentPiece> pieces, uint64_t offset, uint64_t length,

@@ -87,11 +87,16 @@ TEST_F(HooksTest, WhatIsCutShortIsKilledWhateverThePolicy) {
   options.Of(HookEvent::kPreFreeze) = {"sleep 600", "touch " + Path("second")};
   options.policy = HookPolicy::kIgnore;
   int asked = 0;
-  const Status done =
-      Hooks(options).Run(HookEvent::kPreFreeze, context_, [&] { return ++asked == 3; });
+  const auto cut_short = [&] { return ++asked >= 3; };
+  Status done = Hooks(options).Run(HookEvent::kPreFreeze, context_, cut_short);
   EXPECT_EQ(done.code(), StatusCode::kCancelled);
-  EXPECT_THAT(done.message(), HasSubstr("hook pre-freeze 'sleep 600': killed"));
+  EXPECT_THAT(done.message(), HasSubstr("hook pre-freeze 'sleep 600': the application is to be"));
   EXPECT_FALSE(std::filesystem::exists(Path("second")));
+
+  options.Of(HookEvent::kPreFreeze) = {"touch " + Path("first")};
+  done = Hooks(options).Run(HookEvent::kPreFreeze, context_, cut_short);
+  EXPECT_EQ(done.code(), StatusCode::kCancelled);
+  EXPECT_FALSE(std::filesystem::exists(Path("first")));
 }
 
 TEST_F(HooksTest, NeitherUnreadInputNorADaemonItLeavesHoldsItUp) {

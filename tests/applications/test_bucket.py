@@ -2,12 +2,12 @@
 
 Of memory that comes later every page is looked at, and none may ever be another one than it was."""
 
+import concurrent.futures
 import contextlib
 import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 import unittest
 import uuid
@@ -15,7 +15,6 @@ import uuid
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "servers"))
 import local_server  # noqa: E402  (the folder is known only now)
 import rgw  # noqa: E402
-import s3_request  # noqa: E402
 from agent_run import Instance, wait_for  # noqa: E402
 
 PYTHON = "/usr/bin/python3"
@@ -31,15 +30,11 @@ class BucketCase(unittest.TestCase):
     mib = 0
 
     def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="lazy-", dir="/tmp")
+        folder = tempfile.TemporaryDirectory(prefix="bucket-", dir="/tmp")
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
-        server = os.path.join(self.folder, "server")
-        rgw.Gateway.start_for(server)
-        self.addCleanup(rgw.Gateway.stop_that_of, server)
-        self.gateway = rgw.Gateway.of(server)
-        self.variables = local_server.variables_of(server)
-        s3_request.make_bucket(self.variables, BUCKET)
+        self.gateway, self.variables = rgw.Gateway.start_for_test(
+            self, self.path("server"), BUCKET)
         self.repository = f"s3://{BUCKET}/{uuid.uuid4()}"
         self.instance = None
         self.addCleanup(self.lose)
@@ -76,15 +71,14 @@ class StopTest(BucketCase):
 
     def test_it_lifts_the_cap_on_the_upload(self):
         self.start("-o", "s3.upload-limit=1M")
-        asked = threading.Thread(target=self.instance.checkpoint)
-        asked.start()
+        asked = concurrent.futures.ThreadPoolExecutor().submit(self.instance.checkpoint)
         wait_for("it is being stored", lambda: self.instance.status()["state"] == "checkpointing")
         time.sleep(2)
         self.assertEqual(self.instance.status()["state"], "checkpointing")
         began = time.monotonic()
         self.instance.stop()
         self.assertLess(time.monotonic() - began, self.mib / 3)
-        asked.join()
+        self.assertTrue(asked.result()["ok"])
         self.restore()
 
 

@@ -152,12 +152,8 @@ class Crowded(harness.CliTest):
         if rgw.Gateway.of(os.environ["SNAPSTORE_TEST_S3"]) is None:
             self.skipTest("this server has no such limit")
         # One of its own: others use the shared one at the same time.
-        file = os.path.join(self.dir, "server")
-        rgw.Gateway.start_for(file)
-        self.addCleanup(rgw.Gateway.stop_that_of, file)
-        self.gateway = rgw.Gateway.of(file)
-        self.server = local_server.variables_of(file)
-        s3_request.make_bucket(self.server, BUCKET)
+        self.gateway, self.server = rgw.Gateway.start_for_test(
+            self, os.path.join(self.dir, "server"), BUCKET)
         self.repo = f"s3://{BUCKET}/crowded"
 
     def environment(self):

@@ -293,10 +293,7 @@ class BucketTest(TriggerCase):
             ADDRESSES = (rgw.HOST, host)
 
         file = os.path.join(tempfile.mkdtemp(dir=self.cloud.folder), "server")
-        Gateway.start_for(file)
-        self.addCleanup(Gateway.stop_that_of, file)
-        self.server = local_server.variables_of(file)
-        s3_request.make_bucket(self.server, self.destination)
+        _, self.server = Gateway.start_for_test(self, file, self.destination)
         port = urllib.parse.urlsplit(self.server["AWS_ENDPOINT_URL_S3"]).port
         self.inside = {**local_server.aws_of(self.server),
                        "AWS_ENDPOINT_URL_S3": f"http://{host}:{port}"}

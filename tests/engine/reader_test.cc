@@ -110,35 +110,39 @@ TEST_F(ReaderTest, VisitsWhatComesAlongWithAByte) {
   content[3 * kMiB] ^= 1;
   WriteFileAt(source("file"), content);
   const std::unique_ptr<SnapshotReader> reader = Open(Snapshot());
-  Result<std::unique_ptr<ContentReader>> file = reader->OpenContent(source("file"));
-  ASSERT_TRUE(file.ok()) << file.status().ToString();
-  const auto visited = [&](uint64_t at, uint64_t offset, uint64_t length) {
-    uint64_t bytes = 0;
-    bool found = false;
-    const Status status = (*file)->VisitAlong(at, offset, length, [&](const ContentPart& part) {
-      EXPECT_GE(part.offset, offset);
-      EXPECT_LE(part.offset + part.length, offset + length);
-      const std::string wanted = content.substr(part.offset, part.length);
-      EXPECT_TRUE(part.bytes.empty() ? wanted == std::string(part.length, '\0')
-                                     : AsText(part.bytes) == wanted);
-      bytes += part.length;
-      found = found || (at >= part.offset && at < part.offset + part.length);
-      return Status();
-    });
-    EXPECT_TRUE(status.ok()) << status.ToString();
-    EXPECT_TRUE(found) << at;
-    return bytes;
-  };
-  const uint64_t changed = visited(3 * kMiB, 0, content.size());
-  EXPECT_GE(changed, kMiB / 2) << "the hole";
-  EXPECT_LT(changed, kMiB + kMiB / 4);
-  EXPECT_GT(visited(2 * kMiB + 1, 0, content.size()), changed);
-  EXPECT_EQ(visited(kMiB + kMiB / 2, kMiB + kMiB / 2, 4096), 4096u) << "in the hole";
-  EXPECT_EQ(visited(0, 0, 1), 1u);
-  const PartVisitor any = [](const ContentPart&) { return Status(); };
-  EXPECT_EQ((*file)->VisitAlong(4096, 0, 4096, any).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ((*file)->VisitAlong(0, 1, 4096, any).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ((*file)->VisitAlong(9, 0, UINT64_MAX, any).code(), StatusCode::kInvalidArgument);
+  const std::unique_ptr<ContentReader> own = reader->OpenContent(source("file")).value();
+  uint64_t position = 0;
+  while (reader->EntryAt(position).value().entry.type != EntryType::kFile) ++position;
+  const std::unique_ptr<ContentReader> shared = reader->OpenShared(position).value();
+  for (ContentReader* const file : {own.get(), shared.get()}) {
+    const auto visited = [&](uint64_t at, uint64_t offset, uint64_t length) {
+      uint64_t bytes = 0;
+      bool found = false;
+      const Status status = file->VisitAlong(at, offset, length, [&](const ContentPart& part) {
+        EXPECT_GE(part.offset, offset);
+        EXPECT_LE(part.offset + part.length, offset + length);
+        const std::string wanted = content.substr(part.offset, part.length);
+        EXPECT_TRUE(part.bytes.empty() ? wanted == std::string(part.length, '\0')
+                                       : AsText(part.bytes) == wanted);
+        bytes += part.length;
+        found = found || (at >= part.offset && at < part.offset + part.length);
+        return Status();
+      });
+      EXPECT_TRUE(status.ok()) << status.ToString();
+      EXPECT_TRUE(found) << at;
+      return bytes;
+    };
+    const uint64_t changed = visited(3 * kMiB, 0, content.size());
+    EXPECT_GE(changed, kMiB / 2) << "the hole";
+    EXPECT_LT(changed, kMiB + kMiB / 4);
+    EXPECT_GT(visited(2 * kMiB + 1, 0, content.size()), changed);
+    EXPECT_EQ(visited(kMiB + kMiB / 2, kMiB + kMiB / 2, 4096), 4096u) << "in the hole";
+    EXPECT_EQ(visited(0, 0, 1), 1u);
+    const PartVisitor any = [](const ContentPart&) { return Status(); };
+    EXPECT_EQ(file->VisitAlong(4096, 0, 4096, any).code(), StatusCode::kInvalidArgument);
+    EXPECT_EQ(file->VisitAlong(0, 1, 4096, any).code(), StatusCode::kInvalidArgument);
+    EXPECT_EQ(file->VisitAlong(9, 0, UINT64_MAX, any).code(), StatusCode::kInvalidArgument);
+  }
 }
 
 TEST_F(ReaderTest, VisitsEachByteOnceHolesAmongThem) {

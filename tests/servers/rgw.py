@@ -15,6 +15,7 @@ import os
 import uuid
 
 import local_server
+import s3_request
 from local_server import HOST, free_port
 
 STORE_BYTES = 8 << 30
@@ -140,6 +141,15 @@ class Gateway(local_server.LocalServer):
         user = self.add_user("test")
         self.run_gateway(port)
         return {"AWS_ENDPOINT_URL_S3": f"http://{HOST}:{port}", **user, "AWS_REGION": "us-east-1"}
+
+    @classmethod
+    def start_for_test(cls, test, file, bucket):
+        """One for this test case alone, with a bucket; returns it and how to reach it."""
+        cls.start_for(file)
+        test.addCleanup(cls.stop_that_of, file)
+        variables = local_server.variables_of(file)
+        s3_request.make_bucket(variables, bucket)
+        return cls.of(file), variables
 
 
 if __name__ == "__main__":
